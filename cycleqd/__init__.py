@@ -1,0 +1,2 @@
+"""CycleQD: quality-diversity search over merges of skill experts, as plain Python without Prefect."""
+

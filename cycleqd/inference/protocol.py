@@ -1,0 +1,96 @@
+"""The seam between the search and whatever generates text.
+
+An engine holds one set of weights at a time. It may live in this process, in another one or on another
+machine: nothing but names, fp32 deltas and text crosses the seam.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from typing import NamedTuple, Protocol
+
+from cycleqd.skills.protocol import Message
+from cycleqd.task_vector import TaskVector
+
+
+class Reply(NamedTuple):
+    """One generated assistant turn.
+
+    Attributes:
+        text: The text, without special tokens and without the stop string.
+        prompt_tokens: Number of tokens of the rendered conversation.
+        tokens: Number of generated tokens.
+        finish_reason: ``stop`` or ``length``.
+    """
+
+    text: str
+    prompt_tokens: int
+    tokens: int
+    finish_reason: str
+
+
+class ChatRequest(NamedTuple):
+    """One conversation that waits for its next assistant turn.
+
+    Attributes:
+        messages: The conversation; the last message is the user's.
+        max_new_tokens: Upper bound of generated tokens, at least 1.
+        stop: Strings that end the reply.
+        scope: Requests of different scopes never share cached prefixes: what is cached then depends only on
+            the scope's own earlier requests (bf16 results differ between a cached and a computed prefix).
+    """
+
+    messages: Sequence[Message]
+    max_new_tokens: int
+    stop: tuple[str, ...] = ()
+    scope: str = ""
+
+
+class WeightsNotLoaded(RuntimeError):
+    """The canary says that the engine does not serve the weights it was told to load."""
+
+
+class Engine(Protocol):
+    """Generates replies with the base model plus one task vector."""
+
+    name: str
+
+    @property
+    def loaded(self) -> str:
+        """The identity passed to the last `load`; ``base`` at the start."""
+        ...
+
+    def load(self, identity: str, task_vector: TaskVector | None) -> None:
+        """Serves base + task vector from now on (None: the base itself). The base stays untouched.
+
+        Loading the identity that is already loaded costs nothing.
+
+        Args:
+            identity: Content hash of the weights, or ``base``.
+            task_vector: fp32 deltas; materialised matrix by matrix, rounded once to the engine's dtype.
+
+        Raises:
+            WeightsNotLoaded: The canary's log-probabilities contradict the load: a non-zero task vector left
+                them as they were, or an identity seen before gives others than before.
+        """
+        ...
+
+    def chat(self, requests: Sequence[ChatRequest]) -> list[Reply]:
+        """Replies in the order of the requests; blocks; thread-safe.
+
+        Concurrent calls may share a batch, unless the caller holds `exclusive`.
+        """
+        ...
+
+    def exclusive(self) -> AbstractContextManager[None]:
+        """While held (by one thread at a time), `chat` calls of that thread are batches of their own."""
+        ...
+
+    def busy_seconds(self) -> float:
+        """Wall-clock seconds so far in which the engine was generating (overlaps counted once)."""
+        ...
+
+    def close(self) -> None:
+        """Frees the model's memory."""
+        ...

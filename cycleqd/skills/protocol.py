@@ -1,0 +1,117 @@
+"""What a skill is made of: samples, episodes that act in a sandbox, verdicts.
+
+A skill never sees a model: it hands out messages and takes replies. Whoever drives the episodes
+(`cycleqd.evaluation`, the oracle in `cycleqd.skills.oracle`) carries text between the two.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Any, Literal, NamedTuple, Protocol, TypedDict
+
+from cycleqd.sandbox import Sandboxes
+
+Split = Literal["train", "optimization", "test"]
+
+
+class Message(TypedDict):
+    """One chat message, in the form that a tokenizer's chat template takes."""
+
+    role: Literal["system", "user", "assistant"]
+    content: str
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """One problem of a skill.
+
+    Attributes:
+        id: Unique within the skill and stable, e.g. ``os/count-lines/0012``.
+        skill: The skill's name.
+        split: The split it belongs to.
+        template: The name of the template it was drawn from.
+        data: JSON-able facts that only the skill reads (prompt, tests, gold solution, ...).
+    """
+
+    id: str
+    skill: str
+    split: Split
+    template: str
+    data: Mapping[str, Any]
+
+
+class Verdict(NamedTuple):
+    """The judge's word on one finished episode.
+
+    Attributes:
+        score: In [0, 1]; 1 is solved.
+        reason: One short line that says why, for logs and transcripts.
+    """
+
+    score: float
+    reason: str
+
+
+class Episode(Protocol):
+    """One attempt at one sample. Not thread-safe; different episodes may run in parallel."""
+
+    sample: Sample
+    messages: list[Message]
+    """The conversation so far. While the episode is live its last message is the user's."""
+
+    def act(self, reply: str) -> bool:
+        """Appends `reply` as the assistant's turn, acts on it in the sandbox, appends the observation.
+
+        Returns:
+            True when the episode is finished (answered, or out of turns).
+
+        Raises:
+            SandboxUnavailable: The sandbox, not the reply, is at fault; the evaluation is to be retried.
+        """
+        ...
+
+    def judge(self) -> Verdict:
+        """The verdict. Called once, after the episode finished and before `close`."""
+        ...
+
+    def close(self) -> None:
+        """Gives back the sandbox. May be called at any time, more than once."""
+        ...
+
+
+class SkillSession(Protocol):
+    """What one evaluation of a skill shares between its episodes (a database server, a runner)."""
+
+    def start(self, sample: Sample) -> Episode:
+        """Opens an episode; thread-safe. May block until the pool has a free container."""
+        ...
+
+
+class Skill(Protocol):
+    """An ability with a score in [0, 1] measured by acting."""
+
+    name: str
+    max_turns: int
+    """Replies a model may give in one episode, at least 1."""
+    max_new_tokens: int
+    """Tokens a model may generate in one reply."""
+    stop: tuple[str, ...]
+    """Strings that end a reply."""
+
+    def samples(self, split: Split) -> Sequence[Sample]:
+        """The samples of a split, always the same in the same order for the same configuration."""
+        ...
+
+    def initial_messages(self, sample: Sample) -> list[Message]:
+        """What the model is shown first; the last message is the user's."""
+        ...
+
+    def gold_replies(self, sample: Sample) -> list[str]:
+        """The replies of an agent that solves the sample, one a turn."""
+        ...
+
+    def session(self, sandboxes: Sandboxes) -> AbstractContextManager[SkillSession]:
+        """Opens what the skill's episodes share; closing it removes it from the Docker engine."""
+        ...
