@@ -1,0 +1,315 @@
+"""The configuration of one run: what a person writes in YAML, and the form that the Prefect UI shows.
+
+`RunConfig` is frozen and refuses what it does not know. All faults of a file are reported at once, each with the
+path of its field. Configuration stays at the edge: builders turn it into plain keyword arguments.
+"""
+
+from __future__ import annotations
+
+import re
+from importlib import resources
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+SkillName = Literal["coding", "os", "db"]
+
+PROFILES = ("demo", "smol", "paper")
+"""Names of the configurations that ship with the package (``cycleqd/profiles/<name>.yaml``)."""
+
+
+class ConfigError(ValueError):
+    """A configuration cannot be used; the text lists every fault with its field's path."""
+
+
+class Section(BaseModel):
+    """Base of all configuration sections: immutable, and an unknown key is an error."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+
+class ModelConfig(Section):
+    """The base model that every expert starts from."""
+
+    name: str = Field("smollm2-135m-instruct", min_length=1)
+    """Embedded model name, local Hugging Face checkpoint directory, or Hugging Face hub id of a causal LM."""
+    dtype: Literal["bfloat16", "float16", "float32"] = "bfloat16"
+    """What the engine computes in. Merging is always fp32, rounded once."""
+
+
+class SkillConfig(Section):
+    """One skill and how many samples each split has."""
+
+    name: SkillName
+    """Which skill."""
+    train: Annotated[int, Field(ge=1)] = 160
+    """Samples whose gold episodes the expert is fine-tuned on."""
+    optimization: Annotated[int, Field(ge=1)] = 24
+    """Samples that score every child during the search."""
+    test: Annotated[int, Field(ge=1)] = 60
+    """Samples of the final report; the search never sees them."""
+
+
+class ExpertConfig(Section):
+    """Supervised fine-tuning of one expert per skill."""
+
+    method: Literal["lora", "full"] = "lora"
+    """``lora`` makes small factored task vectors; ``full`` trains all weights and merges dense ones."""
+    rank: Annotated[int, Field(ge=1, le=512)] = 16
+    """LoRA rank."""
+    alpha: Annotated[float, Field(gt=0)] = 32.0
+    """LoRA scaling: the update is multiplied by alpha / rank."""
+    epochs: Annotated[float, Field(gt=0)] = 1.0
+    """Passes over the training conversations."""
+    epochs_by_skill: dict[SkillName, Annotated[float, Field(gt=0)]] = {}
+    """Passes for skills that want another number than `epochs`."""
+    learning_rate: Annotated[float, Field(gt=0, lt=1)] = 5e-4
+    """AdamW's peak learning rate, reached after the warm-up."""
+    global_batch: Annotated[int, Field(ge=1)] = 8
+    """Conversations per optimizer step."""
+    micro_batch: Annotated[int, Field(ge=1)] = 8
+    """Conversations per forward pass; gradients accumulate up to `global_batch`."""
+    warmup_fraction: Annotated[float, Field(ge=0, lt=1)] = 0.1
+    """Share of the steps in which the learning rate rises linearly; a cosine follows."""
+    max_grad_norm: Annotated[float, Field(gt=0)] = 1.0
+    """Gradients are clipped to this norm."""
+    weight_decay: Annotated[float, Field(ge=0)] = 0.0
+    """AdamW's weight decay."""
+    max_length: Annotated[int, Field(ge=16)] = 512
+    """Tokens per conversation; longer conversations are left out and counted."""
+    validation_fraction: Annotated[float, Field(ge=0, lt=0.5)] = 0.0
+    """Share of the conversations held out to choose the best epoch; 0 keeps the last."""
+
+
+class GridConfig(Section):
+    """The archives' grids: each skill's score range, stretched and cut into bins."""
+
+    bins: Annotated[int, Field(ge=1, le=100)] = 15
+    """Bins per behaviour characteristic."""
+    lower: Annotated[float, Field(ge=0)] = 0.85
+    """Lower end of the range: this times the lowest score of any expert."""
+    upper: Annotated[float, Field(gt=0)] = 1.15
+    """Upper end of the range: this times the highest score of any expert."""
+
+    @model_validator(mode="after")
+    def _ordered(self) -> GridConfig:
+        if self.lower >= self.upper:
+            raise ValueError(f"lower must be below upper, got {self.lower} and {self.upper}")
+        return self
+
+
+class SamplingConfig(Section):
+    """How the two parents are drawn from the active archive."""
+
+    kind: Literal["elite", "random"] = "elite"
+    """``elite`` prefers high scores in all skills; ``random`` is the paper's ablation."""
+    alpha_low: Annotated[float, Field(gt=0)] = 0.5
+    """Weight of the worst score in the archive."""
+    alpha_high: Annotated[float, Field(gt=0)] = 0.8
+    """Weight of the best score in the archive."""
+
+    @model_validator(mode="after")
+    def _ordered(self) -> SamplingConfig:
+        if self.alpha_low > self.alpha_high:
+            raise ValueError(f"alpha_low must not exceed alpha_high, got {self.alpha_low} and {self.alpha_high}")
+        return self
+
+
+class CrossoverConfig(Section):
+    """Mixing of two parents' task vectors with normalised random coefficients."""
+
+    mu: float = 1.0
+    """Mean of the mixing coefficients."""
+    sigma: Annotated[float, Field(ge=0)] = 0.03
+    """Standard deviation of the mixing coefficients."""
+
+    @model_validator(mode="after")
+    def _divisible(self) -> CrossoverConfig:
+        if self.sigma == 0 and abs(2 * self.mu) < 1e-3:
+            raise ValueError("mu 0 with sigma 0 leaves coefficients that sum to zero; raise mu or sigma")
+        return self
+
+
+class MutationConfig(Section):
+    """Perturbation of a child after crossover."""
+
+    kind: Literal["svd", "gaussian", "none"] = "svd"
+    """``svd`` scales singular components; ``gaussian`` and ``none`` are the paper's ablations."""
+    basis: Literal["child", "expert"] = "child"
+    """Whose singular vectors: the child's own task vector's (paper) or the active skill's expert's (released code)."""
+    w_max: Annotated[float, Field(ge=0)] = 0.3
+    """Upper bound of the uniform scaling of singular values."""
+    std: Annotated[float, Field(ge=0)] = 0.0003
+    """Standard deviation of Gaussian mutation."""
+
+
+class AggregationConfig(Section):
+    """Folding of the archives' elites into the final model."""
+
+    temperature: Annotated[float, Field(gt=0)] = 1.0
+    """Softmax temperature over the elites' scores (fractions in [0, 1])."""
+
+
+class EngineConfig(Section):
+    """What generates the replies."""
+
+    kind: Literal["auto", "vllm", "transformers"] = "auto"
+    """``auto`` takes vLLM where it is installed, transformers otherwise."""
+    batching: Literal["strict", "throughput"] = "strict"
+    """``strict`` fixes what shares a batch, so that scores repeat bit for bit; ``throughput`` lets all episodes mix."""
+    max_model_len: Annotated[int, Field(ge=128)] = 1024
+    """Longest conversation in tokens; an episode that outgrows it fails."""
+    kv_cache_gb: Annotated[float, Field(gt=0)] = 2.0
+    """Memory for attention keys and values on a CPU, in GiB."""
+    gpu_memory_fraction: Annotated[float, Field(gt=0, le=1)] = 0.85
+    """Share of a GPU's memory that vLLM takes."""
+
+
+class SandboxConfig(Section):
+    """Limits of the containers in which models act."""
+
+    max_containers: Annotated[int, Field(ge=1, le=256)] = 4
+    """Episode containers that run at a time."""
+    memory_mb: Annotated[int, Field(ge=64)] = 256
+    """Memory of one container, in MiB."""
+    pids: Annotated[int, Field(ge=16)] = 64
+    """Processes in one container."""
+    cpus: Annotated[float, Field(gt=0)] = 1.0
+    """CPU cores of one container."""
+    tmpfs_mb: Annotated[int, Field(ge=8)] = 64
+    """Writable scratch space of one container, in MiB."""
+    command_seconds: Annotated[float, Field(gt=0)] = 10.0
+    """Time for one command, program or SQL statement."""
+    output_bytes: Annotated[int, Field(ge=1024)] = 16_384
+    """Output kept of one command."""
+
+
+class TaskConfig(Section):
+    """How Prefect treats an evaluation that meets an infrastructure fault."""
+
+    retries: Annotated[int, Field(ge=0, le=10)] = 2
+    """Retries of an evaluation whose sandbox failed; a wrong answer is never retried."""
+    retry_seconds: Annotated[float, Field(ge=0)] = 2.0
+    """Wait before the first retry; it doubles from one to the next."""
+    timeout_seconds: Annotated[float, Field(gt=0)] = 1800.0
+    """Longest time one evaluation may take."""
+
+
+class RunConfig(Section):
+    """Everything that determines one CycleQD run."""
+
+    run_id: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,62}$")] = "demo"
+    """Name of the run; its folder under `storage`. Starting the same run again continues it."""
+    seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
+    """Seeds every random draw together with the generation and the draw's purpose."""
+    generations: Annotated[int, Field(ge=0)] = 42
+    """Children to evolve."""
+    storage: str = "runs"
+    """Folder or fsspec URL that holds the runs."""
+    model: ModelConfig = ModelConfig()
+    skills: Annotated[tuple[SkillConfig, ...], Field(min_length=1)] = (
+        SkillConfig(name="coding"),
+        SkillConfig(name="os"),
+        SkillConfig(name="db"),
+    )
+    """The skills; the cycle works on their archives in this order."""
+    experts: ExpertConfig = ExpertConfig()
+    grid: GridConfig = GridConfig()
+    sampling: SamplingConfig = SamplingConfig()
+    crossover: CrossoverConfig = CrossoverConfig()
+    mutation: MutationConfig = MutationConfig()
+    aggregation: AggregationConfig = AggregationConfig()
+    engine: EngineConfig = EngineConfig()
+    sandbox: SandboxConfig = SandboxConfig()
+    tasks: TaskConfig = TaskConfig()
+
+    @model_validator(mode="after")
+    def _distinct_skills(self) -> RunConfig:
+        names = [skill.name for skill in self.skills]
+        if len(set(names)) != len(names):
+            raise ValueError(f"skills must differ, got {', '.join(names)}")
+        return self
+
+    @property
+    def skill_names(self) -> tuple[str, ...]:
+        """The skills' names in the order of the cycle."""
+        return tuple(skill.name for skill in self.skills)
+
+    def counts(self, name: str) -> dict[str, int]:
+        """Samples per split of the skill `name`."""
+        skill = next(skill for skill in self.skills if skill.name == name)
+        return {"train": skill.train, "optimization": skill.optimization, "test": skill.test}
+
+    def to_yaml(self) -> str:
+        """The whole configuration as YAML that `load_config` reads back to an equal one."""
+        return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False)
+
+
+def parse_config(data: Any, *, source: str = "configuration") -> RunConfig:
+    """Validates plain data.
+
+    Raises:
+        ConfigError: With one line per fault: the field's path, what is wrong, what came.
+    """
+    try:
+        return RunConfig.model_validate(data)
+    except ValidationError as error:
+        raise ConfigError(_explain(error, source)) from None
+
+
+def load_config(name_or_path: str, overrides: tuple[str, ...] = ()) -> RunConfig:
+    """Reads a shipped profile by name or a YAML file by path.
+
+    Args:
+        name_or_path: One of `PROFILES`, or a path.
+        overrides: ``dotted.path=value`` pairs, the value in YAML; list items by number (``skills.0.train=8``).
+
+    Raises:
+        ConfigError: The file is missing, is no YAML mapping, or has faults; all of them are listed.
+    """
+    if name_or_path in PROFILES:
+        text = resources.files("cycleqd").joinpath("profiles", f"{name_or_path}.yaml").read_text()
+    else:
+        path = Path(name_or_path)
+        if not path.is_file():
+            raise ConfigError(f"{name_or_path}: no such file, and no profile ({', '.join(PROFILES)})")
+        text = path.read_text()
+    try:
+        data = yaml.safe_load(text) or {}
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{name_or_path}: not valid YAML: {error}") from None
+    if not isinstance(data, dict):
+        raise ConfigError(f"{name_or_path}: expected a mapping at the top, got {type(data).__name__}")
+    for override in overrides:
+        _apply(data, override)
+    return parse_config(data, source=name_or_path)
+
+
+def _apply(data: dict[str, Any], override: str) -> None:
+    path, equals, value = override.partition("=")
+    keys = path.split(".")
+    if not equals or not all(re.fullmatch(r"\w+", key) for key in keys):
+        raise ConfigError(f"override {override!r}: expected dotted.path=value")
+    node: Any = data
+    for key in keys[:-1]:
+        if isinstance(node, list):
+            if not key.isdigit() or int(key) >= len(node):
+                raise ConfigError(f"override {override!r}: no list item {key}")
+            node = node[int(key)]
+        else:
+            node = node.setdefault(key, {})
+        if not isinstance(node, dict | list):
+            raise ConfigError(f"override {override!r}: {key} has no fields")
+    if isinstance(node, list):
+        raise ConfigError(f"override {override!r}: name a field of the list item")
+    node[keys[-1]] = yaml.safe_load(value)
+
+
+def _explain(error: ValidationError, source: str) -> str:
+    lines = [f"{source}: {error.error_count()} fault(s)"]
+    for fault in error.errors():
+        where = ".".join(str(part) for part in fault["loc"]) or "(whole)"
+        lines.append(f"  {where}: {fault['msg']} (got {fault['input']!r:.80})")
+    return "\n".join(lines)

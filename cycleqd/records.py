@@ -1,0 +1,218 @@
+"""What a run writes down: small JSON records, validated when they are read back.
+
+Records hold references (ids, content hashes) and figures, never tensors. `RunStore` knows where each one lives.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from pydantic import BaseModel, ConfigDict
+
+from cycleqd.skills.protocol import Message
+
+
+class Record(BaseModel):
+    """Base of all records: immutable, and an unknown key is an error."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Score(Record):
+    """A mean over samples with its uncertainty.
+
+    Attributes:
+        score: Mean of the samples' scores, in [0, 1].
+        n: Number of samples, at least 1.
+        se: Standard error of the mean: the samples' standard deviation (population form) over sqrt(n).
+    """
+
+    score: float
+    n: int
+    se: float
+
+    @classmethod
+    def of(cls, scores: Sequence[float]) -> Score:
+        """Summarises samples' scores.
+
+        Raises:
+            ValueError: There are none, or one is outside [0, 1] or NaN.
+        """
+        if not scores:
+            raise ValueError("a score needs at least one sample")
+        if not all(0.0 <= score <= 1.0 for score in scores):
+            raise ValueError(f"sample scores must be in [0, 1], got {[s for s in scores if not 0.0 <= s <= 1.0][:3]}")
+        n = len(scores)
+        mean = math.fsum(scores) / n
+        variance = math.fsum((score - mean) ** 2 for score in scores) / n
+        return cls(score=mean, n=n, se=math.sqrt(variance / n))
+
+
+class SampleScore(Record):
+    """The verdict on one episode.
+
+    Attributes:
+        id: The sample's id.
+        score: In [0, 1].
+        reason: The judge's one line.
+        turns: Replies the model gave.
+        tokens: Tokens it generated.
+    """
+
+    id: str
+    score: float
+    reason: str
+    turns: int
+    tokens: int
+
+
+class EpisodeRecord(Record):
+    """One whole episode, for reading: a line of ``<skill>-<split>.jsonl.gz``."""
+
+    sample: str
+    template: str
+    score: float
+    reason: str
+    messages: list[Message]
+
+
+class EvaluationRecord(Record):
+    """One individual's evaluation on one skill's split.
+
+    Attributes:
+        identity: Content hash of the weights, or ``base``.
+        data_hash: Content hash of the samples.
+        seconds: Wall-clock time of the evaluation.
+        tokens: Tokens generated in all episodes.
+    """
+
+    identity: str
+    skill: str
+    split: str
+    score: Score
+    samples: list[SampleScore]
+    data_hash: str
+    engine: str
+    batching: str
+    tokens: int
+    seconds: float
+
+
+class IndividualRecord(Record):
+    """The recipe of an individual, written with its genome.
+
+    Attributes:
+        id: ``expert-<skill>``, ``g0012``, ``average``, ``aggregate``.
+        genome: Content hash of the task vector.
+        generation: The generation that made it; None for what is not a child.
+        archive: The active skill of that generation.
+        parents: Ids of the parents (children), or of the sources (average, aggregate).
+        coefficients: Mixing coefficients, one per parent.
+        mutation: The mutation's name and a summary of its draws.
+    """
+
+    id: str
+    genome: str
+    generation: int | None = None
+    archive: str | None = None
+    parents: list[str] = []
+    coefficients: list[float] = []
+    mutation: dict[str, float | int | str] = {}
+
+
+class Phases(Record):
+    """Wall-clock seconds, each counted once: they add up to the time that passed.
+
+    Attributes:
+        train: Fine-tuning of experts and recording of their demonstrations.
+        generate: The engine was generating.
+        sandbox: Episodes were acting or being judged while the engine had nothing to do.
+        merge: Crossover, mutation and loading of weights into the engine.
+        other: Everything else (start-up, storage, Prefect, reports).
+    """
+
+    train: float = 0.0
+    generate: float = 0.0
+    sandbox: float = 0.0
+    merge: float = 0.0
+    other: float = 0.0
+
+    @property
+    def total(self) -> float:
+        """All of them, in seconds."""
+        return self.train + self.generate + self.sandbox + self.merge + self.other
+
+    def __add__(self, other: Phases) -> Phases:
+        return Phases(
+            train=self.train + other.train,
+            generate=self.generate + other.generate,
+            sandbox=self.sandbox + other.sandbox,
+            merge=self.merge + other.merge,
+            other=self.other + other.other,
+        )
+
+
+class Cell(Record):
+    """A cell that an individual won.
+
+    Attributes:
+        bins: Bin per behaviour characteristic, in the order of the skills without the archive's own.
+        displaced: Id of the individual that it replaced, if any.
+    """
+
+    bins: list[int]
+    displaced: str | None = None
+
+
+class GenerationRecord(Record):
+    """The commit record of one generation: it exists when, and only when, the generation is finished.
+
+    Attributes:
+        generation: Number, from 0.
+        individual: Id of the child.
+        scores: Per skill, on the optimization split.
+        cells: Cells won, per archive; archives that kept their incumbent are absent.
+        seconds: Wall-clock time by phase.
+    """
+
+    generation: int
+    archive: str
+    individual: str
+    genome: str
+    parents: list[str]
+    scores: dict[str, Score]
+    cells: dict[str, Cell]
+    seconds: Phases
+
+
+class SeedRecord(Record):
+    """The commit record of the seeding: the experts' scores, from which the grids follow.
+
+    Attributes:
+        experts: Ids in the order in which they were offered to the archives.
+        genomes: Content hash of each expert's task vector, by id.
+        scores: Per expert id and skill, on the optimization split.
+    """
+
+    experts: list[str]
+    genomes: dict[str, str]
+    scores: dict[str, dict[str, Score]]
+
+
+class SessionRecord(Record):
+    """One start of the run, for the time table: a run that was resumed has several.
+
+    Attributes:
+        started: ISO 8601 time, UTC.
+        seconds: Wall-clock time by phase.
+        generations: Generations finished in this session.
+        tokens: Tokens generated.
+        versions: Package versions that took part.
+    """
+
+    started: str
+    seconds: Phases
+    generations: int
+    tokens: int
+    versions: dict[str, str]
