@@ -158,7 +158,7 @@ class EngineConfig(Section):
     kind: Literal["auto", "vllm", "transformers"] = "auto"
     """``auto`` takes vLLM where it is installed, transformers otherwise."""
     batching: Literal["strict", "throughput"] = "strict"
-    """``strict`` fixes what shares a batch, so that scores repeat bit for bit; ``throughput`` lets all episodes mix."""
+    """``strict`` fixes what shares a batch, so scores repeat bit for bit; ``throughput`` lets all episodes mix."""
     max_model_len: Annotated[int, Field(ge=128)] = 1024
     """Longest conversation in tokens; an episode that outgrows it fails."""
     kv_cache_gb: Annotated[float, Field(gt=0)] = 2.0
@@ -170,8 +170,10 @@ class EngineConfig(Section):
 class SandboxConfig(Section):
     """Limits of the containers in which models act."""
 
-    max_containers: Annotated[int, Field(ge=1, le=256)] = 4
-    """Episode containers that run at a time."""
+    max_containers: Annotated[int, Field(ge=1, le=256)] = 64
+    """Episode containers that are alive at a time; an idle one costs about 4 MB."""
+    workers: Annotated[int, Field(ge=1, le=256)] = 4
+    """Episodes of one evaluation that act at a time."""
     memory_mb: Annotated[int, Field(ge=64)] = 256
     """Memory of one container, in MiB."""
     pids: Annotated[int, Field(ge=16)] = 64

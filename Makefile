@@ -1,0 +1,51 @@
+# Everything a fresh Debian/Ubuntu machine needs is set up by the targets themselves; each step is skipped once done.
+VENV    ?= .venv
+EXTRAS  ?= cpu,s3,dev
+CONFIG  ?= demo
+PYTHON   = $(VENV)/bin/python
+CYCLEQD  = $(VENV)/bin/cycleqd
+READY    = $(VENV)/.ready-$(subst $(comma),-,$(EXTRAS))
+comma   := ,
+
+.DEFAULT_GOAL := help
+.PHONY: help setup docker images demo test test-fast lint format bench clean
+
+help: ## List the targets
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
+
+setup: $(READY) ## Create the virtual environment with all dependencies
+
+$(READY): pyproject.toml constraints.txt infra/setup_python.sh
+	VENV=$(VENV) EXTRAS=$(EXTRAS) bash infra/setup_python.sh
+	@touch $@
+
+docker: ## Make sure that a Docker engine answers (installs it on Debian/Ubuntu as root)
+	@bash infra/setup_docker.sh
+
+images: setup docker ## Build the sandbox images
+	@$(PYTHON) infra/build_images.py
+
+demo: images ## Fine-tune three experts, evolve their merges, report: about a quarter of an hour on two cores
+	$(CYCLEQD) run $(CONFIG)
+
+test: images ## All tests, slow ones included: real Docker, database, model and engine
+	$(PYTHON) -m pytest
+
+test-fast: setup ## Tests that need no Docker and take no time
+	$(PYTHON) -m pytest -m "not docker and not vllm and not slow and not browser"
+
+lint: setup ## ruff and mypy
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/mypy
+
+format: setup ## Rewrite the sources in the project's format
+	$(VENV)/bin/ruff check --fix .
+	$(VENV)/bin/ruff format .
+
+bench: images ## Timed comparisons, as ratios within one run
+	$(PYTHON) -m pytest tests/benchmarks -m benchmark
+
+clean: ## Remove the environment, caches and leftover containers (keeps runs/)
+	-[ -x $(PYTHON) ] && $(PYTHON) -c "from cycleqd.sandbox import reap; print(reap(), 'orphaned containers removed')"
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis *.egg-info

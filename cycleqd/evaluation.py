@@ -1,0 +1,200 @@
+"""Scoring by acting: one individual plays all samples of a skill's split.
+
+Two ways of batching, same episodes:
+
+* `strict`: the evaluation's live episodes advance in rounds. A round's batch holds exactly this evaluation's live
+  episodes, in sample order, so its composition depends on nothing but weights and samples: not on timing, not on
+  other evaluations, not on retries. Scores repeat bit for bit on one kind of processor. While one skill's episodes
+  act in their containers, another skill's round is generated.
+* `throughput`: every episode advances by itself, and all requests that wait share the engine's batch.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import threading
+import time
+import uuid
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Literal, NamedTuple
+
+from cycleqd.inference.protocol import ChatRequest, Engine, Reply
+from cycleqd.records import EpisodeRecord, EvaluationRecord, SampleScore, Score
+from cycleqd.sandbox import Sandboxes
+from cycleqd.skills.protocol import Episode, Message, Sample, Skill, SkillSession, Split, Verdict
+
+
+class EvaluationStopped(RuntimeError):
+    """The run was asked to stop; the evaluation left nothing behind and may be started again."""
+
+
+class Evaluation(NamedTuple):
+    """A finished evaluation: its record and the episodes to read."""
+
+    record: EvaluationRecord
+    episodes: list[EpisodeRecord]
+
+
+@dataclass(slots=True)
+class _Play:
+    """One sample's episode while it is being played."""
+
+    sample: Sample
+    messages: list[Message]
+    start: Future[Episode]
+    turns: int = 0
+    tokens: int = 0
+    verdict: Verdict | None = None
+    episode: Episode | None = field(default=None)
+
+    def request(self, skill: Skill, scope: str) -> ChatRequest:
+        return ChatRequest(self.messages, skill.max_new_tokens, skill.stop, scope)
+
+    def step(self, reply: Reply) -> None:
+        """Acts on a reply in the sandbox; judges and closes when that finished the episode."""
+        if self.episode is None:
+            self.episode = self.start.result()
+        self.turns += 1
+        self.tokens += reply.tokens
+        finished = self.episode.act(reply.text)
+        self.messages = self.episode.messages
+        if finished:
+            self.verdict = self.episode.judge()
+            self.episode.close()
+
+
+def samples_hash(samples: Sequence[Sample]) -> str:
+    """Content hash of samples, which goes into every result."""
+    content = [[sample.id, sample.template, dict(sample.data)] for sample in samples]
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+def evaluate(
+    skill: Skill,
+    split: Split,
+    engine: Engine,
+    sandboxes: Sandboxes,
+    *,
+    batching: Literal["strict", "throughput"],
+    live_episodes: int,
+    workers: int,
+    stop: threading.Event | None = None,
+    progress: Callable[[int], None] | None = None,
+) -> Evaluation:
+    """Plays every sample of `split` with the weights that the engine holds.
+
+    Args:
+        skill: The skill; its samples are played in its own order.
+        split: Which of its splits.
+        engine: Has the individual's weights loaded; `engine.loaded` is recorded as their identity.
+        sandboxes: Where the episodes act.
+        batching: See the module's text.
+        live_episodes: Episodes that hold a sandbox at a time, at least 1.
+        workers: Episodes that act at a time, at least 1; leaves the engine its share of the cores.
+        stop: When set, the evaluation ends with `EvaluationStopped` at the next turn.
+        progress: Called with the number of finished episodes whenever some finished.
+
+    Raises:
+        SandboxUnavailable: A sandbox failed. Nothing is scored; the evaluation may be retried as a whole.
+        EvaluationStopped: `stop` was set.
+    """
+    began = time.monotonic()
+    samples = skill.samples(split)
+    identity = engine.loaded
+    scope = uuid.uuid4().hex  # a retry starts from an empty prefix cache, as the first attempt did
+    plays: list[_Play] = []
+    run = _play_strictly if batching == "strict" else _play_freely
+    with skill.session(sandboxes) as session, ThreadPoolExecutor(workers, thread_name_prefix=skill.name) as pool:
+        for first in range(0, len(samples), live_episodes):
+            wave = samples[first : first + live_episodes]
+            with _opened(skill, session, wave, pool) as live:
+                run(live, skill, engine, pool, scope, stop or threading.Event())
+            plays += live
+            if progress:
+                progress(len(plays))
+    seconds = time.monotonic() - began
+    verdicts = [_verdict(play) for play in plays]
+    record = EvaluationRecord(
+        identity=identity,
+        skill=skill.name,
+        split=split,
+        score=Score.of([verdict.score for verdict in verdicts]),
+        samples=[
+            SampleScore(id=play.sample.id, score=score, reason=reason, turns=play.turns, tokens=play.tokens)
+            for play, (score, reason) in zip(plays, verdicts, strict=True)
+        ],
+        data_hash=samples_hash(samples),
+        engine=engine.name,
+        batching=batching,
+        tokens=sum(play.tokens for play in plays),
+        seconds=seconds,
+    )
+    episodes = [
+        EpisodeRecord(
+            sample=play.sample.id,
+            template=play.sample.template,
+            score=score,
+            reason=reason,
+            messages=play.messages,
+        )
+        for play, (score, reason) in zip(plays, verdicts, strict=True)
+    ]
+    return Evaluation(record, episodes)
+
+
+@contextmanager
+def _opened(
+    skill: Skill, session: SkillSession, samples: Sequence[Sample], pool: ThreadPoolExecutor
+) -> Iterator[list[_Play]]:
+    """Starts the episodes' sandboxes in the background (the first replies need none) and closes all in the end."""
+    plays = [
+        _Play(sample, skill.initial_messages(sample), pool.submit(session.start, sample)) for sample in samples
+    ]
+    try:
+        yield plays
+    finally:
+        for play in plays:
+            play.start.cancel()
+        for play in plays:
+            if not play.start.cancelled() and play.start.exception() is None:
+                play.start.result().close()
+
+
+def _play_strictly(
+    plays: list[_Play], skill: Skill, engine: Engine, pool: ThreadPoolExecutor, scope: str, stop: threading.Event
+) -> None:
+    live = plays
+    while live:
+        _refuse_when(stop)
+        with engine.exclusive():
+            replies = engine.chat([play.request(skill, scope) for play in live])
+        list(pool.map(_Play.step, live, replies))
+        live = [play for play in live if play.verdict is None]
+
+
+def _play_freely(
+    plays: list[_Play], skill: Skill, engine: Engine, pool: ThreadPoolExecutor, scope: str, stop: threading.Event
+) -> None:
+    def play_through(play: _Play) -> None:
+        while play.verdict is None:
+            _refuse_when(stop)
+            (reply,) = engine.chat([play.request(skill, scope)])
+            pool.submit(play.step, reply).result()
+
+    with ThreadPoolExecutor(len(plays), thread_name_prefix=f"{skill.name}-episode") as episodes:
+        list(episodes.map(play_through, plays))
+
+
+def _refuse_when(stop: threading.Event) -> None:
+    if stop.is_set():
+        raise EvaluationStopped("the run is being stopped")
+
+
+def _verdict(play: _Play) -> Verdict:
+    if play.verdict is None:
+        raise RuntimeError(f"episode {play.sample.id} ended without a verdict")
+    return play.verdict
