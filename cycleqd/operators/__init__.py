@@ -1,0 +1,56 @@
+"""The operators of the search: how parents are drawn, mixed, mutated, and elites folded into the final model.
+
+Each is a small immutable class behind a protocol, made from plain keyword arguments and chosen by name from a table:
+
+* `SAMPLERS`: which two individuals of an archive become parents;
+* `CROSSOVERS`: how two task vectors become a child's;
+* `MUTATIONS`: how a child's task vector is changed at random;
+* `AGGREGATIONS`: how the archives' elites become one model.
+
+All randomness comes from the generator that is passed in (`cycleqd.randomness.rng`).
+"""
+
+from collections.abc import Callable, Mapping
+
+from cycleqd.operators.aggregation import Aggregate, Aggregation, SoftmaxAggregation, mean
+from cycleqd.operators.crossover import Crossover, CrossoverResult, LinearCrossover
+from cycleqd.operators.mutation import GaussianMutation, Mutation, MutationResult, NoMutation, SvdMutation
+from cycleqd.operators.sampling import EliteSampling, RandomSampling, Sampler
+
+SAMPLERS: Mapping[str, Callable[..., Sampler]] = {
+    "elite": EliteSampling,  # CycleQD, section 3.2
+    "random": RandomSampling,  # CycleQD, the ablation
+}
+CROSSOVERS: Mapping[str, Callable[..., Crossover]] = {
+    "linear": LinearCrossover,  # CycleQD, section 3.3
+}
+MUTATIONS: Mapping[str, Callable[..., Mutation]] = {
+    "svd": SvdMutation,  # CycleQD, section 3.4
+    "gaussian": GaussianMutation,  # CycleQD, the ablation
+    "none": NoMutation,  # CycleQD, the ablation
+}
+AGGREGATIONS: Mapping[str, Callable[..., Aggregation]] = {
+    "softmax": SoftmaxAggregation,  # CycleQD, section 3.5
+}
+
+__all__ = [
+    "AGGREGATIONS",
+    "CROSSOVERS",
+    "MUTATIONS",
+    "SAMPLERS",
+    "Aggregate",
+    "Aggregation",
+    "Crossover",
+    "CrossoverResult",
+    "EliteSampling",
+    "GaussianMutation",
+    "LinearCrossover",
+    "Mutation",
+    "MutationResult",
+    "NoMutation",
+    "RandomSampling",
+    "Sampler",
+    "SoftmaxAggregation",
+    "SvdMutation",
+    "mean",
+]

@@ -1,0 +1,82 @@
+"""How the archives' elites become one model."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple, Protocol
+
+from cycleqd.task_vector import TaskVector, weighted_sum
+
+
+class Aggregate(NamedTuple):
+    """The final model.
+
+    Attributes:
+        task_vector: Σ_k β_k τ_k.
+        weights: β, in the order of the elites.
+    """
+
+    task_vector: TaskVector
+    weights: tuple[float, ...]
+
+
+class Aggregation(Protocol):
+    """Folds elites into one task vector."""
+
+    def aggregate(self, elites: Sequence[TaskVector], scores: Sequence[float]) -> Aggregate:
+        """One task vector of all elites.
+
+        Args:
+            elites: The elite of each archive, at least one.
+            scores: Each elite's score in its archive's skill, in [0, 1].
+
+        Raises:
+            ValueError: The numbers of elites and scores differ, or a score is not in [0, 1].
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class SoftmaxAggregation:
+    """τ = Σ_k β_k τ_k*, β the softmax of f_k / temperature (CycleQD, section 3.5, https://arxiv.org/abs/2410.14735).
+
+    Scores are fractions, so at temperature 1 the weights stay close to equal.
+
+    Attributes:
+        temperature: Above 0; small values favour the elite of the highest score, large ones give the mean.
+    """
+
+    temperature: float = 1.0
+
+    def __post_init__(self) -> None:
+        if not 0 < self.temperature < math.inf:
+            raise ValueError(f"temperature must be above 0, got {self.temperature}")
+
+    def weights(self, scores: Sequence[float]) -> tuple[float, ...]:
+        """β of the scores; sums to 1.
+
+        Raises:
+            ValueError: No scores, or one that is not in [0, 1].
+        """
+        if not scores or not all(0.0 <= score <= 1.0 for score in scores):
+            raise ValueError(f"expected scores in [0, 1], at least one, got {list(scores)}")
+        highest = max(scores)
+        terms = [math.exp((score - highest) / self.temperature) for score in scores]
+        total = math.fsum(terms)
+        return tuple(term / total for term in terms)
+
+    def aggregate(self, elites: Sequence[TaskVector], scores: Sequence[float]) -> Aggregate:
+        """One task vector of all elites; see `Aggregation.aggregate`."""
+        weights = self.weights(scores)
+        return Aggregate(weighted_sum(weights, elites), weights)
+
+
+def mean(task_vectors: Sequence[TaskVector]) -> TaskVector:
+    """The plain average Σ_k τ_k / K, the baseline that every merge has to beat (Wortsman et al. 2022).
+
+    Raises:
+        ValueError: No task vectors, or they don't fit together.
+    """
+    return weighted_sum([1.0 / len(task_vectors)] * len(task_vectors) if task_vectors else [], task_vectors)

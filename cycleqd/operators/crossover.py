@@ -1,0 +1,79 @@
+"""How two task vectors become a child's."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import NamedTuple, Protocol
+
+import numpy as np
+
+from cycleqd.task_vector import TaskVector, weighted_sum
+
+MIN_SUM = 1e-3
+"""Coefficients whose sum is smaller in absolute value are drawn anew: dividing by it would blow the child up."""
+
+_MAX_DRAWS = 1000
+
+
+class CrossoverResult(NamedTuple):
+    """A child before its mutation.
+
+    Attributes:
+        child: Its task vector.
+        draws: (ω1, ω2) as drawn.
+        coefficients: What the parents were multiplied by, ω / (ω1 + ω2); they sum to 1.
+    """
+
+    child: TaskVector
+    draws: tuple[float, float]
+    coefficients: tuple[float, float]
+
+
+class Crossover(Protocol):
+    """Mixes two task vectors."""
+
+    def cross(self, first: TaskVector, second: TaskVector, rng: np.random.Generator) -> CrossoverResult:
+        """The child of two parents, which may be the same.
+
+        Raises:
+            ValueError: The parents don't fit together.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class LinearCrossover:
+    """τ = (ω1 τ_p + ω2 τ_q) / (ω1 + ω2), one pair of coefficients per child (CycleQD, section 3.3).
+
+    ω ~ N(μ, σ²), independent; drawn anew while |ω1 + ω2| < `MIN_SUM`. https://arxiv.org/abs/2410.14735
+
+    Attributes:
+        mu: Mean of a coefficient.
+        sigma: Its standard deviation, at least 0.
+    """
+
+    mu: float = 1.0
+    sigma: float = 0.03
+
+    def __post_init__(self) -> None:
+        if not math.isfinite(self.mu) or not 0 <= self.sigma < math.inf:
+            raise ValueError(f"expected a finite mu and sigma >= 0, got {self.mu} and {self.sigma}")
+        if self.sigma == 0 and abs(2 * self.mu) < MIN_SUM:
+            raise ValueError(f"mu {self.mu} with sigma 0 gives coefficients that sum to zero; raise either")
+
+    def cross(self, first: TaskVector, second: TaskVector, rng: np.random.Generator) -> CrossoverResult:
+        """The child of two parents; see `Crossover.cross`.
+
+        Raises:
+            ValueError: The parents don't fit together, or μ and σ are so small that no draw can be divided by.
+        """
+        for _ in range(_MAX_DRAWS):
+            one, two = (float(omega) for omega in rng.normal(self.mu, self.sigma, size=2))
+            total = one + two
+            if abs(total) >= MIN_SUM:
+                coefficients = (one / total, two / total)
+                return CrossoverResult(weighted_sum(coefficients, [first, second]), (one, two), coefficients)
+        raise ValueError(
+            f"mu {self.mu} and sigma {self.sigma} give coefficients that sum to almost zero; raise either"
+        )

@@ -1,0 +1,34 @@
+"""Task vectors: an individual's parameters minus the base's, θ = θ0 + τ.
+
+Two forms behind one protocol. A `FactoredTaskVector` is what LoRA experts and all their descendants need: small
+cores between `SharedBases` that the whole run shares. A `DenseTaskVector` takes anything, fully fine-tuned experts
+above all, tensor by tensor from disk. Both compute in fp32 and are exact.
+
+Public: the `TaskVector` protocol and the forms; `build_bases` and `read_lora_adapter` to get from LoRA experts to
+task vectors; `load_task_vector`; `weighted_sum`; `merged_weights` to materialise θ; `to_lora` and `save_lora_adapter`
+to serve an individual as an adapter.
+"""
+
+from cycleqd.task_vector.bases import LoraFactors, SharedBases
+from cycleqd.task_vector.dense import DenseTaskVector
+from cycleqd.task_vector.factored import FactoredTaskVector, build_bases
+from cycleqd.task_vector.lora import read_lora_adapter, save_lora_adapter, to_lora
+from cycleqd.task_vector.protocol import SpectralWeights, TaskVector, TensorSource
+from cycleqd.task_vector.weights import load_task_vector, merged_weights, weighted_sum
+
+__all__ = [
+    "DenseTaskVector",
+    "FactoredTaskVector",
+    "LoraFactors",
+    "SharedBases",
+    "SpectralWeights",
+    "TaskVector",
+    "TensorSource",
+    "build_bases",
+    "load_task_vector",
+    "merged_weights",
+    "read_lora_adapter",
+    "save_lora_adapter",
+    "to_lora",
+    "weighted_sum",
+]

@@ -1,0 +1,121 @@
+"""Task vectors to and from LoRA adapters in peft's format."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from peft import LoraConfig
+
+from cycleqd.task_vector.bases import LoraFactors
+from cycleqd.task_vector.factored import FactoredTaskVector
+from cycleqd.task_vector.files import TensorFile, write_tensors
+
+_PREFIX = "base_model.model."
+_WEIGHTS = "adapter_model.safetensors"
+_CONFIG = "adapter_config.json"
+# Options of peft under which the update is no longer (lora_alpha / r) B A of whole linear layers.
+_UNSUPPORTED: Mapping[str, object] = {"use_dora": False, "fan_in_fan_out": False, "bias": "none"}
+
+
+def to_lora(vector: FactoredTaskVector) -> dict[str, tuple[torch.Tensor, torch.Tensor]]:
+    """The task vector as factors of rank R = min(R_P, R_Q), with B A the delta.
+
+    With C = U diag(σ) Vᵀ, B = P U diag(√σ) and A = diag(√σ) Vᵀ Qᵀ: equal scales on both sides lose least when an
+    engine rounds them to bf16.
+
+    Returns:
+        Per parameter name (A (R, n), B (m, R)), fp32.
+
+    Raises:
+        ValueError: The vector carries Gaussian noise, which has full rank.
+    """
+    if vector.noise:
+        raise ValueError("a task vector with Gaussian noise has full rank and is no LoRA adapter; export the weights")
+    factors = {}
+    for name in vector.names():
+        u, sigma, vh = torch.linalg.svd(vector.core(name), full_matrices=False)
+        root = sigma.sqrt()
+        a = root.unsqueeze(1) * (vh @ vector.bases.right(name).T)
+        b = vector.bases.left(name) @ (u * root)
+        factors[name] = (a, b)
+    return factors
+
+
+def save_lora_adapter(vector: FactoredTaskVector, base_name_or_path: str, out_dir: Path) -> None:
+    """Writes an adapter directory that peft and vLLM load.
+
+    All modules get one rank, the largest, filled up with zeros: engines take padding more willingly than
+    per-module ranks.
+
+    Args:
+        vector: A task vector over weights of linear layers.
+        base_name_or_path: The base model, as noted in the adapter's configuration.
+        out_dir: The directory, created where missing.
+
+    Raises:
+        ValueError: The vector carries noise, is empty, or covers a parameter that is no layer's ``weight``.
+    """
+    factors = to_lora(vector)
+    if not factors:
+        raise ValueError("the task vector covers no parameters; there is no adapter to write")
+    rank = max(a.shape[0] for a, _ in factors.values())
+    tensors: dict[str, torch.Tensor] = {}
+    modules = []
+    for name, (a, b) in factors.items():
+        module = name.removesuffix(".weight")
+        if module == name:
+            raise ValueError(f"{name} is not the weight of a linear layer; LoRA has no place for it")
+        modules.append(module)
+        padding = rank - a.shape[0]
+        tensors[f"{_PREFIX}{module}.lora_A.weight"] = torch.nn.functional.pad(a, (0, 0, 0, padding))
+        tensors[f"{_PREFIX}{module}.lora_B.weight"] = torch.nn.functional.pad(b, (0, padding))
+    out_dir.mkdir(parents=True, exist_ok=True)
+    shapes = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
+    write_tensors(out_dir / _WEIGHTS, shapes, tensors.__getitem__, {"form": "adapter"})
+    # lora_alpha = r makes peft's scale 1.
+    LoraConfig(
+        r=rank,
+        lora_alpha=rank,
+        target_modules=modules,
+        base_model_name_or_path=base_name_or_path,
+        task_type="CAUSAL_LM",
+        inference_mode=True,
+    ).save_pretrained(str(out_dir))
+
+
+def read_lora_adapter(directory: Path) -> dict[str, LoraFactors]:
+    """Reads the factors of a LoRA adapter that peft saved, for `build_bases`.
+
+    Args:
+        directory: Holds ``adapter_config.json`` and ``adapter_model.safetensors``.
+
+    Returns:
+        Per parameter name of the base, the factors.
+
+    Raises:
+        ValueError: The adapter is more than (lora_alpha / r) B A on linear layers.
+    """
+    config = json.loads((directory / _CONFIG).read_text())
+    for option, plain in _UNSUPPORTED.items():
+        if config.get(option, plain) != plain:
+            raise ValueError(f"{directory}: {option}={config[option]!r} is not supported, train with {plain!r}")
+    for option in ("rank_pattern", "alpha_pattern", "modules_to_save", "trainable_token_indices"):
+        if config.get(option):
+            raise ValueError(f"{directory}: {option} is not supported, train without it")
+    rank = config["r"]
+    scale = config["lora_alpha"] / (rank**0.5 if config.get("use_rslora") else rank)
+    file = TensorFile(directory / _WEIGHTS)
+    factors = {}
+    remaining = set(file.names())
+    for key in file.names():
+        module = key.removeprefix(_PREFIX).removesuffix(".lora_A.weight")
+        key_b = f"{_PREFIX}{module}.lora_B.weight"
+        if key == f"{_PREFIX}{module}.lora_A.weight" and key_b in remaining:
+            factors[f"{module}.weight"] = LoraFactors(file.tensor(key), file.tensor(key_b), scale)
+            remaining -= {key, key_b}
+    if remaining:
+        raise ValueError(f"{directory}: tensors that are no LoRA factors of linear layers: {sorted(remaining)[:5]}")
+    return factors

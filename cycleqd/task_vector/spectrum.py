@@ -1,0 +1,33 @@
+"""The two random changes of a matrix that both forms of task vector share."""
+
+from __future__ import annotations
+
+import torch
+
+from cycleqd.randomness import parameter_rng
+
+RANK_TOLERANCE = 1e-5
+"""Singular values up to this fraction of the largest count as zero.
+
+An fp32 SVD leaves about 1e-7 of the largest singular value where there should be nothing, merging for hundreds of
+generations about 1e-6. What a real singular value below the tolerance would add is lost in rounding."""
+
+
+def stretches(sigma: torch.Tensor, w: torch.Tensor) -> torch.Tensor:
+    """What an SVD mutation adds to the singular values: w ∘ σ, and 0 for a matrix of rank at most 1.
+
+    Args:
+        sigma: Singular values, descending, shape (..., k), fp32, at least 0.
+        w: Relative stretches, shape (..., k), fp32.
+
+    Returns:
+        Shape (..., k), fp32; 0 where σ counts as zero.
+    """
+    counted = sigma > RANK_TOLERANCE * sigma[..., :1]
+    mutable = counted & (counted.sum(-1, keepdim=True) > 1)
+    return torch.where(mutable, w * sigma, 0.0)
+
+
+def standard_noise(seed: int, name: str, shape: tuple[int, ...]) -> torch.Tensor:
+    """Standard normal noise of one parameter, fp32, the same wherever it is drawn."""
+    return torch.from_numpy(parameter_rng(seed, name).standard_normal(shape, dtype="float32"))
