@@ -151,9 +151,7 @@ def _opened(
     skill: Skill, session: SkillSession, samples: Sequence[Sample], pool: ThreadPoolExecutor
 ) -> Iterator[list[_Play]]:
     """Starts the episodes' sandboxes in the background (the first replies need none) and closes all in the end."""
-    plays = [
-        _Play(sample, skill.initial_messages(sample), pool.submit(session.start, sample)) for sample in samples
-    ]
+    plays = [_Play(sample, skill.initial_messages(sample), pool.submit(session.start, sample)) for sample in samples]
     try:
         yield plays
     finally:

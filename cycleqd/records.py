@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 from pydantic import BaseModel, ConfigDict
 
-from cycleqd.skills.protocol import Message
+from cycleqd.messages import Message
 
 
 class Record(BaseModel):
@@ -142,6 +142,15 @@ class Phases(Record):
     def total(self) -> float:
         """All of them, in seconds."""
         return self.train + self.generate + self.sandbox + self.merge + self.other
+
+    def __sub__(self, earlier: Phases) -> Phases:
+        return Phases(
+            train=self.train - earlier.train,
+            generate=self.generate - earlier.generate,
+            sandbox=self.sandbox - earlier.sandbox,
+            merge=self.merge - earlier.merge,
+            other=self.other - earlier.other,
+        )
 
     def __add__(self, other: Phases) -> Phases:
         return Phases(

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from typing import NamedTuple, Protocol
 
-from cycleqd.skills.protocol import Message
+from cycleqd.messages import Message
 from cycleqd.task_vector import TaskVector
 
 

@@ -9,18 +9,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple, Protocol, TypedDict
+from typing import Any, Literal, NamedTuple, Protocol
 
+from cycleqd.messages import Message as Message
 from cycleqd.sandbox import Sandboxes
 
 Split = Literal["train", "optimization", "test"]
-
-
-class Message(TypedDict):
-    """One chat message, in the form that a tokenizer's chat template takes."""
-
-    role: Literal["system", "user", "assistant"]
-    content: str
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,130 @@
+"""Checks before anything expensive: does this machine have what a configuration needs?"""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import shutil
+import uuid
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import fsspec
+
+from cycleqd.base_model import BaseWeights, resolve_base
+from cycleqd.config import RunConfig
+from cycleqd.workspace import cache_dir
+
+_SPARE_BYTES = 2**30
+"""Room for transcripts, records and adapters on top of what the weights take."""
+
+
+class Check(NamedTuple):
+    """One finding.
+
+    Attributes:
+        name: What was looked at.
+        ok: Whether the run can go ahead as far as this is concerned.
+        detail: What was found.
+        remedy: What to do about it, naming the setting or command; empty where all is well.
+    """
+
+    name: str
+    ok: bool
+    detail: str
+    remedy: str = ""
+
+
+def check(config: RunConfig) -> list[Check]:
+    """Looks at Docker, images, engine, model and tokenizer, disk and storage; nothing is started for long."""
+    return [
+        _guarded("configuration", config, _configuration),
+        _guarded("docker", config, _docker),
+        _guarded("engine", config, _engine),
+        _guarded("model", config, _model),
+        _guarded("tokenizer", config, _tokenizer),
+        _guarded("storage", config, _storage),
+        _guarded("disk", config, _disk),
+    ]
+
+
+def _guarded(name: str, config: RunConfig, look: Callable[[RunConfig], Check]) -> Check:
+    try:
+        return look(config)
+    except Exception as error:  # a check that fails in an unforeseen way is a finding, too
+        return Check(name, False, f"{type(error).__name__}: {error}", "see the message")
+
+
+def _configuration(config: RunConfig) -> Check:
+    skills = ", ".join(f"{s.name} ({s.train}/{s.optimization}/{s.test})" for s in config.skills)
+    return Check("configuration", True, f"{config.generations} generations; train/optimization/test: {skills}")
+
+
+def _docker(config: RunConfig) -> Check:
+    from cycleqd.sandbox import Sandboxes
+
+    with Sandboxes(run_id=f"{config.run_id}-preflight") as sandboxes, sandboxes.shell() as shell:
+        shell.run("true")
+    return Check("docker", True, "the engine answers, the images are there, a container ran")
+
+
+def _engine(config: RunConfig) -> Check:
+    kind = config.engine.kind
+    has_vllm = importlib.util.find_spec("vllm") is not None
+    install = "pip install 'cycleqd[cpu]' (or cycleqd[gpu] with a GPU)"
+    if kind == "vllm" and not has_vllm:
+        return Check("engine", False, "vLLM is not installed", f"{install}, or set engine.kind to transformers")
+    if kind == "auto" and not has_vllm:
+        return Check("engine", True, f"transformers, several times slower; for vLLM: {install}")
+    return Check("engine", True, "transformers" if kind == "transformers" else "vLLM")
+
+
+def _model(config: RunConfig) -> Check:
+    weights = BaseWeights(resolve_base(config.model.name, cache_dir()))
+    return Check("model", True, f"{config.model.name}: {len(weights.names())} tensors, {weights.hash()[:12]}")
+
+
+def _tokenizer(config: RunConfig) -> Check:
+    from transformers import AutoTokenizer
+
+    base = resolve_base(config.model.name, cache_dir())
+    tokenizer = AutoTokenizer.from_pretrained(base)
+    if not tokenizer.chat_template:
+        return Check("tokenizer", False, "it has no chat template", "set model.name to a chat (instruct) model")
+    limit = json.loads((base / "config.json").read_text()).get("max_position_embeddings")
+    if limit and config.engine.max_model_len > limit:
+        return Check(
+            "tokenizer", False, f"the model reads {limit} tokens", f"set engine.max_model_len to {limit} or less"
+        )
+    return Check("tokenizer", True, f"chat template found; context {limit}, used {config.engine.max_model_len}")
+
+
+def _storage(config: RunConfig) -> Check:
+    fs, root = fsspec.core.url_to_fs(config.storage)
+    probe = f"{root.rstrip('/')}/.preflight-{uuid.uuid4().hex}"
+    try:
+        fs.makedirs(root, exist_ok=True)
+        fs.pipe_file(probe, b"probe")
+        if fs.cat_file(probe) != b"probe":
+            return Check("storage", False, f"{config.storage} does not give back what was written", "check storage")
+    except (OSError, ValueError) as error:
+        return Check("storage", False, f"cannot write to {config.storage}: {error}", "set storage to a writable place")
+    finally:
+        if fs.exists(probe):
+            fs.rm_file(probe)
+    return Check("storage", True, f"{config.storage} can be written and read")
+
+
+def _disk(config: RunConfig) -> Check:
+    base = resolve_base(config.model.name, cache_dir())
+    model = sum(file.stat().st_size for file in base.glob("*.safetensors"))
+    # LoRA: the exported model and small genomes; full: every expert and child in fp32, twice the size of bf16.
+    individuals = config.generations + 2 * len(config.skills) + 2
+    needed = _SPARE_BYTES + model * (2 if config.experts.method == "lora" else 2 * individuals)
+    place = Path(config.storage).absolute() if "://" not in config.storage else cache_dir()
+    while not place.exists():
+        place = place.parent
+    free = shutil.disk_usage(place).free
+    detail = f"{free / 2**30:.1f} GiB free at {place}, about {needed / 2**30:.1f} GiB needed"
+    return Check("disk", free > needed, detail, "" if free > needed else "free some, or set storage to a larger disk")

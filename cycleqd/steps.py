@@ -1,0 +1,346 @@
+"""The steps of a run, each idempotent: what is already in the store is not done again.
+
+A step takes the workspace and references, leaves its result in the store and returns a small record. Prefect's tasks
+wrap these functions one to one; a plain loop over them is a whole run.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Callable, Mapping
+from functools import lru_cache
+from pathlib import Path
+
+from cycleqd import search
+from cycleqd.archive import Archives, grids_from_experts
+from cycleqd.base_model import BaseWeights
+from cycleqd.config import MutationConfig, SamplingConfig
+from cycleqd.evaluation import evaluate
+from cycleqd.experts import TrainingSummary, train_expert
+from cycleqd.operators import MUTATIONS, SAMPLERS, LinearCrossover, Mutation, Sampler, SoftmaxAggregation, mean
+from cycleqd.randomness import rng
+from cycleqd.records import Cell, EvaluationRecord, GenerationRecord, IndividualRecord, Phases, Score, SeedRecord
+from cycleqd.skills.oracle import demonstrations
+from cycleqd.skills.protocol import Message, Split
+from cycleqd.store import RunStore
+from cycleqd.task_vector import (
+    DenseTaskVector,
+    SharedBases,
+    TaskVector,
+    build_bases,
+    load_task_vector,
+    read_lora_adapter,
+)
+from cycleqd.workspace import BASE, Workspace
+
+log = logging.getLogger(__name__)
+
+AVERAGE = "average"
+"""Id of the plain average of the experts, the baseline that every merge has to beat."""
+AGGREGATE = "aggregate"
+"""Id of the final model."""
+
+
+def expert_id(skill: str) -> str:
+    """Id of the expert of a skill."""
+    return f"expert-{skill}"
+
+
+def child_id(generation: int) -> str:
+    """Id of the child of a generation."""
+    return f"g{generation:04d}"
+
+
+# Experts
+
+
+def record_demonstrations(ws: Workspace, skill: str) -> list[list[Message]]:
+    """The expert's training conversations: gold episodes played through the real sandboxes."""
+    key = f"experts/{skill}/demonstrations.json"
+    if not ws.store.exists(key):
+        with ws.clock.measuring("train"):
+            samples = ws.skills[skill].samples("train")
+            log.info("recording %d gold episodes of %s", len(samples), skill)
+            ws.store.write_json(key, demonstrations(ws.skills[skill], samples, ws.sandboxes))
+    conversations: list[list[Message]] = ws.store.read_json(key)
+    return conversations
+
+
+def train(ws: Workspace, skill: str, progress: Callable[..., None] | None = None) -> TrainingSummary:
+    """Fine-tunes the expert of a skill."""
+    folder, summary = f"experts/{skill}/model", f"experts/{skill}/summary.json"
+    if ws.store.exists(summary):
+        return TrainingSummary(**ws.store.read_json(summary))
+    conversations = record_demonstrations(ws, skill)
+    settings = ws.config.experts
+    with ws.clock.measuring("train"), ws.store.writing(folder) as out:
+        result = train_expert(
+            ws.base,
+            conversations,
+            out,
+            method=settings.method,
+            rank=settings.rank,
+            alpha=settings.alpha,
+            epochs=settings.epochs_by_skill.get(skill, settings.epochs),  # type: ignore[call-overload]
+            learning_rate=settings.learning_rate,
+            global_batch=settings.global_batch,
+            micro_batch=settings.micro_batch,
+            max_length=settings.max_length,
+            warmup_fraction=settings.warmup_fraction,
+            max_grad_norm=settings.max_grad_norm,
+            weight_decay=settings.weight_decay,
+            validation_fraction=settings.validation_fraction,
+            dtype=ws.config.model.dtype,
+            seed=int(rng(ws.config.seed, 0, f"train {skill}").integers(2**31)),
+            progress=progress,
+        )
+    ws.store.write_json(summary, result._asdict())
+    return result
+
+
+def derive_experts(ws: Workspace) -> list[IndividualRecord]:
+    """Turns the trained experts, all of them, into task vectors over shared bases, and adds their plain average."""
+    skills = ws.config.skill_names
+    wanted = [*map(expert_id, skills), AVERAGE]
+    if not all(ws.store.has_individual(identifier) for identifier in wanted):
+        folders = {skill: ws.store.local(f"experts/{skill}/model") for skill in skills}
+        vectors: dict[str, TaskVector]
+        if ws.config.experts.method == "lora":
+            bases, factored = build_bases({skill: read_lora_adapter(folders[skill]) for skill in skills})
+            with ws.store.writing("bases.safetensors") as path:
+                bases.save(path)
+            vectors = dict(factored)
+        else:
+            vectors = {
+                skill: DenseTaskVector.between(ws.base_weights, BaseWeights(folder))
+                for skill, folder in folders.items()
+            }
+        for skill, vector in vectors.items():
+            _add_individual(ws, vector, IndividualRecord(id=expert_id(skill), genome=""))
+        k = len(skills)
+        average = IndividualRecord(
+            id=AVERAGE, genome="", parents=[expert_id(skill) for skill in skills], coefficients=[1 / k] * k
+        )
+        _add_individual(ws, mean(list(vectors.values())), average)
+    return [ws.store.individual(identifier) for identifier in wanted]
+
+
+def _add_individual(ws: Workspace, vector: TaskVector, record: IndividualRecord) -> IndividualRecord:
+    """Writes genome, then recipe; fills in the genome's hash."""
+    with ws.store.writing(f"individuals/{record.id}/genome.safetensors") as path:
+        vector.save(path)
+    record = record.model_copy(update={"genome": vector.hash()})
+    ws.store.write_individual(record)
+    return record
+
+
+def task_vector(store: RunStore, identifier: str) -> TaskVector:
+    """The task vector of an individual.
+
+    Raises:
+        StoreError: There is no such individual.
+    """
+    path = store.local(f"individuals/{identifier}/genome.safetensors")
+    factored = store.exists("bases.safetensors")
+    return load_task_vector(path, _bases(store.local("bases.safetensors")) if factored else None)
+
+
+@lru_cache(maxsize=1)
+def _bases(path: Path) -> SharedBases:
+    return SharedBases.load(path)
+
+
+# Evaluation
+
+
+def load(ws: Workspace, identifier: str) -> str:
+    """Makes the engine serve an individual (or ``base``); returns the weights' identity."""
+    with ws.clock.measuring("merge"):
+        if identifier == BASE:
+            ws.engine.load(BASE, None)
+            return BASE
+        genome = ws.store.individual(identifier).genome
+        if ws.engine.loaded != genome:
+            ws.engine.load(genome, task_vector(ws.store, identifier))
+        return genome
+
+
+def evaluate_individual(ws: Workspace, identifier: str, skill: str, split: Split) -> EvaluationRecord:
+    """Scores an individual on one skill's split, with the weights that `load` put into the engine.
+
+    Raises:
+        SandboxUnavailable: Infrastructure failed; nothing was scored.
+        RuntimeError: The engine holds other weights.
+    """
+    identity = BASE if identifier == BASE else ws.store.individual(identifier).genome
+    finished = ws.store.evaluation(identity, skill, split)
+    if finished is not None:
+        return finished
+    if ws.engine.loaded != identity:
+        raise RuntimeError(f"the engine holds {ws.engine.loaded[:12]}, not {identifier}; load it first")
+    with ws.clock.measuring("evaluate"):
+        result = evaluate(
+            ws.skills[skill],
+            split,
+            ws.engine,
+            ws.sandboxes,
+            batching=ws.config.engine.batching,
+            live_episodes=ws.config.sandbox.max_containers,
+            workers=ws.config.sandbox.workers,
+            stop=ws.stop,
+        )
+    ws.tokens += result.record.tokens
+    ws.store.write_evaluation(result.record, result.episodes)
+    return result.record
+
+
+def scores(ws: Workspace, identifier: str, split: Split) -> dict[str, Score]:
+    """The finished scores of an individual, per skill.
+
+    Raises:
+        RuntimeError: An evaluation is missing.
+    """
+    identity = BASE if identifier == BASE else ws.store.individual(identifier).genome
+    found = {skill: ws.store.evaluation(identity, skill, split) for skill in ws.config.skill_names}
+    missing = [skill for skill, record in found.items() if record is None]
+    if missing:
+        raise RuntimeError(f"{identifier} has no {split} evaluation of {', '.join(missing)}")
+    return {skill: record.score for skill, record in found.items() if record is not None}
+
+
+# Search
+
+
+def seed_archives(ws: Workspace) -> SeedRecord:
+    """Commits the experts' scores, which fix the grids, and offers the experts to all archives."""
+    record = ws.store.seed()
+    if record is None:
+        experts = [expert_id(skill) for skill in ws.config.skill_names]
+        record = SeedRecord(
+            experts=experts,
+            genomes={expert: ws.store.individual(expert).genome for expert in experts},
+            scores={expert: scores(ws, expert, "optimization") for expert in experts},
+        )
+        ws.store.write_seed(record)
+    return record
+
+
+def rebuild_archives(ws: Workspace) -> Archives:
+    """The archives after the last finished generation, from the commit records alone.
+
+    Raises:
+        RuntimeError: The run was not seeded.
+    """
+    seed, grid = ws.store.seed(), ws.config.grid
+    if seed is None:
+        raise RuntimeError(f"run {ws.config.run_id} has no seeded archives; run the seed-archives flow first")
+    experts = {expert: _plain(seed.scores[expert]) for expert in seed.experts}
+    grids = grids_from_experts(list(experts.values()), bins=grid.bins, lower=grid.lower, upper=grid.upper)
+    archives = Archives(ws.config.skill_names, grids)
+    for expert, expert_scores in experts.items():
+        archives.insert(expert, expert_scores, -1)
+    for record in ws.store.generations():
+        search.tell(archives, record.individual, _plain(record.scores), record.generation)
+    ws.archives = archives
+    return archives
+
+
+def breed(ws: Workspace, generation: int) -> IndividualRecord:
+    """Samples two parents from the active archive, merges and mutates them."""
+    identifier = child_id(generation)
+    if ws.store.has_individual(identifier):
+        return ws.store.individual(identifier)
+    config = ws.config
+    with ws.clock.measuring("merge"):
+        proposal = search.propose(_archives(ws), generation, config.seed, build_sampler(config.sampling))
+        first, second = (task_vector(ws.store, parent) for parent in proposal.parents)
+        child = search.breed(
+            (first, second),
+            task_vector(ws.store, expert_id(proposal.skill)),
+            generation,
+            config.seed,
+            LinearCrossover(mu=config.crossover.mu, sigma=config.crossover.sigma),
+            build_mutation(config.mutation),
+        )
+        mutation = {"kind": config.mutation.kind, "seed": child.mutation_seed}
+        record = IndividualRecord(
+            id=identifier,
+            genome="",
+            generation=generation,
+            archive=proposal.skill,
+            parents=list(proposal.parents),
+            coefficients=list(child.coefficients),
+            mutation={key: value for key, value in mutation.items() if value is not None},
+        )
+        return _add_individual(ws, child.task_vector, record)
+
+
+def build_sampler(config: SamplingConfig) -> Sampler:
+    """The sampler that a configuration names."""
+    settings = {"alpha_low": config.alpha_low, "alpha_high": config.alpha_high} if config.kind == "elite" else {}
+    return SAMPLERS[config.kind](**settings)
+
+
+def build_mutation(config: MutationConfig) -> Mutation:
+    """The mutation that a configuration names."""
+    settings = {
+        "svd": {"w_max": config.w_max, "basis": config.basis},
+        "gaussian": {"std": config.std},
+        "none": {},
+    }
+    return MUTATIONS[config.kind](**settings[config.kind])
+
+
+def commit(ws: Workspace, generation: int, seconds: Phases) -> GenerationRecord:
+    """Offers the generation's evaluated child to all archives and commits the generation."""
+    archives = _archives(ws)
+    child = ws.store.individual(child_id(generation))
+    child_scores = scores(ws, child.id, "optimization")
+    wins = search.tell(archives, child.id, _plain(child_scores), generation)
+    cells = {skill: Cell(bins=list(win.cell), displaced=win.displaced) for skill, win in wins.items() if win}
+    record = GenerationRecord(
+        generation=generation,
+        archive=child.archive or "",
+        individual=child.id,
+        genome=child.genome,
+        parents=child.parents,
+        scores=child_scores,
+        cells=cells,
+        seconds=seconds,
+    )
+    ws.store.write_generation(record)
+    ws.store.write_json(f"archives/{generation:05d}.json", json.loads(archives.to_json()))
+    return record
+
+
+def aggregate(ws: Workspace) -> IndividualRecord:
+    """Folds the archives' elites into the final model."""
+    if ws.store.has_individual(AGGREGATE):
+        record = ws.store.individual(AGGREGATE)
+        if record.generation == len(ws.store.generations()) - 1:
+            return record
+    archives = _archives(ws)
+    elites = {skill: archives[skill].elite() for skill in ws.config.skill_names}
+    aggregation = SoftmaxAggregation(temperature=ws.config.aggregation.temperature)
+    with ws.clock.measuring("merge"):
+        result = aggregation.aggregate(
+            [task_vector(ws.store, elite.id) for elite in elites.values()],
+            [elite.scores[skill] for skill, elite in elites.items()],
+        )
+        record = IndividualRecord(
+            id=AGGREGATE,
+            genome="",
+            generation=len(ws.store.generations()) - 1,
+            parents=[elite.id for elite in elites.values()],
+            coefficients=list(result.weights),
+        )
+        return _add_individual(ws, result.task_vector, record)
+
+
+def _archives(ws: Workspace) -> Archives:
+    return ws.archives if ws.archives is not None else rebuild_archives(ws)
+
+
+def _plain(scores: Mapping[str, Score]) -> dict[str, float]:
+    return {skill: score.score for skill, score in scores.items()}

@@ -1,0 +1,45 @@
+"""Phase 4: fold the elites into one model, and report on the split that the search never saw."""
+
+from __future__ import annotations
+
+from prefect import flow
+from prefect.logging import get_run_logger
+from prefect.task_runners import ThreadPoolTaskRunner
+
+from cycleqd import steps
+from cycleqd.export import export_individual
+from cycleqd.workspace import BASE, opened
+from tasks import evolution
+from tasks.scoring import evaluate_everywhere
+
+
+@flow(name="aggregate", flow_run_name="aggregate {run_id}", task_runner=ThreadPoolTaskRunner(max_workers=16))
+def aggregate(run_id: str, storage: str = "runs") -> str:
+    """Aggregates, exports the final model, scores everything on the test split.
+
+    Args:
+        run_id: A run with seeded archives; any number of generations.
+        storage: Folder or URL that holds it.
+
+    Returns:
+        Id of the aggregate.
+    """
+    with opened(storage, run_id) as ws:
+        skills = ws.config.skill_names
+        identifier = evolution.aggregate(storage, run_id)
+        elites = list(dict.fromkeys(ws.store.individual(identifier).parents))
+        everyone = dict.fromkeys([BASE, steps.AVERAGE, *map(steps.expert_id, skills), *elites, identifier])
+        evaluate_everywhere(
+            storage, run_id, identifier, "optimization", skills=skills, options=ws.config.tasks, label=identifier
+        )
+        for individual in everyone:
+            evaluate_everywhere(
+                storage, run_id, individual, "test", skills=skills, options=ws.config.tasks, label=individual
+            )
+        with ws.store.writing("aggregate/checkpoint") as out:
+            export_individual(ws.store, identifier, out, format="checkpoint")
+        if ws.config.experts.method == "lora":
+            with ws.store.writing("aggregate/adapter") as out:
+                export_individual(ws.store, identifier, out, format="adapter")
+        get_run_logger().info("the final model lies in %s", ws.store.url("aggregate/checkpoint"))
+        return identifier

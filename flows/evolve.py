@@ -1,0 +1,54 @@
+"""Phase 3: the cyclic MAP-Elites. One child per generation: bred, scored, offered to all archives, committed."""
+
+from __future__ import annotations
+
+from prefect import flow
+from prefect.logging import get_run_logger
+from prefect.task_runners import ThreadPoolTaskRunner
+
+from cycleqd import steps
+from cycleqd.workspace import opened
+from tasks import evolution
+from tasks.scoring import evaluate_everywhere
+
+
+@flow(name="evolve", flow_run_name="evolve {run_id}", task_runner=ThreadPoolTaskRunner(max_workers=16))
+def evolve(run_id: str, storage: str = "runs", generations: int | None = None) -> int:
+    """Evolves from the last finished generation on.
+
+    Args:
+        run_id: A run whose archives are seeded.
+        storage: Folder or URL that holds it.
+        generations: Generations the run is to have in the end; None takes the configuration's.
+
+    Returns:
+        Generations that the run has now.
+    """
+    log = get_run_logger()
+    with opened(storage, run_id) as ws:
+        skills = ws.config.skill_names
+        total = ws.config.generations if generations is None else generations
+        steps.rebuild_archives(ws)
+        done = len(ws.store.generations())
+        if done:
+            log.info("continuing after %d finished generations", done)
+        for generation in range(done, total):
+            before = ws.phases()
+            child = evolution.breed(storage, run_id, generation)
+            evaluate_everywhere(
+                storage, run_id, child, "optimization", skills=skills, options=ws.config.tasks, label=child
+            )
+            spent = ws.phases() - before
+            evolution.commit(storage, run_id, generation, spent)
+            ws.generations += 1
+            log.info(
+                "generation %d of %d %s %.1f s (generate %.1f, sandbox %.1f, merge %.1f), about %.0f min to go",
+                generation + 1, total, _bar((generation + 1) / total), spent.total, spent.generate, spent.sandbox,
+                spent.merge, (total - generation - 1) * spent.total / 60,
+            )  # fmt: skip
+        return max(done, total)
+
+
+def _bar(fraction: float, width: int = 24) -> str:
+    filled = round(fraction * width)
+    return f"[{'#' * filled}{'.' * (width - filled)}]"

@@ -1,0 +1,36 @@
+"""The whole run: experts, archives, evolution, aggregate, report."""
+
+from __future__ import annotations
+
+from prefect import flow
+
+from cycleqd.config import RunConfig
+from cycleqd.store import RunStore
+from cycleqd.workspace import opened
+from flows.aggregate import aggregate
+from flows.evolve import evolve
+from flows.seed_archives import seed_archives
+from flows.train_experts import train_experts
+from tasks import evolution
+
+
+@flow(name="cycleqd", flow_run_name="cycleqd {config.run_id}")
+def cycleqd_run(config: RunConfig) -> str:
+    """Runs CycleQD from the base model to the report; what a run of the same id has finished is not repeated.
+
+    Args:
+        config: Everything that determines the run.
+
+    Returns:
+        The report's address.
+    """
+    RunStore(config.storage, config.run_id).open(config)
+    with opened(config.storage, config.run_id) as ws:
+        try:
+            train_experts(config.run_id, config.storage)
+            seed_archives(config.run_id, config.storage)
+            evolve(config.run_id, config.storage, config.generations)
+            aggregate(config.run_id, config.storage)
+        finally:
+            ws.save_session()
+        return evolution.report(config.storage, config.run_id)

@@ -1,0 +1,31 @@
+"""Phase 2: score base, experts and their average; fix the grids; fill the archives with the experts."""
+
+from __future__ import annotations
+
+from prefect import flow
+from prefect.task_runners import ThreadPoolTaskRunner
+
+from cycleqd import steps
+from cycleqd.workspace import BASE, opened
+from tasks import evolution
+from tasks.scoring import evaluate_everywhere
+
+
+@flow(name="seed-archives", flow_run_name="seed-archives {run_id}", task_runner=ThreadPoolTaskRunner(max_workers=16))
+def seed_archives(run_id: str, storage: str = "runs") -> list[str]:
+    """Scores what the search starts from on the optimization split and seeds the archives.
+
+    Args:
+        run_id: A run whose experts are trained.
+        storage: Folder or URL that holds it.
+
+    Returns:
+        Ids of the experts.
+    """
+    with opened(storage, run_id) as ws:
+        skills = ws.config.skill_names
+        for individual in (BASE, steps.AVERAGE, *map(steps.expert_id, skills)):
+            evaluate_everywhere(
+                storage, run_id, individual, "optimization", skills=skills, options=ws.config.tasks, label=individual
+            )
+        return evolution.seed_archives(storage, run_id)

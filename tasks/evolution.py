@@ -1,0 +1,72 @@
+"""Tasks of the search: seeding, breeding, committing, aggregating."""
+
+from __future__ import annotations
+
+from prefect import task
+from prefect.logging import get_run_logger
+
+from cycleqd import steps
+from cycleqd.records import Phases
+from cycleqd.report import write_report
+from cycleqd.workspace import opened
+
+
+@task(task_run_name="seed archives", tags=["archive"])
+def seed_archives(storage: str, run_id: str) -> list[str]:
+    """Commits the experts' scores and fills the archives with them; returns the experts' ids."""
+    with opened(storage, run_id) as ws:
+        record = steps.seed_archives(ws)
+        archives = steps.rebuild_archives(ws)
+    for expert in record.experts:
+        text = ", ".join(
+            f"{skill} {score.score:.3f} ± {score.se:.3f}" for skill, score in record.scores[expert].items()
+        )
+        get_run_logger().info("%s: %s", expert, text)
+    get_run_logger().info("cells filled: %s", {skill: len(archives[skill]) for skill in archives.skills})
+    return record.experts
+
+
+@task(task_run_name="g{generation:04d} breed", tags=["merge"])
+def breed(storage: str, run_id: str, generation: int) -> str:
+    """Samples parents, merges and mutates them; returns the child's id."""
+    with opened(storage, run_id) as ws:
+        child = steps.breed(ws, generation)
+    get_run_logger().info(
+        "%s of archive %s: parents %s, coefficients %s, mutation %s",
+        child.id, child.archive, ", ".join(child.parents), ", ".join(f"{c:.4f}" for c in child.coefficients),
+        child.mutation,
+    )  # fmt: skip
+    return child.id
+
+
+@task(task_run_name="g{generation:04d} commit", tags=["archive"])
+def commit(storage: str, run_id: str, generation: int, seconds: Phases) -> str:
+    """Offers the child to all archives and commits the generation; returns one line that says what came out."""
+    with opened(storage, run_id) as ws:
+        record = steps.commit(ws, generation, seconds)
+    scores = ", ".join(f"{skill} {score.score:.3f} ± {score.se:.3f}" for skill, score in record.scores.items())
+    cells = ", ".join(
+        f"{skill} {cell.bins}" + (f" from {cell.displaced}" if cell.displaced else "")
+        for skill, cell in record.cells.items()
+    )
+    line = f"{record.individual} ({record.archive}): {scores}; cells won: {cells or 'none'}"
+    get_run_logger().info("%s", line)
+    return line
+
+
+@task(task_run_name="aggregate elites", tags=["merge"])
+def aggregate(storage: str, run_id: str) -> str:
+    """Folds the elites into the final model; returns its id."""
+    with opened(storage, run_id) as ws:
+        record = steps.aggregate(ws)
+    parts = zip(record.parents, record.coefficients, strict=True)
+    get_run_logger().info("aggregate = %s", " + ".join(f"{beta:.3f} {elite}" for elite, beta in parts))
+    return record.id
+
+
+@task(task_run_name="write report", tags=["report"])
+def report(storage: str, run_id: str) -> str:
+    """Draws tables and figures from the records; returns the report's address."""
+    with opened(storage, run_id) as ws:
+        write_report(ws.store)
+        return ws.store.url("report/index.html")

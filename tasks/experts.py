@@ -1,0 +1,49 @@
+"""Tasks of the first phase: one expert per skill."""
+
+from __future__ import annotations
+
+from prefect import task
+from prefect.logging import get_run_logger
+
+from cycleqd import steps
+from cycleqd.workspace import opened
+from tasks.options import is_infrastructure_fault
+
+
+@task(
+    task_run_name="record {skill} demonstrations",
+    tags=["experts"],
+    retries=2,
+    retry_delay_seconds=[2, 10],
+    retry_condition_fn=is_infrastructure_fault,
+)
+def record_demonstrations(storage: str, run_id: str, skill: str) -> int:
+    """Plays the gold episodes of a skill's train split; returns their number."""
+    with opened(storage, run_id) as ws:
+        conversations = steps.record_demonstrations(ws, skill)
+    get_run_logger().info("%s: %d training conversations", skill, len(conversations))
+    return len(conversations)
+
+
+@task(task_run_name="train {skill} expert", tags=["experts"])
+def train_expert(storage: str, run_id: str, skill: str) -> None:
+    """Fine-tunes the expert of a skill."""
+    with opened(storage, run_id) as ws:
+        summary = steps.train(ws, skill)
+    get_run_logger().info(
+        "%s expert: %d steps, loss %.3f -> %.3f, %d tokens in %.0f s (%.0f tokens/s)",
+        skill,
+        summary.steps,
+        summary.loss_first,
+        summary.loss_last,
+        summary.tokens,
+        summary.seconds,
+        summary.tokens_per_second,
+    )
+
+
+@task(task_run_name="derive task vectors", tags=["experts"])
+def derive_experts(storage: str, run_id: str) -> list[str]:
+    """Turns the experts into task vectors over shared bases; returns the individuals' ids."""
+    with opened(storage, run_id) as ws:
+        return [record.id for record in steps.derive_experts(ws)]

@@ -1,0 +1,20 @@
+"""What all tasks share: their tags, and which faults are worth a retry."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from prefect.client.schemas.objects import State, TaskRun
+from prefect.tasks import Task
+
+from cycleqd.evaluation import EvaluationStopped
+from cycleqd.sandbox import SandboxUnavailable
+
+INFRASTRUCTURE_FAULTS = (SandboxUnavailable, ConnectionError, TimeoutError)
+"""Faults that may be gone on the next attempt. Everything else would only repeat itself."""
+
+
+def is_infrastructure_fault(task: Task[..., Any], run: TaskRun, state: State[Any]) -> bool:
+    """Prefect's ``retry_condition_fn``: True for faults of the sandbox, the store or the network."""
+    fault = state.result(raise_on_failure=False)
+    return isinstance(fault, INFRASTRUCTURE_FAULTS) and not isinstance(fault, EvaluationStopped)

@@ -1,0 +1,68 @@
+"""Tasks that score individuals by letting them act."""
+
+from __future__ import annotations
+
+from prefect import task
+from prefect.logging import get_run_logger
+
+from cycleqd import steps
+from cycleqd.config import TaskConfig
+from cycleqd.records import Score
+from cycleqd.skills.protocol import Split
+from cycleqd.workspace import opened
+from tasks.options import is_infrastructure_fault
+
+
+@task(task_run_name="{label} load", tags=["merge"])
+def load_individual(storage: str, run_id: str, individual: str, label: str) -> str:
+    """Puts an individual's weights into the engine; returns their identity."""
+    with opened(storage, run_id) as ws:
+        return steps.load(ws, individual)
+
+
+@task(task_run_name="{label} evaluate {skill}", tags=["evaluation"], retry_condition_fn=is_infrastructure_fault)
+def evaluate_individual(
+    storage: str, run_id: str, individual: str, skill: str, split: Split, label: str
+) -> dict[str, float]:
+    """Scores the loaded individual on one skill's split, in Docker; returns the score as a plain dict."""
+    with opened(storage, run_id) as ws:
+        record = steps.evaluate_individual(ws, individual, skill, split)
+        transcripts = ws.store.url(f"evaluations/{record.identity}/{skill}-{split}.jsonl.gz")
+    solved = sum(sample.score == 1.0 for sample in record.samples)
+    turns = sum(sample.turns for sample in record.samples)
+    get_run_logger().info(
+        "%s on %s %s: %.3f ± %.3f (%d of %d solved, %d turns, %d tokens, %.1f s); episodes: %s",
+        individual, skill, split, record.score.score, record.score.se, solved, record.score.n,
+        turns, record.tokens, record.seconds, transcripts,
+    )  # fmt: skip
+    return record.score.model_dump()
+
+
+def evaluate_everywhere(
+    storage: str,
+    run_id: str,
+    individual: str,
+    split: Split,
+    *,
+    skills: tuple[str, ...],
+    options: TaskConfig,
+    label: str,
+) -> dict[str, Score]:
+    """Loads an individual and scores it on all skills, as one task per skill, concurrently.
+
+    Returns:
+        The scores by skill.
+
+    Raises:
+        Exception: Whatever an evaluation failed with after its retries; the others are waited for first.
+    """
+    load_individual(storage, run_id, individual, label)
+    evaluation = evaluate_individual.with_options(
+        retries=options.retries,
+        retry_delay_seconds=[options.retry_seconds * 2**attempt for attempt in range(options.retries)],
+        timeout_seconds=options.timeout_seconds,
+    )
+    futures = {skill: evaluation.submit(storage, run_id, individual, skill, split, label) for skill in skills}
+    for future in futures.values():
+        future.wait()
+    return {skill: Score(**future.result()) for skill, future in futures.items()}

@@ -1,0 +1,115 @@
+import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import ValidationError
+
+from cycleqd.config import PROFILES, ConfigError, RunConfig, load_config, parse_config
+
+
+@pytest.mark.parametrize("profile", PROFILES)
+def test_every_shipped_profile_loads_and_names_its_run_after_itself(profile):
+    assert load_config(profile).run_id == profile
+
+
+@pytest.mark.parametrize("profile", PROFILES)
+def test_yaml_round_trip_is_lossless(profile, tmp_path):
+    config = load_config(profile)
+    path = tmp_path / "config.yaml"
+    path.write_text(config.to_yaml())
+    assert load_config(str(path)) == config
+
+
+def test_paper_profile_has_the_papers_settings():
+    # arXiv 2410.14735, sections 3 and 4: alpha 0.5/0.8, mu 1, 15 bins, 85/115 %, 1200 generations, batch 64.
+    config = load_config("paper")
+    assert config.generations == 1200
+    assert (config.sampling.alpha_low, config.sampling.alpha_high) == (0.5, 0.8)
+    assert (config.grid.bins, config.grid.lower, config.grid.upper) == (15, 0.85, 1.15)
+    assert config.crossover.mu == 1.0
+    assert config.experts.global_batch == 64
+    assert config.experts.warmup_fraction == 0.1
+    assert config.experts.epochs_by_skill == {"coding": 3}
+    assert config.experts.epochs == 1
+
+
+def test_all_faults_are_reported_at_once_with_their_paths():
+    with pytest.raises(ConfigError) as caught:
+        load_config("demo", ("seed=-1", "grid.bins=0", "crossover.sigma=-1", "colour=red"))
+    text = str(caught.value)
+    assert "4 fault(s)" in text
+    for path in ("seed:", "grid.bins:", "crossover.sigma:", "colour:"):
+        assert path in text
+
+
+def test_overrides_reach_nested_fields_and_list_items(tmp_path):
+    config = load_config("smol", ("mutation.kind=gaussian", "skills.1.test=7"))
+    assert config.mutation.kind == "gaussian"
+    assert config.counts("os")["test"] == 7
+
+
+@pytest.mark.parametrize("override", ["seed", "seed.x=1", "skills.9.test=1", "a b=1", "skills.0=3"])
+def test_override_that_leads_nowhere_is_refused(override):
+    with pytest.raises(ConfigError):
+        load_config("smol", (override,))
+
+
+def test_missing_file_is_named_together_with_the_profiles():
+    with pytest.raises(ConfigError, match=r"nowhere\.yaml.*demo"):
+        load_config("nowhere.yaml")
+
+
+@pytest.mark.parametrize("text", ["- a\n- b\n", "a: [", "3"])
+def test_file_that_is_no_yaml_mapping_is_refused(text, tmp_path):
+    path = tmp_path / "bad.yaml"
+    path.write_text(text)
+    with pytest.raises(ConfigError):
+        load_config(str(path))
+
+
+def test_configuration_is_immutable():
+    with pytest.raises(ValidationError):
+        RunConfig().seed = 3
+
+
+def test_the_same_skill_twice_is_refused():
+    with pytest.raises(ConfigError, match="skills must differ"):
+        parse_config({"skills": [{"name": "os"}, {"name": "os"}]})
+
+
+@pytest.mark.parametrize(
+    "section",
+    [
+        {"grid": {"lower": 1.2, "upper": 1.1}},
+        {"sampling": {"alpha_low": 0.9, "alpha_high": 0.8}},
+        {"crossover": {"mu": 0.0, "sigma": 0.0}},
+    ],
+)
+def test_settings_that_contradict_each_other_are_refused(section):
+    with pytest.raises(ConfigError):
+        parse_config(section)
+
+
+@given(st.text(max_size=70))
+def test_run_id_is_always_a_plain_folder_name(name):
+    try:
+        config = parse_config({"run_id": name})
+    except ConfigError:
+        return
+    assert config.run_id == name
+    assert name not in {".", ".."}
+    assert "/" not in name
+    assert yaml.safe_load(config.to_yaml())["run_id"] == name
+
+
+def test_every_setting_has_a_description_for_the_form():
+    def undescribed(schema, path):
+        for name, field in schema.get("properties", {}).items():
+            if "description" not in field and "$ref" not in field:
+                yield f"{path}.{name}"
+
+    schema = RunConfig.model_json_schema()
+    found = list(undescribed(schema, "RunConfig"))
+    for name, definition in schema["$defs"].items():
+        found += undescribed(definition, name)
+    assert found == []
