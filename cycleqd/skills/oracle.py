@@ -1,0 +1,107 @@
+"""Agents without a model: they prove the suites and record the training conversations."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import NamedTuple, Protocol
+
+from cycleqd.sandbox import Sandboxes
+from cycleqd.skills.protocol import Message, Sample, Skill, SkillSession, Verdict
+
+_WORKERS = 4
+"""Episodes at a time; more only wait for a free container."""
+
+
+class Agent(Protocol):
+    """Says what to reply in one episode."""
+
+    def reply(self, turn: int, messages: Sequence[Message]) -> str:
+        """The reply of turn `turn` (from 0) to a conversation."""
+        ...
+
+
+class OracleAgent:
+    """Replays the gold replies, whatever it sees."""
+
+    def __init__(self, replies: Sequence[str]) -> None:
+        self._replies = replies
+
+    def reply(self, turn: int, messages: Sequence[Message]) -> str:
+        """The gold reply; nothing once they are used up."""
+        return self._replies[turn] if turn < len(self._replies) else ""
+
+
+class EmptyAgent:
+    """Says nothing."""
+
+    def reply(self, turn: int, messages: Sequence[Message]) -> str:
+        """Nothing."""
+        return ""
+
+
+class Played(NamedTuple):
+    """A finished episode.
+
+    Attributes:
+        sample: What was played.
+        messages: The whole conversation.
+        verdict: The judge's word.
+    """
+
+    sample: Sample
+    messages: list[Message]
+    verdict: Verdict
+
+
+def play(session: SkillSession, sample: Sample, agent: Agent) -> Played:
+    """Plays one episode to its end and judges it.
+
+    Raises:
+        SandboxUnavailable: The sandbox failed.
+    """
+    episode = session.start(sample)
+    try:
+        turn = 0
+        while not episode.act(agent.reply(turn, episode.messages)):
+            turn += 1
+        return Played(sample, episode.messages, episode.judge())
+    finally:
+        episode.close()
+
+
+def play_all(
+    skill: Skill, samples: Sequence[Sample], sandboxes: Sandboxes, agent_of: Callable[[Sample], Agent]
+) -> list[Played]:
+    """Plays samples in parallel; the results have the order of `samples`.
+
+    Args:
+        skill: The skill of all samples.
+        samples: What to play.
+        sandboxes: Where to act.
+        agent_of: Makes the agent of one episode.
+
+    Raises:
+        SandboxUnavailable: A sandbox failed.
+    """
+    with skill.session(sandboxes) as session, ThreadPoolExecutor(_WORKERS) as pool:
+        return list(pool.map(lambda sample: play(session, sample, agent_of(sample)), samples))
+
+
+def oracle_of(skill: Skill) -> Callable[[Sample], Agent]:
+    """Makes oracles for the samples of a skill."""
+    return lambda sample: OracleAgent(skill.gold_replies(sample))
+
+
+def demonstrations(skill: Skill, samples: Sequence[Sample], sandboxes: Sandboxes) -> list[list[Message]]:
+    """Gold episodes with real observations: the conversations that an expert learns from.
+
+    Raises:
+        SandboxUnavailable: A sandbox failed.
+        ValueError: A gold solution was judged wrong, so that it must not be learned from.
+    """
+    played = play_all(skill, samples, sandboxes, oracle_of(skill))
+    for episode in played:
+        if episode.verdict.score != 1.0:
+            raise ValueError(f"the gold solution of {episode.sample.id} fails: {episode.verdict.reason}")
+    return [episode.messages for episode in played]

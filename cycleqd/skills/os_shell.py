@@ -1,0 +1,200 @@
+"""The os skill: answer a question about a Linux system, or change it, through bash.
+
+The form of the conversation follows AgentBench's OS interaction (Liu 2023, https://arxiv.org/abs/2308.03688): each
+reply names one act, `bash` with a script, `answer(...)` or `finish`. Every episode has a container of its own.
+Questions compare the answer; changes are judged by what a probe, run after the episode, shows of the system.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Final, Literal, NamedTuple
+
+from cycleqd.sandbox import CommandResult, Sandboxes, SandboxUnavailable, ShellSession
+from cycleqd.skills.os_templates import OS_TEMPLATES
+from cycleqd.skills.parsing import MAX_REPLY_CHARS, fenced_block
+from cycleqd.skills.protocol import Message, Sample, SkillSession, Split, Verdict
+from cycleqd.skills.suites import SPLITS, draw_split
+
+SYSTEM_PROMPT: Final = """\
+You work in a Linux shell. Reply with one act:
+Act: bash
+```bash
+wc -w < /tmp/a.txt
+```
+or
+Act: answer(42)
+or
+Act: finish
+First run bash. Then answer a question with answer(...), or end a change with finish."""
+FORMAT_HINT: Final = "Reply with `Act: bash` and a ```bash block, `Act: answer(...)` or `Act: finish`."
+MAX_OUTPUT_CHARS: Final = 800
+"""Of a command's output that the model sees, as in AgentBench."""
+_MAX_ANSWER_CHARS: Final = 1_000
+
+
+class Act(NamedTuple):
+    """What a reply asks for.
+
+    Attributes:
+        kind: The act.
+        text: The script of `bash`, the text of `answer`, else empty.
+    """
+
+    kind: Literal["bash", "answer", "finish"]
+    text: str
+
+
+def parse_act(reply: str) -> Act | None:
+    """The first act of a reply; None when there is none in the agreed form."""
+    found = re.search(r"^[ \t]*Act:[ \t]*(bash|finish|answer)\b[ \t]*([^\r\n]*)", reply[:MAX_REPLY_CHARS], re.M | re.I)
+    if found is None:
+        return None
+    kind = found[1].lower()
+    if kind == "finish":
+        return Act("finish", "")
+    if kind == "bash":
+        script = fenced_block(reply[found.end() :], ("bash", "sh", "shell"))
+        return Act("bash", script) if script else None
+    inside = re.fullmatch(r"\((.*)\)[ \t.]*", found[2])
+    if inside is None or len(inside[1]) > _MAX_ANSWER_CHARS:
+        return None
+    answer = inside[1].strip()
+    if len(answer) >= 2 and answer[0] == answer[-1] and answer[0] in "\"'`":
+        answer = answer[1:-1].strip()
+    return Act("answer", answer)
+
+
+def same_answer(actual: str, expected: str) -> bool:
+    """Integers are compared as integers, everything else as stripped text."""
+    if re.fullmatch(r"-?[0-9]+", expected):
+        return re.fullmatch(r"[+-]?[0-9]{1,30}", actual.strip()) is not None and int(actual) == int(expected)
+    return actual.strip() == expected.strip()
+
+
+def same_output(actual: str, expected: str) -> bool:
+    """Equality of texts but for the space at the ends of lines and of the text."""
+    return [x.rstrip() for x in actual.strip().splitlines()] == [x.rstrip() for x in expected.strip().splitlines()]
+
+
+def observation(result: CommandResult) -> str:
+    """What the model is told of a command."""
+    if result.timed_out:
+        return "The command timed out."
+    output = result.output.strip("\n")
+    if not output.strip():
+        return "Output of the OS: (empty)"
+    if len(output) > MAX_OUTPUT_CHARS:
+        output = output[:MAX_OUTPUT_CHARS] + "\n[truncated]"
+    return f"Output of the OS:\n{output}"
+
+
+class OsEpisode:
+    """One container, one bash, up to `OsSkill.max_turns` replies."""
+
+    def __init__(self, sample: Sample, messages: list[Message], shell: ShellSession, max_turns: int) -> None:
+        self.sample = sample
+        self.messages = messages
+        self._shell = shell
+        self._turns_left = max_turns
+        self._final: Act | None = None
+
+    def act(self, reply: str) -> bool:
+        """Runs the reply's command, or takes its answer."""
+        self.messages.append({"role": "assistant", "content": reply})
+        self._turns_left -= 1
+        act = parse_act(reply)
+        if act is not None and act.kind != "bash":
+            self._final = act
+            return True
+        seen = FORMAT_HINT if act is None else observation(self._shell.run(act.text))
+        if self._turns_left == 0:
+            return True
+        self.messages.append({"role": "user", "content": seen})
+        return False
+
+    def judge(self) -> Verdict:
+        """Compares the answer, or what the probe shows."""
+        data = self.sample.data
+        if self._final is None:
+            return Verdict(0.0, "out of turns without answer or finish")
+        if data["kind"] == "question":
+            if self._final.kind != "answer":
+                return Verdict(0.0, "finished without an answer")
+            if same_answer(self._final.text, data["answer"]):
+                return Verdict(1.0, "the answer is right")
+            return Verdict(0.0, f"answered {self._final.text[:80]!r}, expected {data['answer']!r}")
+        shown = self._shell.run(data["probe"])
+        if shown.timed_out or not same_output(shown.output, data["expected"]):
+            wanted = data["expected"].strip()[:120]
+            return Verdict(0.0, f"the system shows {shown.output.strip()[:120]!r}, expected {wanted!r}")
+        return Verdict(1.0, "the system is in the wanted state")
+
+    def close(self) -> None:
+        """Removes the container."""
+        self._shell.close()
+
+
+class OsSession:
+    """Opens a fresh container for every episode."""
+
+    def __init__(self, skill: OsSkill, sandboxes: Sandboxes) -> None:
+        self._skill = skill
+        self._sandboxes = sandboxes
+
+    def start(self, sample: Sample) -> OsEpisode:
+        """Starts a container and lays out the sample's files; blocks until the pool has a free one.
+
+        Raises:
+            SandboxUnavailable: The container could not be started or prepared.
+        """
+        shell = self._sandboxes.shell()
+        try:
+            prepared = shell.run(sample.data["setup"])
+            if prepared.exit_code != 0 or prepared.timed_out:
+                raise SandboxUnavailable(f"set-up of {sample.id} failed: {prepared.output[:400]}")
+        except BaseException:
+            shell.close()
+            raise
+        return OsEpisode(sample, self._skill.initial_messages(sample), shell, self._skill.max_turns)
+
+
+class OsSkill:
+    """The demo suite of the os skill.
+
+    Args:
+        seed: Seed of the suite, at least 0.
+        counts: Samples per split; a split that is left out is empty.
+    """
+
+    name = "os"
+    max_turns = 4
+    max_new_tokens = 64
+    stop: tuple[str, ...] = ()
+
+    def __init__(self, *, seed: int, counts: Mapping[Split, int]) -> None:
+        self._samples = {
+            split: draw_split(self.name, OS_TEMPLATES, split, seed=seed, count=counts.get(split, 0))
+            for split in SPLITS
+        }
+
+    def samples(self, split: Split) -> Sequence[Sample]:
+        """The samples of a split."""
+        return self._samples[split]
+
+    def initial_messages(self, sample: Sample) -> list[Message]:
+        """The rules and the problem."""
+        return [{"role": "system", "content": SYSTEM_PROMPT}, {"role": "user", "content": sample.data["task"]}]
+
+    def gold_replies(self, sample: Sample) -> list[str]:
+        """The gold command, then the answer or `finish`."""
+        data = sample.data
+        last = f"Act: answer({data['answer']})" if data["kind"] == "question" else "Act: finish"
+        return [f"Act: bash\n```bash\n{data['gold']}\n```", last]
+
+    @contextmanager
+    def session(self, sandboxes: Sandboxes) -> Iterator[SkillSession]:
+        """Episodes share nothing but the pool of containers."""
+        yield OsSession(self, sandboxes)

@@ -1,0 +1,44 @@
+"""Reading a model's text: fenced blocks and literals. Nothing read here is ever executed on this machine."""
+
+from __future__ import annotations
+
+import ast
+import re
+from typing import Any, Final
+
+MAX_REPLY_CHARS: Final = 8_000
+"""Longer replies are cut before parsing; a reply within the token budget is far shorter."""
+MAX_LITERAL_CHARS: Final = 16_384
+"""Longer texts are no literals to us: parsing time and memory grow with the text."""
+
+_LITERAL_FAULTS = (ValueError, SyntaxError, TypeError, MemoryError, RecursionError)
+
+
+class LiteralError(ValueError):
+    """The text is not a plain Python literal, or too long to be read as one."""
+
+
+def read_literal(text: str, *, max_chars: int = MAX_LITERAL_CHARS) -> Any:
+    """Parses a Python literal (numbers, strings, containers) without evaluating anything.
+
+    Raises:
+        LiteralError: The text is something else, nests too deeply, or has more than `max_chars` characters.
+    """
+    if len(text) > max_chars:
+        raise LiteralError(f"{len(text)} characters, at most {max_chars} are read")
+    try:
+        return ast.literal_eval(text.strip())
+    except _LITERAL_FAULTS as fault:
+        raise LiteralError(f"{type(fault).__name__}: not a literal") from None
+
+
+def fenced_block(text: str, languages: tuple[str, ...]) -> str | None:
+    """The content of the first closed ``` block in `text` whose language is one of `languages` or not given.
+
+    Returns:
+        The block without its fences and outer blank lines; None when there is no such block.
+    """
+    for match in re.finditer(r"```([A-Za-z0-9+]*)[ \t]*\r?\n(.*?)```", text[:MAX_REPLY_CHARS], re.DOTALL):
+        if match[1].lower() in ("", *languages):
+            return match[2].strip("\r\n").rstrip()
+    return None
