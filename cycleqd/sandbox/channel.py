@@ -1,0 +1,173 @@
+"""Requests to a guest and its replies, over the standard streams of its container.
+
+The engine multiplexes the streams: a frame is one byte for the stream (1 output, 2 errors), three zero bytes, the
+length as four bytes big-endian, then the data (Docker Engine API, "Attach to a container").
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import secrets
+import socket
+import struct
+import threading
+from collections.abc import Mapping
+from concurrent.futures import Future
+from pathlib import Path
+from typing import Any
+
+from cycleqd.sandbox.errors import SandboxUnavailable
+
+GUEST_DIRECTORY = Path(__file__).resolve().parent / "guest"
+LINE_BYTES = 64 * 1024 * 1024
+"""A longer line than any guest sends; whoever writes more is no guest."""
+TAIL_BYTES = 4_096
+"""What is kept of the container's error stream for messages."""
+ERROR_STREAM = 2
+
+
+def guest_source(name: str) -> bytes:
+    """The source of the guest `name`."""
+    return (GUEST_DIRECTORY / f"{name}.py").read_bytes()
+
+
+def guest_command(source: bytes) -> list[str]:
+    """The first process of a guest's container: it reads the guest's source from its standard input."""
+    reader = f"import os\ns=b''\nwhile len(s)<{len(source)}: s+=os.read(0,{len(source)}-len(s)) or exit(1)\nexec(s)"
+    return ["python3", "-I", "-S", "-c", reader]
+
+
+class Channel:
+    """The host's end of a container's standard streams; thread-safe.
+
+    Args:
+        stream: A socket attached to the container; closed by `close`.
+        name: The container's name, for messages.
+    """
+
+    def __init__(self, stream: socket.socket, name: str) -> None:
+        self._stream = stream
+        self._name = name
+        self._sending = threading.Lock()
+        self._state = threading.Lock()
+        self._waiting: dict[str, Future[dict[str, Any]]] = {}
+        self._tail = b""
+        self._ended = threading.Event()
+        self._reader = threading.Thread(target=self._read, name=f"{name}-reader", daemon=True)
+        self._reader.start()
+
+    @property
+    def ended(self) -> bool:
+        """Whether the container's streams have ended, and so the container."""
+        return self._ended.is_set()
+
+    def send(self, data: bytes) -> None:
+        """Writes to the container's standard input.
+
+        Raises:
+            SandboxUnavailable: The container is gone.
+        """
+        try:
+            with self._sending:
+                self._stream.sendall(data)
+        except OSError as error:
+            raise self._fault(f"writing to it failed ({error})") from error
+
+    def request(self, payload: Mapping[str, Any], *, seconds: float) -> dict[str, Any]:
+        """Sends a request and waits for its reply.
+
+        Args:
+            payload: JSON-able; the guest's documentation says what.
+            seconds: Time for the reply. The guest keeps time itself, so this is for a guest that is stuck.
+
+        Raises:
+            SandboxUnavailable: The container ended, or the time is up.
+        """
+        identity = secrets.token_hex(16)
+        reply: Future[dict[str, Any]] = Future()
+        with self._state:
+            if self._ended.is_set():
+                raise self._fault("it has ended")
+            self._waiting[identity] = reply
+        try:
+            self.send(json.dumps({**payload, "id": identity}).encode() + b"\n")
+            return reply.result(timeout=seconds)
+        except TimeoutError as error:
+            raise self._fault(f"no reply within {seconds:.0f} s") from error
+        finally:
+            with self._state:
+                self._waiting.pop(identity, None)
+
+    def close(self) -> None:
+        """Closes the socket, and with it the container's standard input; idempotent."""
+        with contextlib.suppress(OSError):
+            self._stream.shutdown(socket.SHUT_RDWR)
+        self._reader.join(timeout=5)
+        self._stream.close()
+
+    def _fault(self, what: str) -> SandboxUnavailable:
+        tail = self._tail.decode("utf-8", "replace").strip()
+        said = f"; it said: {tail}" if tail else ""
+        return SandboxUnavailable(
+            f"container {self._name}: {what} (removed from outside, out of memory, or the engine stopped); "
+            f"retry the evaluation{said}"
+        )
+
+    def _read(self) -> None:
+        """The reader thread: hands replies to those who wait, fails them all at the end of the streams."""
+        line = bytearray()
+        try:
+            while (frame := self._frame()) is not None:
+                kind, data = frame
+                if kind == ERROR_STREAM:
+                    self._tail = (self._tail + data)[-TAIL_BYTES:]
+                    continue
+                line += data
+                if b"\n" in data:
+                    *complete, rest = bytes(line).split(b"\n")
+                    line = bytearray(rest)
+                    for text in complete:
+                        self._deliver(text)
+                elif len(line) > LINE_BYTES:
+                    line.clear()
+        except OSError:
+            pass  # closed here or by the engine: the end either way
+        with self._state:
+            self._ended.set()
+            waiting = list(self._waiting.values())
+            self._waiting.clear()
+        for reply in waiting:
+            reply.set_exception(self._fault("it ended while it worked"))
+
+    def _deliver(self, text: bytes) -> None:
+        """Gives a reply to the request that it carries the id of; drops everything else."""
+        try:
+            message = json.loads(text)
+            identity = message.pop("id")
+        except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
+            return
+        with self._state:
+            reply = self._waiting.pop(identity, None) if isinstance(identity, str) else None
+        if reply is not None:
+            reply.set_result(message)
+
+    def _frame(self) -> tuple[int, bytes] | None:
+        header = self._exactly(8)
+        if header is None:
+            return None
+        kind, length = struct.unpack(">BxxxL", header)
+        data = self._exactly(length)
+        return None if data is None else (kind, data)
+
+    def _exactly(self, count: int) -> bytes | None:
+        data = bytearray()
+        while len(data) < count:
+            try:
+                part = self._stream.recv(count - len(data))
+            except TimeoutError:
+                continue  # the socket's time-out is for sending; silence is no fault
+            if not part:
+                return None
+            data += part
+        return bytes(data)

@@ -1,0 +1,424 @@
+"""A MariaDB server in a container; a fresh database and user for every episode."""
+
+from __future__ import annotations
+
+import contextlib
+import queue
+import secrets
+import shutil
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any, NamedTuple, Self
+
+import pymysql
+import pymysql.cursors
+from pymysql.err import MySQLError
+
+from cycleqd.sandbox.channel import Channel
+from cycleqd.sandbox.errors import SandboxUnavailable
+from cycleqd.sandbox.limits import Limits
+
+SOCKET_NAME = "server.sock"
+SOCKET_MOUNT = "/run/sandbox"
+START_SECONDS = 60.0
+ADMIN_SECONDS = 30
+GRACE_SECONDS = 1.0
+"""How much longer than the server's own limit a statement may take before it is killed from here."""
+STATEMENT_BYTES = 1_048_576
+MEMORY_MB = 512
+DATA_MB, TEMPORARY_MB = 256, 64
+PIDS = 256
+PRIVILEGES = "SELECT, INSERT, UPDATE, DELETE"
+IDENTIFIER_CHARACTERS = 64
+NO_PACKET, GONE, LOST, INTERRUPTED = 2014, 2006, 2013, 1317
+DISK_FULL = frozenset({1021, 1114, 3})
+"""Server errors of a full disk: ER_DISK_FULL, ER_RECORD_FILE_FULL, EE_WRITE."""
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """A table to create; every column is TEXT, NULL allowed.
+
+    Attributes:
+        name: At most 64 characters, not ending in a space.
+        columns: Names, at least one, distinct (case-insensitively), like `name`.
+        rows: Values in the columns' order; None is NULL.
+    """
+
+    name: str
+    columns: tuple[str, ...]
+    rows: tuple[tuple[str | None, ...], ...] = ()
+
+
+class StatementResult(NamedTuple):
+    """What a statement did.
+
+    Attributes:
+        rows: The result's rows up to the limits, as Python values (str, int, Decimal, datetime, None, ...).
+        affected: Rows changed; 0 for a statement with a result.
+        error: The server's message, ``ERROR <number>: <text>``; None on success.
+        truncated: The result had more than the limits.
+    """
+
+    rows: tuple[tuple[Any, ...], ...]
+    affected: int
+    error: str | None
+    truncated: bool
+
+
+def quoted(identifier: str) -> str:
+    """An identifier in backticks.
+
+    Raises:
+        ValueError: No table or column can have that name.
+    """
+    if not 0 < len(identifier) <= IDENTIFIER_CHARACTERS or identifier.endswith(" ") or "\0" in identifier:
+        raise ValueError(
+            f"identifier {identifier!r} must have 1 to {IDENTIFIER_CHARACTERS} characters, no NUL, no space at the end"
+        )
+    return "`" + identifier.replace("`", "``") + "`"
+
+
+def described(error: MySQLError) -> str:
+    """The server's message, verbatim, with its number."""
+    if len(error.args) >= 2:  # noqa: PLR2004 -- number and text
+        return f"ERROR {error.args[0]}: {error.args[1]}"
+    return f"ERROR: {error}"
+
+
+def error_number(error: MySQLError) -> int:
+    """The server's or client's error number; 0 when there is none."""
+    return error.args[0] if error.args and isinstance(error.args[0], int) else 0
+
+
+class DatabaseServer:
+    """A MariaDB server that listens on a socket in a private directory of the host; a context manager.
+
+    Thread-safe: episodes open, use and close their databases in parallel.
+
+    Args:
+        channel: The container's streams.
+        directory: Where its socket appears; removed by `close`.
+        password: The administrator's.
+        limits: Of statements.
+        remove: Removes the container.
+    """
+
+    ADMIN = "sandbox_admin"
+
+    def __init__(
+        self, channel: Channel, directory: Path, password: str, limits: Limits, remove: Callable[[], None]
+    ) -> None:
+        self._channel = channel
+        self._directory = directory
+        self._password = password
+        self._limits = limits
+        self._remove = remove
+        self._idle: queue.LifoQueue[pymysql.Connection[Any]] = queue.LifoQueue()
+        self._closed = False
+        # One line a statement, then an empty line (serve.sh).
+        channel.send(
+            f"CREATE USER '{self.ADMIN}'@'localhost' IDENTIFIED BY '{password}';\n"
+            f"GRANT ALL PRIVILEGES ON *.* TO '{self.ADMIN}'@'localhost' WITH GRANT OPTION;\n\n".encode()
+        )
+
+    def wait(self) -> None:
+        """Blocks until the server answers.
+
+        Raises:
+            SandboxUnavailable: It ended, or took too long.
+        """
+        deadline = time.monotonic() + START_SECONDS
+        while True:
+            try:
+                self._idle.put(self._connect(self.ADMIN, self._password, ADMIN_SECONDS))
+            except (MySQLError, OSError) as error:
+                if self._channel.ended or time.monotonic() > deadline:
+                    raise self._fault(f"it does not start ({error})") from error
+                time.sleep(0.01)
+            else:
+                return
+
+    def open(self, tables: Sequence[Table]) -> Database:
+        """Creates a database with the given tables, and a user who may read and change their rows.
+
+        Raises:
+            ValueError: A name or a row does not fit.
+            SandboxUnavailable: The server is gone.
+        """
+        name = f"e_{secrets.token_hex(8)}"
+        password = secrets.token_hex(16)
+        statements = [f"CREATE DATABASE {name}", f"USE {name}"]
+        for table in tables:
+            if len({column.casefold() for column in table.columns}) != len(table.columns) or not table.columns:
+                raise ValueError(f"table {table.name!r} needs at least one column, all distinct: {table.columns}")
+            columns = ", ".join(f"{quoted(column)} TEXT" for column in table.columns)
+            statements.append(f"CREATE TABLE {quoted(table.name)} ({columns})")
+        statements.append(f"CREATE USER {name}@localhost IDENTIFIED BY '{password}'")
+        statements.append(f"GRANT {PRIVILEGES} ON {name}.* TO {name}@localhost")
+        try:
+            with self.admin() as connection, connection.cursor() as cursor:
+                for statement in statements:
+                    cursor.execute(statement)
+                for table in tables:
+                    if table.rows:
+                        marks = ", ".join(["%s"] * len(table.columns))
+                        cursor.executemany(f"INSERT INTO {quoted(table.name)} VALUES ({marks})", table.rows)  # noqa: S608 -- quoted
+            return Database(self, name, password, {table.name: table.columns for table in tables}, self._limits)
+        except (MySQLError, TypeError) as error:
+            with contextlib.suppress(SandboxUnavailable):
+                self.drop(name)
+            raise ValueError(f"the tables can't be loaded: {error}") from error
+        except BaseException:
+            with contextlib.suppress(SandboxUnavailable):
+                self.drop(name)
+            raise
+
+    def drop(self, name: str) -> None:
+        """Removes an episode's database and user.
+
+        Raises:
+            SandboxUnavailable: The server is gone.
+        """
+        with self.admin() as connection, connection.cursor() as cursor:
+            cursor.execute(f"DROP DATABASE IF EXISTS {name}")
+            cursor.execute(f"DROP USER IF EXISTS {name}@localhost")
+
+    def connect(self, user: str, password: str) -> pymysql.Connection[Any]:
+        """A connection of an episode's user, with its database selected.
+
+        Raises:
+            SandboxUnavailable: The server is gone.
+        """
+        try:
+            return self._connect(user, password, self._limits.command_seconds + GRACE_SECONDS, database=user)
+        except (MySQLError, OSError) as error:
+            raise self._fault(str(error)) from error
+
+    @contextlib.contextmanager
+    def admin(self) -> Iterator[pymysql.Connection[Any]]:
+        """A connection of the administrator, for one thread; taken back afterwards.
+
+        Statement errors (`MySQLError`) pass through.
+
+        Raises:
+            SandboxUnavailable: The server is gone.
+        """
+        if self._closed:
+            raise SandboxUnavailable("this database server is closed")
+        try:
+            connection = self._idle.get_nowait()
+        except queue.Empty:
+            try:
+                connection = self._connect(self.ADMIN, self._password, ADMIN_SECONDS)
+            except (MySQLError, OSError) as error:
+                raise self._fault(str(error)) from error
+        try:
+            yield connection
+        except (MySQLError, OSError) as error:
+            if isinstance(error, OSError) or error_number(error) in (GONE, LOST, NO_PACKET, 0) or not connection.open:
+                discard(connection)
+                raise self._fault(str(error)) from error
+            self._idle.put(connection)
+            raise
+        except BaseException:
+            discard(connection)
+            raise
+        self._idle.put(connection)
+
+    def close(self) -> None:
+        """Removes the container and its socket; idempotent."""
+        if self._closed:
+            return
+        self._closed = True
+        try:
+            while True:
+                discard(self._idle.get_nowait())
+        except queue.Empty:
+            pass
+        self._remove()
+        shutil.rmtree(self._directory, ignore_errors=True)
+
+    def _connect(self, user: str, password: str, seconds: float, database: str | None = None) -> Any:
+        # Any: the stubs' connection is generic in its cursor, which differs.
+        return pymysql.connect(
+            unix_socket=str(self._directory / SOCKET_NAME),
+            user=user,
+            password=password,
+            database=database,
+            charset="utf8mb4",
+            autocommit=True,
+            local_infile=False,
+            connect_timeout=ADMIN_SECONDS,
+            read_timeout=seconds,
+            write_timeout=ADMIN_SECONDS,
+        )
+
+    def _fault(self, what: str) -> SandboxUnavailable:
+        return SandboxUnavailable(
+            f"the database server is gone or does not answer ({what}); retry the evaluation with a new server"
+        )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def discard(connection: pymysql.Connection[Any]) -> None:
+    """Closes a connection without a word to the server."""
+    with contextlib.suppress(MySQLError, OSError, AttributeError):
+        connection._force_close()  # type: ignore[attr-defined]
+
+
+class Database:
+    """One episode's database; a context manager; for one thread at a time.
+
+    The episode has one connection, so its transactions and variables persist from statement to statement.
+    """
+
+    def __init__(
+        self,
+        server: DatabaseServer,
+        name: str,
+        password: str,
+        columns: dict[str, tuple[str, ...]],
+        limits: Limits,
+    ) -> None:
+        self._server = server
+        self._name = name
+        self._password = password
+        self._columns = columns
+        self._limits = limits
+        self._closed = False
+        self._connection = server.connect(name, password)
+
+    def execute(self, sql: str) -> StatementResult:
+        """Executes one statement as the episode's user.
+
+        Args:
+            sql: One statement; a second one after a semicolon is the server's syntax error.
+
+        Returns:
+            The result; SQL errors and exceeded limits are results. After a statement that had to be killed from
+            here the connection is a new one: its transaction is rolled back and its variables are lost.
+
+        Raises:
+            SandboxUnavailable: The server is gone, or full through other episodes.
+        """
+        if self._closed:
+            raise SandboxUnavailable("this database is closed")
+        text = sql.encode("utf-8", "replace").decode("utf-8")
+        if len(text) > STATEMENT_BYTES:
+            return StatementResult((), 0, f"ERROR 1153: statement longer than {STATEMENT_BYTES} characters", False)
+        killed = threading.Event()
+        watchdog = threading.Timer(self._limits.command_seconds + GRACE_SECONDS, self._kill, [killed])
+        watchdog.daemon = True
+        watchdog.start()
+        try:
+            with self._connection.cursor(pymysql.cursors.SSCursor) as cursor:
+                return self._execute(cursor, text)
+        except (MySQLError, OSError) as error:
+            return self._failed(error, killed)
+        finally:
+            watchdog.cancel()
+            if killed.is_set():
+                self._reconnect()
+
+    def content(self, table: str) -> tuple[tuple[str | None, ...], ...]:
+        """All committed rows of a table, sorted (NULL first): the state to judge.
+
+        Raises:
+            ValueError: The table is none of those that the database was opened with.
+            SandboxUnavailable: The server is gone.
+        """
+        if table not in self._columns:
+            raise ValueError(f"no table {table!r}; there are {sorted(self._columns)}")
+        columns = ", ".join(map(quoted, self._columns[table]))
+        with self._server.admin() as connection, connection.cursor() as cursor:
+            cursor.execute(f"SELECT {columns} FROM {self._name}.{quoted(table)}")  # noqa: S608 -- quoted
+            rows = cursor.fetchall()
+        return tuple(sorted(rows, key=lambda row: [(value is not None, value or "") for value in row]))
+
+    def close(self) -> None:
+        """Drops the database and the user; idempotent; a dead server is no error here."""
+        if self._closed:
+            return
+        self._closed = True
+        discard(self._connection)
+        with contextlib.suppress(SandboxUnavailable, MySQLError):
+            self._server.drop(self._name)
+
+    def _execute(self, cursor: Any, sql: str) -> StatementResult:
+        cursor.execute(sql)
+        if cursor.description is None:
+            return StatementResult((), max(0, cursor.rowcount), None, False)
+        rows: list[tuple[Any, ...]] = []
+        size = 0
+        while (row := cursor.fetchone()) is not None:
+            size += sum(len(value) if isinstance(value, str | bytes) else 8 for value in row)
+            if len(rows) >= self._limits.sql_rows or size > self._limits.sql_bytes:
+                # The rest is not wanted: stop it at its source, then let the cursor drain what is on its way.
+                self._interrupt("QUERY")
+                with contextlib.suppress(MySQLError):
+                    while cursor.fetchone() is not None:
+                        pass
+                return StatementResult(tuple(rows), 0, None, True)
+            rows.append(row)
+        return StatementResult(tuple(rows), 0, None, False)
+
+    def _failed(self, error: MySQLError | OSError, killed: threading.Event) -> StatementResult:
+        if killed.is_set() or isinstance(error, OSError) or error_number(error) in (GONE, LOST, NO_PACKET, 0):
+            # Either the time-out from here, or the statement cut its own connection (KILL), or the server is dead:
+            # in which last case this raises.
+            self._reconnect()
+            killed.clear()
+            seconds = self._limits.command_seconds
+            return StatementResult((), 0, f"ERROR 1317: Query execution was interrupted (limit {seconds:g} s)", False)
+        if error_number(error) in DISK_FULL and not self._fills_disk():
+            raise SandboxUnavailable("the database server's disk is full through other episodes; retry") from error
+        return StatementResult((), 0, described(error), False)
+
+    def _fills_disk(self) -> bool:
+        """Whether this episode's files are a large part of the server's data."""
+        query = "SELECT SUM(FILE_SIZE) FROM information_schema.INNODB_SYS_TABLESPACES WHERE NAME LIKE %s"
+        with self._server.admin() as connection, connection.cursor() as cursor:
+            cursor.execute(query, [self._name.replace("_", r"\_") + "/%"])
+            (size,) = cursor.fetchone() or (0,)
+        return int(size or 0) > DATA_MB * 1024 * 1024 // 4
+
+    def _interrupt(self, what: str) -> None:
+        """Kills the connection's statement (``QUERY``) or the connection itself (``CONNECTION``)."""
+        number = self._connection.thread_id()
+        with self._server.admin() as admin, admin.cursor() as cursor, contextlib.suppress(MySQLError):
+            cursor.execute(f"KILL {what} {int(number)}")
+
+    def _kill(self, killed: threading.Event) -> None:
+        """The watchdog's bite: the server's own limit can be SET away."""
+        killed.set()
+        with contextlib.suppress(SandboxUnavailable, MySQLError):
+            self._interrupt("CONNECTION")
+
+    def _reconnect(self) -> None:
+        with contextlib.suppress(MySQLError, SandboxUnavailable):
+            self._interrupt("CONNECTION")
+        discard(self._connection)
+        # The user may have changed the password.
+        with self._server.admin() as connection, connection.cursor() as cursor:
+            cursor.execute(f"ALTER USER {self._name}@localhost IDENTIFIED BY '{self._password}'")
+        self._connection = self._server.connect(self._name, self._password)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()

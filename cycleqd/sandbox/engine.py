@@ -1,0 +1,188 @@
+"""The Docker engine: the few calls that sandboxes need, each with a time-out, each fault a `SandboxUnavailable`."""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import docker
+import requests
+from docker.errors import APIError, DockerException, ImageNotFound, NotFound
+
+from cycleqd.sandbox.errors import SandboxUnavailable
+from cycleqd.sandbox.owner import OWNER_LABEL, RUN_LABEL
+
+CALL_SECONDS = 60
+"""Time-out of one call of the engine; a create takes 0.1 s on an idle machine."""
+CONNECTIONS = 32
+
+NO_ENGINE = (
+    "the Docker engine does not answer ({error}): start it with infra/setup_docker.sh, "
+    "or see that this user may use its socket (group 'docker')"
+)
+
+
+@contextmanager
+def _as_unavailable(doing: str) -> Iterator[None]:
+    """Turns the Docker SDK's exceptions into `SandboxUnavailable`."""
+    try:
+        yield
+    except ImageNotFound as error:
+        raise SandboxUnavailable(f"{doing}: the sandbox image is missing ({error.explanation}); run 'make images'") \
+            from error  # fmt: skip
+    except APIError as error:
+        raise SandboxUnavailable(f"{doing}: the Docker engine refused: {error.explanation or error}") from error
+    except (DockerException, requests.exceptions.RequestException, OSError) as error:
+        raise SandboxUnavailable(f"{doing}: " + NO_ENGINE.format(error=error)) from error
+
+
+class Engine:
+    """A connection to the Docker engine named by the environment (``DOCKER_HOST``); thread-safe.
+
+    Raises:
+        SandboxUnavailable: No engine answers.
+    """
+
+    def __init__(self) -> None:
+        with _as_unavailable("connecting"):
+            self._client = docker.from_env(timeout=CALL_SECONDS, max_pool_size=CONNECTIONS)
+            self._api = self._client.api
+
+    def create(
+        self,
+        name: str,
+        image: str,
+        command: Sequence[str] | None,
+        *,
+        labels: Mapping[str, str],
+        memory_mb: int,
+        pids: int,
+        cpus: float,
+        file_mb: int,
+        tmpfs: Mapping[str, str],
+        capabilities: Sequence[str] = (),
+        user: str | None = None,
+        binds: Sequence[str] = (),
+        read_only: bool = True,
+        environment: Mapping[str, str] | None = None,
+    ) -> socket.socket:
+        """Creates and starts a container without network and returns the socket of its standard streams.
+
+        The engine removes the container by itself when its first process ends, and closes its standard input when
+        the socket is closed, e.g. because the process that owns it died.
+
+        Args:
+            name: The container's name.
+            image: A tag that the engine has.
+            command: The first process; None for the image's own.
+            labels: Run and owner.
+            memory_mb: Memory in MiB, swap included.
+            pids: Processes and threads.
+            cpus: Processor time per wall-clock time.
+            file_mb: Largest file in MiB.
+            tmpfs: Mount point to mount options.
+            capabilities: What root keeps; everything else is dropped.
+            user: ``uid:gid``; None for root.
+            binds: ``host path:container path[:ro]``.
+            read_only: Whether everything but `tmpfs` and `binds` is read-only.
+            environment: More environment variables.
+
+        Raises:
+            SandboxUnavailable: The engine can't.
+        """
+        megabyte = 1024 * 1024
+        with _as_unavailable(f"starting a container of {image}"):
+            host_config = self._api.create_host_config(
+                network_mode="none",
+                read_only=read_only,
+                cap_drop=["ALL"],
+                cap_add=list(capabilities),
+                security_opt=["no-new-privileges"],
+                mem_limit=memory_mb * megabyte,
+                memswap_limit=memory_mb * megabyte,
+                pids_limit=pids,
+                nano_cpus=int(cpus * 1e9),
+                tmpfs=dict(tmpfs),
+                binds=list(binds),
+                ulimits=[
+                    docker.types.Ulimit(name="fsize", soft=file_mb * megabyte, hard=file_mb * megabyte),
+                    docker.types.Ulimit(name="nofile", soft=1024, hard=1024),
+                    docker.types.Ulimit(name="core", soft=0, hard=0),
+                ],
+                log_config=docker.types.LogConfig(type="none"),
+                auto_remove=True,
+                shm_size=megabyte,
+            )
+            config = self._api.create_container_config(
+                image,
+                list(command) if command is not None else None,
+                hostname="sandbox",
+                user=user,
+                labels=dict(labels),
+                environment=dict(environment or {}),
+                host_config=host_config,
+                stdin_open=True,
+            )
+            # The SDK leaves these false unless it is to attach by itself.
+            config.update(AttachStdin=True, AttachStdout=True, AttachStderr=True, StdinOnce=True)
+            self._api.create_container_from_config(config, name)
+            # Attached before it starts: nothing that it writes is lost.
+            stream = self._api.attach_socket(name, params={"stdin": 1, "stdout": 1, "stderr": 1, "stream": 1})
+            self._api.start(name)
+        raw: socket.socket = getattr(stream, "_sock", stream)
+        # The SDK's wrapper closes the socket when it is collected.
+        duplicate = raw.dup()
+        duplicate.settimeout(CALL_SECONDS)
+        stream.close()
+        return duplicate
+
+    def remove(self, name: str) -> None:
+        """Kills and removes a container; nothing happens if there is none of that name.
+
+        Raises:
+            SandboxUnavailable: The engine can't.
+        """
+        with _as_unavailable(f"removing container {name}"):
+            try:
+                self._api.remove_container(name, force=True, v=True)
+            except NotFound:
+                return
+            except APIError as error:
+                # The engine is removing it by itself, its first process having ended.
+                if "already in progress" not in str(error.explanation):
+                    raise
+
+    def containers(self, label: str = RUN_LABEL) -> list[dict[str, Any]]:
+        """All sandbox containers, running or not, that have a label (``name`` or ``name=value``).
+
+        Raises:
+            SandboxUnavailable: The engine can't tell.
+        """
+        with _as_unavailable("listing containers"):
+            found: list[dict[str, Any]] = self._api.containers(all=True, filters={"label": label})
+        return [entry for entry in found if OWNER_LABEL in (entry.get("Labels") or {})]
+
+    def has_image(self, tag: str) -> bool:
+        """Whether the engine has an image of that tag.
+
+        Raises:
+            SandboxUnavailable: The engine can't tell.
+        """
+        with _as_unavailable("looking for an image"):
+            try:
+                self._api.inspect_image(tag)
+            except ImageNotFound:
+                return False
+        return True
+
+    def close(self) -> None:
+        """Closes the connections."""
+        self._client.close()
+
+
+def host_user() -> tuple[int, int]:
+    """User and group id of this process."""
+    return os.getuid(), os.getgid()

@@ -1,0 +1,49 @@
+"""What a container may use."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Bounds of one container (a program runner and a database server scale them, see there).
+
+    Attributes:
+        memory_mb: Memory in MiB, swap included; at least 32.
+        pids: Processes and threads, at least 8.
+        cpus: Processor time per wall-clock time; positive, 1.0 is one core.
+        tmpfs_mb: Size in MiB of each in-memory file system, and of any single file; at least 1.
+        output_bytes: What is kept of a command's output; at least 1.
+        command_seconds: Default wall-clock time of a command or SQL statement; positive.
+        sql_rows: Rows kept of a statement's result; at least 1.
+        sql_bytes: Bytes (of values as text) kept of a statement's result; at least 1.
+    """
+
+    memory_mb: int = 256
+    pids: int = 64
+    cpus: float = 1.0
+    tmpfs_mb: int = 64
+    output_bytes: int = 16_384
+    command_seconds: float = 10.0
+    sql_rows: int = 1_000
+    sql_bytes: int = 1_048_576
+
+    def __post_init__(self) -> None:
+        least = {
+            "memory_mb": 32,
+            "pids": 8,
+            "tmpfs_mb": 1,
+            "output_bytes": 1,
+            "sql_rows": 1,
+            "sql_bytes": 1,
+        }
+        faults = [f"{name} must be at least {low}, got {getattr(self, name)}" for name, low in least.items()
+                  if getattr(self, name) < low]  # fmt: skip
+        faults += [
+            f"{name} must be positive, got {getattr(self, name)}"
+            for name in ("cpus", "command_seconds")
+            if not getattr(self, name) > 0
+        ]
+        if faults:
+            raise ValueError("limits: " + "; ".join(faults))

@@ -1,0 +1,302 @@
+"""The pool that owns every container of a run, and the reaper of containers whose owner died."""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import logging
+import os
+import re
+import secrets
+import shutil
+import socket
+import tempfile
+import threading
+from collections.abc import Callable, Mapping
+from functools import partial
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from cycleqd.sandbox import database, runner, shell
+from cycleqd.sandbox.channel import Channel, guest_command, guest_source
+from cycleqd.sandbox.database import DatabaseServer
+from cycleqd.sandbox.engine import Engine
+from cycleqd.sandbox.errors import SandboxUnavailable
+from cycleqd.sandbox.images import image_tag
+from cycleqd.sandbox.limits import Limits
+from cycleqd.sandbox.owner import OWNER_LABEL, RUN_LABEL, current_owner, is_gone
+from cycleqd.sandbox.runner import ProgramRunner
+from cycleqd.sandbox.shell import ShellSession
+
+logger = logging.getLogger(__name__)
+
+DIRECTORY_PREFIX = "cycleqd-db-"
+PROGRAMS = 2
+"""Programs that a runner runs at a time."""
+SERVER_UID = 64_999
+"""Who the database server runs as where this process is root; else it runs as this process's user."""
+
+
+class Sandboxes:
+    """Owns every container of a run; a context manager; thread-safe.
+
+    Containers are removed when their session closes, when this closes, and when this process ends in whatever way:
+    the engine then closes their standard input, at which they end and are removed.
+
+    Args:
+        run_id: Becomes a label of every container.
+        limits: Of every container.
+        max_containers: Shell containers at a time, at least 1. Runners and database servers, few and long-lived,
+            don't count.
+        images: Docker image by name (``shell``, ``python``, ``mariadb``, or names of your own for `shell`), in place
+            of those that ``make images`` builds. A shell or python image must have ``python3`` (3.9 or later).
+
+    Raises:
+        ValueError: `max_containers` is less than 1.
+        SandboxUnavailable: No Docker engine answers.
+    """
+
+    def __init__(
+        self,
+        *,
+        run_id: str,
+        limits: Limits = Limits(),  # noqa: B008 -- frozen
+        max_containers: int = 4,
+        images: Mapping[str, str] | None = None,
+    ) -> None:
+        if max_containers < 1:
+            raise ValueError(f"max_containers must be at least 1, got {max_containers}")
+        self._limits = limits
+        self._images = dict(images or {})
+        self._owner = current_owner()
+        self._pid = os.getpid()
+        self._labels = {RUN_LABEL: run_id, OWNER_LABEL: self._owner}
+        self._state = threading.Condition()
+        self._free = max_containers
+        self._closed = False
+        self._removals: dict[str, Callable[[], None]] = {}
+        self._engine = Engine()
+        atexit.register(self._close_at_exit)
+
+    def shell(self, *, image: str = "shell") -> ShellSession:
+        """Starts a container with one bash; blocks until fewer than `max_containers` shells are open.
+
+        Args:
+            image: A name among the images.
+
+        Raises:
+            SandboxUnavailable: The engine can't, or this is closed.
+        """
+        with self._state:
+            self._state.wait_for(lambda: self._free > 0 or self._closed)
+            self._check_open()
+            self._free -= 1
+        try:
+            source = guest_source("shell")
+            channel, remove = self._start(
+                "shell",
+                image,
+                guest_command(source),
+                after=self._release,
+                memory_mb=self._limits.memory_mb,
+                pids=self._limits.pids,
+                cpus=self._limits.cpus,
+                file_mb=self._limits.tmpfs_mb,
+                tmpfs=shell.tmpfs(self._limits),
+                capabilities=shell.CAPABILITIES,
+                read_only=False,
+            )
+        except BaseException:
+            self._release()
+            raise
+        with _removed_on_failure(remove):
+            channel.send(source)
+            return ShellSession(channel, self._limits, remove)
+
+    def runner(self) -> ProgramRunner:
+        """Starts a container that runs programs, two at a time.
+
+        Raises:
+            SandboxUnavailable: The engine can't, or this is closed.
+        """
+        source = guest_source("runner")
+        slots = runner.make_slots(PROGRAMS)
+        channel, remove = self._start(
+            "runner",
+            "python",
+            guest_command(source),
+            memory_mb=PROGRAMS * (self._limits.memory_mb + self._limits.tmpfs_mb) + runner.SUPERVISOR_MB,
+            pids=self._limits.pids,
+            cpus=PROGRAMS * self._limits.cpus,
+            file_mb=self._limits.tmpfs_mb,
+            tmpfs=runner.tmpfs(slots, self._limits),
+            capabilities=runner.CAPABILITIES,
+        )
+        with _removed_on_failure(remove):
+            channel.send(source)
+            return ProgramRunner(channel, slots, self._limits, remove)
+
+    def database(self) -> DatabaseServer:
+        """Starts a database server and waits until it answers.
+
+        Raises:
+            SandboxUnavailable: The engine can't, the server does not start, or this is closed.
+        """
+        directory = Path(tempfile.mkdtemp(prefix=f"{DIRECTORY_PREFIX}{self._owner.replace(':', '_')}-"))
+        try:
+            uid, gid = os.getuid(), os.getgid()
+            if uid == 0:
+                uid = gid = SERVER_UID
+                os.chown(directory, uid, gid)
+            owned = f"mode=0700,uid={uid},gid={gid},nosuid,nodev,noexec"
+            channel, remove = self._start(
+                "database",
+                "mariadb",
+                ["/usr/local/bin/serve", f"--max-statement-time={self._limits.command_seconds:g}"],
+                memory_mb=database.MEMORY_MB + database.DATA_MB + database.TEMPORARY_MB,
+                pids=database.PIDS,
+                cpus=2 * self._limits.cpus,
+                file_mb=database.DATA_MB,
+                tmpfs={
+                    "/var/lib/mysql": f"size={database.DATA_MB}m,{owned}",
+                    "/tmp": f"size={database.TEMPORARY_MB}m,{owned}",  # noqa: S108 -- inside the container
+                },
+                user=f"{uid}:{gid}",
+                binds=[f"{directory}:{database.SOCKET_MOUNT}"],
+            )
+        except BaseException:
+            shutil.rmtree(directory, ignore_errors=True)
+            raise
+        server = DatabaseServer(channel, directory, secrets.token_hex(16), self._limits, remove)
+        with _removed_on_failure(server.close):
+            server.wait()
+            return server
+
+    def close(self) -> None:
+        """Removes every container by force; idempotent; waiting `shell` calls raise `SandboxUnavailable`.
+
+        Raises:
+            SandboxUnavailable: The engine no longer answers.
+        """
+        with self._state:
+            self._closed = True
+            self._state.notify_all()
+            removals = list(self._removals.values())
+        faults: list[SandboxUnavailable] = []
+        for remove in removals:
+            try:
+                remove()
+            except SandboxUnavailable as fault:
+                faults.append(fault)
+        atexit.unregister(self._close_at_exit)
+        self._engine.close()
+        if faults:
+            raise faults[0]
+
+    def _start(
+        self, kind: str, image: str, command: list[str], *, after: Callable[[], None] | None = None, **options: Any
+    ) -> tuple[Channel, Callable[[], None]]:
+        """Starts a container; returns its streams and what removes it (idempotent)."""
+        tag = self._tag(image)
+        name = f"cycleqd-{kind}-{secrets.token_hex(6)}"
+        streams: list[Channel | socket.socket] = []
+        remove = partial(self._remove, name, streams, after)
+        # Known before it exists: an interrupt during the calls leaves nothing behind.
+        with self._state:
+            self._check_open()
+            self._removals[name] = remove
+        try:
+            stream = self._engine.create(name, tag, command, labels=self._labels, **options)
+            streams.append(stream)
+            channel = Channel(stream, name)
+            streams[:] = [channel]
+            with self._state:
+                self._check_open()
+        except BaseException:
+            # Not the caller's slot: it gives that back itself.
+            with contextlib.suppress(SandboxUnavailable):
+                self._remove(name, streams, None)
+            raise
+        return channel, remove
+
+    def _remove(self, name: str, streams: list[Channel | socket.socket], after: Callable[[], None] | None) -> None:
+        with self._state:
+            if self._removals.pop(name, None) is None:
+                return
+        try:
+            self._engine.remove(name)
+        finally:
+            for stream in streams:
+                stream.close()
+            if after is not None:
+                after()
+
+    def _release(self) -> None:
+        with self._state:
+            self._free += 1
+            self._state.notify()
+
+    def _tag(self, image: str) -> str:
+        try:
+            return self._images.get(image) or image_tag(image)
+        except FileNotFoundError as error:
+            raise SandboxUnavailable(str(error)) from error
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise SandboxUnavailable("the sandboxes of this run are closed")
+
+    def _close_at_exit(self) -> None:
+        # A forked child inherits the registration, but not the containers.
+        if os.getpid() == self._pid:
+            with contextlib.suppress(SandboxUnavailable):
+                self.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+@contextlib.contextmanager
+def _removed_on_failure(remove: Callable[[], None]) -> Any:
+    try:
+        yield
+    except BaseException:
+        with contextlib.suppress(SandboxUnavailable):
+            remove()
+        raise
+
+
+def reap(run_id: str | None = None) -> int:
+    """Removes orphaned sandbox containers and the socket directories that went with them.
+
+    Args:
+        run_id: Removes all containers of this run, whoever owns them. None: those whose owner no longer lives.
+
+    Returns:
+        The number of containers removed.
+
+    Raises:
+        SandboxUnavailable: No Docker engine answers.
+    """
+    engine = Engine()
+    try:
+        count = 0
+        for entry in engine.containers():
+            labels = entry["Labels"]
+            if is_gone(labels[OWNER_LABEL]) if run_id is None else labels.get(RUN_LABEL) == run_id:
+                logger.info("removing orphaned container %s of run %s", entry["Id"][:12], labels.get(RUN_LABEL))
+                engine.remove(entry["Id"])
+                count += 1
+    finally:
+        engine.close()
+    for directory in Path(tempfile.gettempdir()).glob(f"{DIRECTORY_PREFIX}*"):
+        match = re.fullmatch(rf"{DIRECTORY_PREFIX}([0-9a-f-]+_\d+_\d+_\d+)-\w+", directory.name)
+        if match and is_gone(match[1].replace("_", ":")):
+            shutil.rmtree(directory, ignore_errors=True)
+    return count

@@ -1,0 +1,123 @@
+"""Running programs that a model wrote."""
+
+from __future__ import annotations
+
+import json
+import math
+import secrets
+import threading
+from collections.abc import Callable, Sequence
+from types import TracebackType
+from typing import NamedTuple, Self
+
+from cycleqd.sandbox.channel import Channel
+from cycleqd.sandbox.errors import SandboxUnavailable
+from cycleqd.sandbox.limits import Limits
+
+GRACE_SECONDS = 30.0
+PROGRAM_INODES = 256
+SUPERVISOR_MB = 64
+CAPABILITIES = ("DAC_OVERRIDE", "KILL", "SETGID", "SETUID")
+"""What the supervisor needs to start programs as other users, end them and clear their directories."""
+FIRST_UID, LAST_UID = 1_000_000_000, 2_000_000_000
+
+
+class CallOutcome(NamedTuple):
+    """What one call gave: a value or an error.
+
+    Attributes:
+        value: ``repr`` of what the entry point returned, written by the program: text to be parsed with
+            `ast.literal_eval` and compared, never to be evaluated. None when there is an error.
+        error: One line: the exception, or how the program ended. None when there is a value.
+    """
+
+    value: str | None
+    error: str | None
+
+
+class Slot(NamedTuple):
+    """Where one program at a time runs."""
+
+    uid: int
+    directory: str
+
+
+def make_slots(count: int) -> list[Slot]:
+    """Slots with user ids that, drawn at random, no other container of this machine uses.
+
+    The kernel counts the processes of a user over all containers (RLIMIT_NPROC), hence the draw.
+    """
+    first = FIRST_UID + secrets.randbelow(LAST_UID - FIRST_UID)
+    return [Slot(first + number, f"/work/{number}") for number in range(count)]
+
+
+def tmpfs(slots: Sequence[Slot], limits: Limits) -> dict[str, str]:
+    """A private directory for each slot, bounded in bytes and entries."""
+    size = f"size={limits.tmpfs_mb}m,nr_inodes={PROGRAM_INODES},nosuid,nodev,noexec"
+    return {slot.directory: f"{size},mode=0700,uid={slot.uid},gid={slot.uid}" for slot in slots}
+
+
+class ProgramRunner:
+    """Runs programs, each in an unprivileged process of its own; thread-safe; a context manager.
+
+    A program is one process with one thread: fork and threads are refused. It has `Limits.memory_mb` of address
+    space, an empty directory, and no network. Its output is discarded.
+    """
+
+    def __init__(self, channel: Channel, slots: Sequence[Slot], limits: Limits, remove: Callable[[], None]) -> None:
+        self._channel = channel
+        self._limits = limits
+        self._remove = remove
+        self._closed = False
+        self._free = threading.Semaphore(len(slots))
+        settings = {"slots": [slot._asdict() for slot in slots], "memory_bytes": limits.memory_mb * 1024 * 1024}
+        channel.send(json.dumps(settings).encode() + b"\n")
+
+    def run(
+        self, source: str, *, entry_point: str, calls: Sequence[str], seconds: float = 5.0
+    ) -> list[CallOutcome]:
+        """Defines a program and calls one of its functions.
+
+        Args:
+            source: The program's text; whatever it does, only the outcomes change.
+            entry_point: The name of the function that the program defines.
+            calls: For each call the positional arguments, as the text of a literal tuple: ``"(1, 'a')"``.
+            seconds: Wall-clock time for the whole program, positive.
+
+        Returns:
+            One outcome a call, in order. Calls share the program's state. A value is at most
+            `Limits.output_bytes` long.
+
+        Raises:
+            ValueError: `seconds` is not positive.
+            SandboxUnavailable: The container is gone.
+        """
+        if not (seconds > 0 and math.isfinite(seconds)):
+            raise ValueError(f"seconds must be positive, got {seconds}")
+        if self._closed:
+            raise SandboxUnavailable("this program runner is closed")
+        payload = {
+            "source": source,
+            "entry_point": entry_point,
+            "calls": list(calls),
+            "seconds": seconds,
+            "value_bytes": self._limits.output_bytes,
+        }
+        # Waiting for a free slot here keeps the queue out of the time-out.
+        with self._free:
+            reply = self._channel.request(payload, seconds=seconds + GRACE_SECONDS)
+        return [CallOutcome(value, error) for value, error in reply["outcomes"]]
+
+    def close(self) -> None:
+        """Removes the container; idempotent."""
+        if not self._closed:
+            self._closed = True
+            self._remove()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
