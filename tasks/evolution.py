@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from prefect import task
 from prefect.logging import get_run_logger
 
 from cycleqd import steps
-from cycleqd.records import Phases
+from cycleqd.records import Phases, Score
 from cycleqd.report import write_report
 from cycleqd.workspace import opened
 
@@ -44,12 +46,11 @@ def commit(storage: str, run_id: str, generation: int, seconds: Phases) -> str:
     """Offers the child to all archives and commits the generation; returns one line that says what came out."""
     with opened(storage, run_id) as ws:
         record = steps.commit(ws, generation, seconds)
-    scores = ", ".join(f"{skill} {score.score:.3f} ± {score.se:.3f}" for skill, score in record.scores.items())
     cells = ", ".join(
         f"{skill} {cell.bins}" + (f" from {cell.displaced}" if cell.displaced else "")
         for skill, cell in record.cells.items()
     )
-    line = f"{record.individual} ({record.archive}): {scores}; cells won: {cells or 'none'}"
+    line = f"{record.individual} ({record.archive}): {_listed(record.scores)}; cells won: {cells or 'none'}"
     get_run_logger().info("%s", line)
     return line
 
@@ -70,3 +71,7 @@ def report(storage: str, run_id: str) -> str:
     with opened(storage, run_id) as ws:
         write_report(ws.store)
         return ws.store.url("report/index.html")
+
+
+def _listed(scores: Mapping[str, Score]) -> str:
+    return ", ".join(f"{skill} {score.score:.3f} ± {score.se:.3f}" for skill, score in scores.items())
