@@ -1,0 +1,166 @@
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cycleqd.sandbox import CommandResult, Sandboxes, SandboxUnavailable
+from cycleqd.skills.oracle import OracleAgent, play
+from cycleqd.skills.os_shell import (
+    FORMAT_HINT,
+    MAX_OUTPUT_CHARS,
+    Act,
+    OsSkill,
+    observation,
+    parse_act,
+    same_answer,
+    same_output,
+)
+from cycleqd.skills.protocol import Sample
+
+
+@pytest.mark.parametrize(
+    ("reply", "act"),
+    [
+        ("Act: bash\n```bash\nls /home\n```", Act("bash", "ls /home")),
+        ("Think: look first.\n\nAct: bash\n\n```bash\ncd /home\nls\n```\n", Act("bash", "cd /home\nls")),
+        ("act: Bash\n```sh\nls\n```", Act("bash", "ls")),
+        ("Act: bash\n```\nls\n```", Act("bash", "ls")),
+        ("Act: answer(42)", Act("answer", "42")),
+        ("Act: answer(42).", Act("answer", "42")),
+        ("Act: answer( '/home/a b.txt' )", Act("answer", "/home/a b.txt")),
+        ("Act: answer(f(x))", Act("answer", "f(x)")),
+        ("Act: answer()", Act("answer", "")),
+        ("Think: done.\nAct: finish", Act("finish", "")),
+        ("Act: answer(1)\nAct: answer(2)", Act("answer", "1")),
+        ("Act: bash\n```bash\nls\n```\nOutput of the OS:\n3\nAct: answer(3)", Act("bash", "ls")),
+    ],
+)
+def test_reads_acts(reply: str, act: Act) -> None:
+    assert parse_act(reply) == act
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        "",
+        "ls /home",
+        "```bash\nls\n```",
+        "Act: bash",
+        "Act: bash ls",
+        "Act: bash\n```bash\nls /home",
+        "Act: bash\n```bash\n```",
+        "Act: bash\n```python\nprint(1)\n```",
+        "Act: answer",
+        "Act: answer 42",
+        "Act: answer(42",
+        "Act: answer(" + "4" * 2000 + ")",
+        "Act: dance",
+        "I will Act: finish",
+    ],
+)
+def test_refuses_replies_without_an_act(reply: str) -> None:
+    assert parse_act(reply) is None
+
+
+@given(st.text(alphabet="Act: bashnwerfi()`\n'7", max_size=200))
+def test_any_reply_is_read_or_refused(reply: str) -> None:
+    act = parse_act(reply)
+    assert act is None or act.kind in ("bash", "answer", "finish")
+
+
+@given(st.integers(-(10**12), 10**12), st.integers(-(10**12), 10**12))
+def test_integers_are_compared_as_integers(a: int, b: int) -> None:
+    assert same_answer(f" {a:05} ", str(b)) == (a == b)
+
+
+@pytest.mark.parametrize(
+    ("actual", "expected"),
+    [
+        ("8", "7"),
+        ("7.0", "7"),
+        ("7 files", "7"),
+        ("", "7"),
+        ("٧", "7"),
+        ("a.TXT", "a.txt"),
+        ("/home/a", "a"),
+        ("1" * 5000, "7"),
+    ],
+)
+def test_near_miss_answers_are_refused(actual: str, expected: str) -> None:
+    assert not same_answer(actual, expected)
+
+
+def test_outputs_may_differ_in_outer_and_trailing_space_only() -> None:
+    assert same_output("\n3 \n4\n\n", "3\n4")
+    assert not same_output("3\n4\n5", "3\n4")
+    assert not same_output("34", "3\n4")
+
+
+def test_observations_are_cut_and_name_empty_and_late_results() -> None:
+    assert observation(CommandResult("3\n", 0, False, False)) == "Output of the OS:\n3"
+    assert observation(CommandResult("\n", 0, False, False)) == "Output of the OS: (empty)"
+    assert observation(CommandResult("3", 124, True, False)) == "The command timed out."
+    long = observation(CommandResult("x" * 5000, 0, False, False))
+    assert long.endswith("[truncated]")
+    assert len(long) < MAX_OUTPUT_CHARS + 50
+
+
+def test_no_problem_names_a_path_in_quotes_that_it_did_not_set_up() -> None:
+    for sample in OsSkill(seed=0, counts={"train": 100}).samples("train"):
+        folders = {word.rsplit("/", 1)[0] for word in sample.data["task"].split() if word.startswith("/")}
+        assert folders
+        assert "mkdir -p /" in sample.data["setup"]
+
+
+def _one(template: str) -> Sample:
+    samples = OsSkill(seed=0, counts={"train": 100}).samples("train")
+    return next(sample for sample in samples if sample.template == template)
+
+
+def _bash(script: str) -> str:
+    return f"Act: bash\n```bash\n{script}\n```"
+
+
+@pytest.mark.docker
+def test_wrong_answers_and_half_done_changes_fail(sandboxes: Sandboxes) -> None:
+    skill = OsSkill(seed=0, counts={})
+    with skill.session(sandboxes) as session:
+        lines, mode = _one("count-lines"), _one("set-mode")
+        right = int(lines.data["answer"])
+        cases = [
+            (lines, [f"Act: answer({right})"], 1.0),
+            (lines, [f"Act: answer({right + 1})"], 0.0),
+            (lines, ["Act: finish"], 0.0),
+            (lines, [_bash(lines.data["gold"])], 0.0),
+            (mode, [_bash(mode.data["gold"]), "Act: finish"], 1.0),
+            (mode, [_bash(mode.data["gold"])], 0.0),
+            (mode, ["Act: finish"], 0.0),
+            (mode, [_bash(mode.data["gold"].replace("chmod", "chmod -f 700 / ; chmod 123 #")), "Act: finish"], 0.0),
+        ]
+        for sample, replies, score in cases:
+            assert play(session, sample, OracleAgent(replies)).verdict.score == score, replies
+
+
+@pytest.mark.docker
+def test_bash_keeps_its_state_and_errors_are_seen(sandboxes: Sandboxes) -> None:
+    skill = OsSkill(seed=0, counts={})
+    with skill.session(sandboxes) as session:
+        episode = session.start(_one("count-lines"))
+        try:
+            assert not episode.act(_bash("cd /tmp && x=5"))
+            assert not episode.act(_bash('echo "$PWD $x"; ls /nowhere'))
+            assert episode.messages[-1]["content"].startswith("Output of the OS:\n/tmp 5\nls: cannot access")
+            assert not episode.act("no idea")
+            assert episode.messages[-1] == {"role": "user", "content": FORMAT_HINT}
+            assert episode.act(_bash("true"))
+            assert episode.judge().reason == "out of turns without answer or finish"
+        finally:
+            episode.close()
+            episode.close()
+
+
+@pytest.mark.docker
+def test_a_failed_set_up_is_the_sandboxes_fault(sandboxes: Sandboxes) -> None:
+    skill = OsSkill(seed=0, counts={})
+    broken = Sample("os/x/0", "os", "test", "x", {**_one("count-lines").data, "setup": "echo no; false"})
+    with skill.session(sandboxes) as session, pytest.raises(SandboxUnavailable, match="set-up of os/x/0 failed: no"):
+        session.start(broken)
