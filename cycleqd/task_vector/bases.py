@@ -42,8 +42,8 @@ class SharedBases:
     def __init__(self, left: Mapping[str, torch.Tensor], right: Mapping[str, torch.Tensor]) -> None:
         if left.keys() != right.keys():
             raise ValueError(f"left and right bases differ in their names: {sorted(left.keys() ^ right.keys())}")
-        self._left = {name: left[name] for name in sorted(left)}
-        self._right = {name: right[name] for name in sorted(right)}
+        self._left = {name: left[name].contiguous() for name in sorted(left)}
+        self._right = {name: right[name].contiguous() for name in sorted(right)}
         self._hash: str | None = None
 
     def names(self) -> tuple[str, ...]:
@@ -104,7 +104,13 @@ def orthonormal_columns(blocks: list[torch.Tensor]) -> torch.Tensor:
     """An orthonormal basis, shape (rows, min(rows, Σ columns)), whose span holds every column of the blocks.
 
     Householder QR gives orthonormal columns also where the stack is rank-deficient; its surplus directions merely
-    stay unused. fp64 inside, fp32 out.
+    stay unused.
+
+    Args:
+        blocks: Matrices of the same number of rows, fp64.
+
+    Returns:
+        The basis, fp64.
     """
-    q: torch.Tensor = torch.linalg.qr(torch.cat([block.double() for block in blocks], dim=1))[0]
-    return q.float().contiguous()
+    q: torch.Tensor = torch.linalg.qr(torch.cat(blocks, dim=1))[0]
+    return q

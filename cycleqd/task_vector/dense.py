@@ -9,7 +9,7 @@ import torch
 
 from cycleqd.task_vector.files import ContentHash, TensorFile, write_tensors
 from cycleqd.task_vector.protocol import SpectralWeights, TaskVector, TensorSource
-from cycleqd.task_vector.spectrum import standard_noise, stretches
+from cycleqd.task_vector.spectrum import singular_values, standard_noise, stretches
 
 
 class DenseTaskVector:
@@ -91,8 +91,7 @@ class DenseTaskVector:
 
     def singular_values(self, name: str) -> torch.Tensor:
         """Singular values of a matrix, descending, fp32."""
-        values: torch.Tensor = torch.linalg.svdvals(self.delta(name))
-        return values
+        return singular_values(self.delta(name))
 
     def combine(self, own: float, others: Sequence[tuple[float, TaskVector]]) -> DenseTaskVector:
         """The linear combination own · self + Σ_i c_i τ_i, in fp32, vectors (norms, biases) included.

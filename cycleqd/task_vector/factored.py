@@ -12,7 +12,8 @@ import torch
 from cycleqd.task_vector.bases import LoraFactors, SharedBases, orthonormal_columns
 from cycleqd.task_vector.files import ContentHash, TensorFile, write_tensors
 from cycleqd.task_vector.protocol import SpectralWeights, TaskVector
-from cycleqd.task_vector.spectrum import standard_noise, stretches
+from cycleqd.task_vector.spectrum import singular_values, standard_noise, stretches
+from cycleqd.task_vector.threads import one_thread
 
 Noise = tuple[tuple[int, float], ...]
 """Gaussian mutations as (seed, coefficient), sorted by seed."""
@@ -67,8 +68,10 @@ class FactoredTaskVector:
 
     def singular_values(self, name: str) -> torch.Tensor:
         """Singular values, descending, fp32: those of the core, or of the whole matrix where there is noise."""
-        values: torch.Tensor = torch.linalg.svdvals(self.delta(name) if self.noise else self._cores[name])
-        return values
+        if self.noise:
+            return singular_values(self.delta(name))
+        with one_thread():
+            return singular_values(self._cores[name])
 
     def combine(self, own: float, others: Sequence[tuple[float, TaskVector]]) -> FactoredTaskVector:
         """The linear combination own · self + Σ_i c_i τ_i, on cores and on noise coefficients.
@@ -103,11 +106,14 @@ class FactoredTaskVector:
         for name in self.names():
             groups[self.bases.core_shape(name)].append(name)
         cores: dict[str, torch.Tensor] = {}
-        for core_shape, names in groups.items():
-            u, sigma, vh = torch.linalg.svd(torch.stack([decomposed._cores[n] for n in names]), full_matrices=False)
-            w = torch.stack([weights(name, min(core_shape)) for name in names])
-            added = (u * stretches(sigma, w).unsqueeze(-2)) @ vh
-            cores |= {name: self._cores[name] + added[i] for i, name in enumerate(names)}
+        with one_thread():
+            for core_shape, names in groups.items():
+                u, sigma, vh = torch.linalg.svd(
+                    torch.stack([decomposed._cores[n] for n in names]), full_matrices=False
+                )
+                w = torch.stack([weights(name, min(core_shape)) for name in names])
+                added = (u * stretches(sigma, w).unsqueeze(-2)) @ vh
+                cores |= {name: self._cores[name] + added[i] for i, name in enumerate(names)}
         return FactoredTaskVector(self.bases, cores, self.noise)
 
     def add_noise(self, seed: int, coefficient: float) -> FactoredTaskVector:
@@ -172,22 +178,22 @@ def build_bases(
         raise ValueError("bases need at least one expert")
     trained: dict[str, dict[str, LoraFactors]] = defaultdict(dict)
     for skill in sorted(experts):
-        for name, factors in experts[skill].items():
-            trained[name][skill] = LoraFactors(*factors)
+        for name, (a, b, scale) in experts[skill].items():
+            trained[name][skill] = LoraFactors(a.detach().cpu().double(), b.detach().cpu().double(), float(scale))
     left, right = {}, {}
     cores: dict[str, dict[str, torch.Tensor]] = {skill: {} for skill in experts}
-    for name in sorted(trained):
-        by_skill = trained[name]
-        _check_factors(name, by_skill)
-        left[name] = orthonormal_columns([factors.b for factors in by_skill.values()])
-        right[name] = orthonormal_columns([factors.a.T for factors in by_skill.values()])
-        p, q = left[name].double(), right[name].double()
-        for skill, core_of_skill in cores.items():
-            core = torch.zeros(p.shape[1], q.shape[1], dtype=torch.float64)
-            if skill in by_skill:
-                a, b, scale = by_skill[skill]
-                core = scale * ((p.T @ b.double()) @ (a.double() @ q))
-            core_of_skill[name] = core.float()
+    with one_thread():
+        for name, by_skill in trained.items():
+            _check_factors(name, by_skill)
+            p = orthonormal_columns([factors.b for factors in by_skill.values()])
+            q = orthonormal_columns([factors.a.T for factors in by_skill.values()])
+            left[name], right[name] = p.float(), q.float()
+            for skill, core_of_skill in cores.items():
+                core = torch.zeros(p.shape[1], q.shape[1], dtype=torch.float64)
+                if skill in by_skill:
+                    a, b, scale = by_skill[skill]
+                    core = scale * ((p.T @ b) @ (a @ q))
+                core_of_skill[name] = core.float()
     bases = SharedBases(left, right)
     return bases, {skill: FactoredTaskVector(bases, cores[skill]) for skill in experts}
 

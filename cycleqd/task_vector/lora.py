@@ -12,6 +12,7 @@ from peft import LoraConfig
 from cycleqd.task_vector.bases import LoraFactors
 from cycleqd.task_vector.factored import FactoredTaskVector
 from cycleqd.task_vector.files import TensorFile, write_tensors
+from cycleqd.task_vector.threads import one_thread
 
 _PREFIX = "base_model.model."
 _WEIGHTS = "adapter_model.safetensors"
@@ -35,12 +36,13 @@ def to_lora(vector: FactoredTaskVector) -> dict[str, tuple[torch.Tensor, torch.T
     if vector.noise:
         raise ValueError("a task vector with Gaussian noise has full rank and is no LoRA adapter; export the weights")
     factors = {}
-    for name in vector.names():
-        u, sigma, vh = torch.linalg.svd(vector.core(name), full_matrices=False)
-        root = sigma.sqrt()
-        a = root.unsqueeze(1) * (vh @ vector.bases.right(name).T)
-        b = vector.bases.left(name) @ (u * root)
-        factors[name] = (a, b)
+    with one_thread():
+        for name in vector.names():
+            u, sigma, vh = torch.linalg.svd(vector.core(name), full_matrices=False)
+            root = sigma.sqrt()
+            a = root.unsqueeze(1) * (vh @ vector.bases.right(name).T)
+            b = vector.bases.left(name) @ (u * root)
+            factors[name] = (a, b)
     return factors
 
 

@@ -1,4 +1,4 @@
-"""The two random changes of a matrix that both forms of task vector share."""
+"""What both forms of task vector do to one matrix: its spectrum, its stretch, its noise."""
 
 from __future__ import annotations
 
@@ -11,6 +11,12 @@ RANK_TOLERANCE = 1e-5
 
 An fp32 SVD leaves about 1e-7 of the largest singular value where there should be nothing, merging for hundreds of
 generations about 1e-6. What a real singular value below the tolerance would add is lost in rounding."""
+
+
+def singular_values(matrix: torch.Tensor) -> torch.Tensor:
+    """The singular values of a matrix (m, n), shape (min(m, n),), descending."""
+    values: torch.Tensor = torch.linalg.svdvals(matrix)
+    return values
 
 
 def stretches(sigma: torch.Tensor, w: torch.Tensor) -> torch.Tensor:
