@@ -1,0 +1,113 @@
+"""A conversation with an exported model, with nothing but transformers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from threading import Thread
+from typing import Any
+
+from rich.console import Console
+from rich.text import Text
+
+from cycleqd.messages import Message
+from cycleqd.report.transcripts import visible
+
+
+@dataclass
+class Chat:
+    """A model and the conversation with it so far. Made by `load_chat`."""
+
+    model: Any
+    tokenizer: Any
+    max_new_tokens: int
+    temperature: float
+    system: str | None = None
+    messages: list[Message] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.reset()
+
+    def reset(self) -> None:
+        """Forgets the conversation but not the instructions."""
+        self.messages = [{"role": "system", "content": self.system}] if self.system else []
+
+    def reply(self, text: str) -> Iterator[str]:
+        """The model's reply to `text`, piece by piece as it is generated; both become part of the conversation."""
+        from transformers import TextIteratorStreamer
+
+        self.messages.append({"role": "user", "content": text})
+        prompt = self.tokenizer.apply_chat_template(
+            self.messages, add_generation_prompt=True, return_tensors="pt", return_dict=True
+        ).to(self.model.device)
+        streamer = TextIteratorStreamer(self.tokenizer, skip_prompt=True, skip_special_tokens=True, timeout=600)
+        sampling = {"do_sample": True, "temperature": self.temperature} if self.temperature else {"do_sample": False}
+        failures: list[Exception] = []
+
+        def generate() -> None:
+            try:
+                self.model.generate(**prompt, streamer=streamer, max_new_tokens=self.max_new_tokens, **sampling)
+            except Exception as error:  # handed over to the reader, who would wait for ever
+                failures.append(error)
+                streamer.end()
+
+        worker = Thread(target=generate, daemon=True)
+        worker.start()
+        pieces = []
+        for piece in streamer:
+            pieces.append(piece)
+            yield piece
+        worker.join()
+        if failures:
+            raise failures[0]
+        self.messages.append({"role": "assistant", "content": "".join(pieces)})
+
+
+def load_chat(path: Path, *, system: str | None = None, max_new_tokens: int = 256, temperature: float = 0.0) -> Chat:
+    """Loads a model's folder: a checkpoint, or a LoRA adapter whose base model can be found.
+
+    Args:
+        path: A Hugging Face model folder.
+        system: Instructions ahead of every conversation.
+        max_new_tokens: Longest reply, at least 1.
+        temperature: 0 for greedy decoding, otherwise the sampling temperature.
+
+    Raises:
+        FileNotFoundError: The folder is missing or holds no model.
+    """
+    if not any((path / name).is_file() for name in ("config.json", "adapter_config.json")):
+        raise FileNotFoundError(f"{path} is no model folder (no config.json); make one: cycleqd export RUN {path}")
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    model = AutoModelForCausalLM.from_pretrained(path, dtype="auto")
+    model.to("cuda" if torch.cuda.is_available() else "cpu").eval()
+    holder = path if (path / "tokenizer_config.json").is_file() else model.config.name_or_path
+    tokenizer = AutoTokenizer.from_pretrained(holder)
+    if tokenizer.chat_template is None:
+        raise FileNotFoundError(f"{path} has no chat template; this is not a chat model")
+    # A checkpoint's own sampling defaults would contradict greedy decoding, with a warning each time.
+    model.generation_config.update(do_sample=False, temperature=None, top_p=None, top_k=None)
+    return Chat(model, tokenizer, max_new_tokens, temperature, system)
+
+
+def converse(chat: Chat, console: Console) -> None:
+    """A conversation on a terminal until ``/quit`` or the end of the input; ``/reset`` begins anew."""
+    console.print(Text("Type a message. /reset forgets the conversation, /quit leaves.", style="dim"))
+    while True:
+        try:
+            text = console.input("[bold cyan]you>[/] ").strip()
+        except (EOFError, KeyboardInterrupt):
+            console.print()
+            return
+        if text == "/quit":
+            return
+        if text == "/reset":
+            chat.reset()
+            console.print(Text("Forgotten.", style="dim"))
+        elif text:
+            console.print("[bold green]model>[/] ", end="")
+            for piece in chat.reply(text):
+                console.out(visible(piece), end="", highlight=False)
+            console.out("")

@@ -1,0 +1,190 @@
+"""The report as one static page, and as Markdown."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Callable, Collection, Mapping
+from typing import NamedTuple
+
+from cycleqd.records import IndividualRecord
+from cycleqd.report.history import History
+from cycleqd.report.lineage import Ancestor, describe, expert_shares, family
+from cycleqd.report.provenance import Provenance
+from cycleqd.report.summary import Summary
+from cycleqd.report.tables import (
+    NOTES,
+    Grid,
+    comparison_table,
+    headline,
+    percent,
+    row_name,
+    score_table,
+    skill_comparison_table,
+    time_table,
+)
+from cycleqd.report.templates import render
+from cycleqd.report.transcripts import transcript_key
+
+LINEAGE_DEPTH = 4
+"""Levels of parents in a family tree of the page; `cycleqd show lineage` shows more."""
+
+
+class _Figure(NamedTuple):
+    name: str
+    caption: str
+    data: str
+
+
+class _Family(NamedTuple):
+    row: str
+    origin: str
+    shares: str
+    tree: Ancestor
+
+
+class _Link(NamedTuple):
+    label: str
+    href: str
+
+
+def html_page(
+    summary: Summary,
+    history: History,
+    figures: Mapping[str, bytes],
+    background: Provenance,
+    measured: Collection[tuple[str, str, str]],
+    read: Callable[[str], IndividualRecord],
+) -> str:
+    """``report/index.html``: complete in one file, without scripts; only transcripts are pages of their own.
+
+    Args:
+        summary: The run's figures.
+        history: The run's archives over the generations.
+        figures: PNG images by name.
+        background: Configuration and provenance.
+        measured: The evaluations that have a transcript: (split, row, skill).
+        read: Gives an individual's recipe by id.
+    """
+    splits = [split for split in summary.splits if summary.splits[split]]
+    images = {
+        name: _Figure(name, _caption(name, history), base64.b64encode(image).decode())
+        for name, image in figures.items()
+    }
+    return render(
+        "index.html.j2",
+        summary=summary,
+        headline=headline(summary),
+        notes=NOTES,
+        facts=_facts(summary),
+        splits=[
+            {
+                "name": split,
+                "scores": score_table(summary, split),
+                "tables": [
+                    grid
+                    for grid in (comparison_table(summary, split), skill_comparison_table(summary, split))
+                    if grid.rows
+                ],
+                "figure": images.get(f"scores-{split}"),
+            }
+            for split in splits
+        ],
+        archives=[figure for name, figure in images.items() if name.startswith("archive")],
+        progress=images.get("progress"),
+        time=images.get("time"),
+        time_table=time_table(summary) if summary.wall_seconds["total"] > 0 else None,
+        families=[
+            _family(row, summary, read) for row in summary.individuals if row.startswith("elite:") or row == "cycleqd"
+        ],
+        transcripts=_transcripts(summary, measured),
+        weights=Grid(
+            "Weights",
+            ("model", "individual", "content hash"),
+            tuple(
+                (row_name(row, summary), summary.individuals.get(row, "–"), identity)
+                for row, identity in summary.identities.items()
+            ),
+        ),
+        versions=Grid("Software", ("package", "version"), tuple(summary.versions.items())),
+        background=background,
+        describe=describe,
+    )
+
+
+def markdown_page(summary: Summary, figures: Mapping[str, bytes], background: Provenance) -> str:
+    """``report/report.md``: the same tables, the figures as links to the files beside it."""
+    parts = [f"# CycleQD run `{summary.run_id}`", headline(summary)]
+    parts.append("\n".join(f"* {note}" for note in NOTES))
+    for split, rows in summary.splits.items():
+        if not rows:
+            continue
+        parts.append(f"## {split.capitalize()} split")
+        for grid in (
+            score_table(summary, split),
+            comparison_table(summary, split),
+            skill_comparison_table(summary, split),
+        ):
+            if grid.rows:
+                parts += [f"### {grid.title}", grid.to_markdown()]
+        parts += _images(figures, f"scores-{split}")
+    archives = _images(figures, "progress") + _images(figures, "archive")
+    if archives:
+        parts += ["## Search", *archives]
+    if summary.wall_seconds["total"] > 0:
+        parts += ["## Time", time_table(summary).to_markdown(), *_images(figures, "time")]
+    parts += ["## Provenance", "\n".join(f"* {name}: {value}" for name, value in _facts(summary).items())]
+    for grid in background.facts:
+        parts += [f"### {grid.title}", grid.to_markdown()]
+    parts += ["### Configuration", f"```yaml\n{background.configuration}```"]
+    return "\n\n".join(parts) + "\n"
+
+
+def _images(figures: Mapping[str, bytes], prefix: str) -> list[str]:
+    return [f"![{name}]({name}.png)" for name in figures if name.startswith(prefix)]
+
+
+def _facts(summary: Summary) -> dict[str, str]:
+    facts = {
+        "base model": summary.model,
+        "skills": ", ".join(summary.skills),
+        "seed": str(summary.seed),
+        "generations": f"{summary.generations} of {summary.generations_planned}",
+        "tokens generated": f"{summary.tokens:,}",
+    }
+    if summary.children_per_hour is not None:
+        facts["children per hour"] = f"{summary.children_per_hour:.0f}"
+    return facts
+
+
+def _caption(name: str, history: History) -> str:
+    if name.startswith("scores-"):
+        return "Bars are means over the samples, whiskers one standard error either way."
+    if name == "archives-over-time":
+        return "Each line is one archive, from the experts alone to now. Orange frames: the experts' cells."
+    if name.startswith("archive-"):
+        others = [axis.skill for axis in history.axes[name.removeprefix("archive-")]]
+        along = f", placed by its {' and '.join(others)} score" if others else ""
+        return f"Every coloured cell holds one individual{along}; optimization split. Orange: the experts' cells."
+    if name == "progress":
+        return "After every generation, on the optimization split. Means are over the individuals in the archive."
+    return "Wall-clock time by phase, each second counted once."
+
+
+def _family(row: str, summary: Summary, read: Callable[[str], IndividualRecord]) -> _Family:
+    name = summary.individuals[row]
+    shares = expert_shares(name, read)
+    text = ", ".join(f"{percent(share)} % {expert.removeprefix('expert-')}" for expert, share in shares.items())
+    return _Family(row_name(row, summary), describe(read(name)), text, family(name, read, depth=LINEAGE_DEPTH))
+
+
+def _transcripts(summary: Summary, measured: Collection[tuple[str, str, str]]) -> list[tuple[str, list[_Link]]]:
+    lines = []
+    for row in summary.rows:
+        links = [
+            _Link(f"{skill}, {split}", transcript_key(row, skill, split))
+            for split in summary.splits
+            for skill in summary.skills
+            if (split, row, skill) in measured
+        ]
+        lines.append((row_name(row, summary), links))
+    return lines

@@ -1,0 +1,74 @@
+"""Where the figures of a report come from: model, data, weights, software and sessions."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from cycleqd.report.summary import Evaluations
+from cycleqd.report.tables import Grid, duration
+from cycleqd.store import RunStore
+
+
+@dataclass(frozen=True, slots=True)
+class Provenance:
+    """What a reader needs to repeat a run.
+
+    Attributes:
+        configuration: The whole configuration as YAML.
+        facts: Tables: data sets, base model, experts, sessions.
+    """
+
+    configuration: str
+    facts: tuple[Grid, ...]
+
+
+def provenance(store: RunStore, found: Evaluations) -> Provenance:
+    """Collects it from the run's records; what is not there yet is left out."""
+    config = store.config()
+    facts = [_data_sets(found), _document("Base model", store, "base.json")]
+    facts += [_document(f"{skill} expert", store, f"experts/{skill}/summary.json") for skill in config.skill_names]
+    facts.append(_sessions(store))
+    return Provenance(config.to_yaml(), tuple(grid for grid in facts if grid.rows))
+
+
+def _data_sets(found: Evaluations) -> Grid:
+    rows = sorted(
+        {
+            (f"{record.skill}, {record.split}", str(record.score.n), record.data_hash, record.engine, record.batching)
+            for record in found.values()
+        }
+    )
+    return Grid("Samples and engines", ("samples", "n", "content hash", "engine", "batching"), tuple(rows))
+
+
+def _document(title: str, store: RunStore, key: str) -> Grid:
+    rows = tuple(_flat(store.read_json(key))) if store.exists(key) else ()
+    return Grid(title, ("fact", "value"), rows)
+
+
+def _flat(value: Any, path: str = "") -> Iterator[tuple[str, str]]:
+    """Leaves of nested JSON with their dotted paths; lists of more than a few items are only counted."""
+    if isinstance(value, dict):
+        for key in sorted(value):
+            yield from _flat(value[key], f"{path}.{key}" if path else str(key))
+    elif isinstance(value, list) and (len(value) > 8 or any(isinstance(item, dict | list) for item in value)):
+        yield path, f"{len(value)} items"
+    elif isinstance(value, list):
+        yield path, ", ".join(map(str, value))
+    else:
+        yield path, f"{value:.6g}" if isinstance(value, float) else str(value)
+
+
+def _sessions(store: RunStore) -> Grid:
+    rows = tuple(
+        (
+            session.started,
+            duration(session.seconds.total),
+            str(session.generations),
+            str(session.tokens),
+        )
+        for session in store.sessions()
+    )
+    return Grid("Sessions", ("started (UTC)", "wall-clock time", "generations", "tokens generated"), rows)

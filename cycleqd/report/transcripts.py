@@ -1,0 +1,87 @@
+"""Episodes as people read them, in a terminal and as a page. What a model wrote is text, never interpreted."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+
+from rich.console import Group, RenderableType
+from rich.panel import Panel
+from rich.rule import Rule
+from rich.text import Text
+
+from cycleqd.records import EpisodeRecord, EvaluationRecord
+from cycleqd.report.templates import render
+
+SOLVED = 1.0
+"""The score of a solved sample; anything lower counts as failed."""
+
+_ROLES = {
+    "system": ("instructions", "bright_black"),
+    "user": ("to the model", "cyan"),
+    "assistant": ("model", "green"),
+}
+
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+
+
+def visible(text: str) -> str:
+    """The text with control characters spelt out in hexadecimal: a model must not drive the terminal."""
+    return _CONTROL.sub(lambda match: f"\\x{ord(match.group()):02x}", text.replace("\r\n", "\n"))
+
+
+def select(
+    episodes: Sequence[EpisodeRecord], *, failed: bool = False, limit: int | None = None
+) -> list[EpisodeRecord]:
+    """The first `limit` episodes, or the first of those that are not solved."""
+    chosen = [episode for episode in episodes if not failed or episode.score < SOLVED]
+    return chosen if limit is None else chosen[:limit]
+
+
+def terminal(episodes: Sequence[EpisodeRecord]) -> Iterator[RenderableType]:
+    """One panel per episode."""
+    for episode in episodes:
+        parts: list[RenderableType] = []
+        for message in episode.messages:
+            name, colour = _ROLES[message["role"]]
+            parts.append(Rule(Text(name, style=colour), align="left", style=colour))
+            parts.append(Text(visible(message["content"]).rstrip()))
+        solved = episode.score >= SOLVED
+        verdict = f"{episode.score:g}  {visible(episode.reason)}"
+        yield Panel(
+            Group(*parts),
+            title=Text(f"{episode.sample}  ({episode.template})"),
+            subtitle=Text(verdict, style="bold green" if solved else "bold red"),
+            title_align="left",
+            subtitle_align="left",
+            border_style="green" if solved else "red",
+        )
+
+
+def transcript_key(row: str, skill: str, split: str) -> str:
+    """Where a page lies, relative to the report's folder."""
+    return f"transcripts/{row.replace(':', '-')}-{skill}-{split}.html"
+
+
+def transcript_page(record: EvaluationRecord, episodes: Sequence[EpisodeRecord], *, title: str) -> str:
+    """All episodes of one evaluation as a page of HTML without scripts."""
+    return render(
+        "transcript.html.j2",
+        title=title,
+        record=record,
+        solved=sum(episode.score >= SOLVED for episode in episodes),
+        episodes=[
+            {
+                "sample": episode.sample,
+                "template": episode.template,
+                "score": f"{episode.score:g}",
+                "solved": episode.score >= SOLVED,
+                "reason": visible(episode.reason),
+                "messages": [
+                    {"role": message["role"], "name": _ROLES[message["role"]][0], "text": visible(message["content"])}
+                    for message in episode.messages
+                ],
+            }
+            for episode in episodes
+        ],
+    )

@@ -1,0 +1,57 @@
+"""Writes a run's report through its store: figures, tables, one HTML page, and pages with transcripts."""
+
+from __future__ import annotations
+
+import json
+from functools import cache
+
+from cycleqd.report.figures import draw
+from cycleqd.report.history import replay
+from cycleqd.report.page import html_page, markdown_page
+from cycleqd.report.provenance import provenance
+from cycleqd.report.summary import Summary, evaluations, summarise
+from cycleqd.report.transcripts import transcript_key, transcript_page
+from cycleqd.store import RunStore, StoreError
+
+
+def write_report(store: RunStore) -> Summary:
+    """Draws the report of a run as far as it has got, replacing an earlier one.
+
+    Writes ``report/summary.json``, ``report/index.html``, ``report/report.md``, ``report/<figure>.png`` and
+    ``report/transcripts/*.html``. The summary comes last: its presence says that the rest is there.
+
+    Returns:
+        The figures, as written to ``report/summary.json``.
+
+    Raises:
+        StoreError: There is no such run.
+    """
+    history = replay(store)
+    summary = summarise(store, history)
+    figures = draw(summary, history)
+    for name, image in figures.items():
+        store.write_bytes(f"report/{name}.png", image)
+    found = evaluations(store, summary.skills, summary.identities)
+    for (split, row, skill), record in found.items():
+        page = transcript_page(record, store.episodes(record.identity, skill, split), title=f"{row}: {skill}, {split}")
+        store.write_bytes(f"report/{transcript_key(row, skill, split)}", page.encode())
+    background = provenance(store, found)
+    page = html_page(summary, history, figures, background, frozenset(found), cache(store.individual))
+    store.write_bytes("report/index.html", page.encode())
+    store.write_bytes("report/report.md", markdown_page(summary, figures, background).encode())
+    store.write_json("report/summary.json", summary.model_dump(mode="json"))
+    return summary
+
+
+def read_summary(store: RunStore) -> Summary:
+    """The summary of the last report that was written.
+
+    Raises:
+        StoreError: No report was written yet.
+    """
+    try:
+        return Summary.model_validate(store.read_json("report/summary.json"))
+    except StoreError:
+        raise StoreError(f"run {store.run_id!r} has no report yet; draw it: cycleqd report {store.run_id}") from None
+    except json.JSONDecodeError as error:
+        raise StoreError(f"{store.url('report/summary.json')} is not JSON: {error}") from None

@@ -1,0 +1,127 @@
+from __future__ import annotations
+
+import io
+from itertools import product
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from cycleqd.archive import Grid
+from cycleqd.config import RunConfig
+from cycleqd.records import GenerationRecord, Phases, Score
+from cycleqd.report import replay, summarise
+from cycleqd.report.figures import draw, progress_figure
+from cycleqd.report.heatmaps import archive_figure, growth_figure
+from cycleqd.report.history import History, rebuild
+from cycleqd.report.style import drawing, png
+from cycleqd.store import RunStore
+from tests.report.synthetic import synthetic_run
+
+
+def check_image(content: bytes) -> None:
+    """An image that opens, of a printable size, with something on it."""
+    image = Image.open(io.BytesIO(content))
+    image.load()
+    assert image.format == "PNG"
+    assert min(image.size) >= 250
+    pixels = np.asarray(image.convert("L"))
+    assert 0.01 < (pixels < 245).mean() < 0.9
+
+
+def search_of(skills: tuple[str, ...]) -> History:
+    """A search of any number of skills, also of more than a configuration names today."""
+    rng = np.random.default_rng(3)
+    experts = {
+        f"expert-{skill}": {other: 0.6 if other == skill else float(rng.uniform(0.1, 0.3)) for other in skills}
+        for skill in skills
+    }
+    children = [
+        GenerationRecord(
+            generation=number,
+            archive=skills[number % len(skills)],
+            individual=f"g{number}",
+            genome="",
+            parents=[],
+            scores={skill: Score(score=float(rng.uniform(0.2, 0.7)), n=24, se=0.1) for skill in skills},
+            cells={},
+            seconds=Phases(generate=1.0),
+        )
+        for number in range(12)
+    ]
+    return rebuild(skills, {skill: Grid(0.1, 0.7, 5) for skill in skills}, experts, children)
+
+
+def test_a_finished_run_has_all_figures(finished: RunStore) -> None:
+    images = draw(summarise(finished), replay(finished))
+    assert set(images) == {
+        "scores-test", "scores-optimization", "archive-coding", "archive-os", "archive-db", "archives-over-time",
+        "progress", "time",
+    }  # fmt: skip
+    for content in images.values():
+        check_image(content)
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 4, 5])
+def test_archives_of_any_number_of_skills_are_drawn(count: int) -> None:
+    history = search_of(("coding", "os", "db", "vqa", "segmentation")[:count])
+    with drawing():
+        for figure in (archive_figure(history, "coding"), growth_figure(history), progress_figure(history)):
+            check_image(png(figure))
+
+
+@pytest.mark.parametrize(("count", "panels"), [(3, 1), (4, 3), (5, 6)])
+def test_more_than_two_axes_are_shown_pair_by_pair(count: int, panels: int) -> None:
+    history = search_of(("coding", "os", "db", "vqa", "segmentation")[:count])
+    with drawing():
+        figure = archive_figure(history, "coding")
+    assert len([axes for axes in figure.axes if axes.get_xlabel()]) == panels
+
+
+def test_a_heat_map_has_the_cells_qualities_at_their_bins(finished: RunStore) -> None:
+    history = replay(finished)
+    assert history.now is not None
+    with drawing():
+        axes = archive_figure(history, "os").axes[0]
+    drawn = np.ma.filled(axes.collections[0].get_array().reshape(15, 15), np.nan)
+    cells = history.now.cells["os"]
+    for across, up in product(range(15), range(15)):
+        if (across, up) in cells:
+            assert drawn[up, across] == cells[across, up].scores["os"]
+        else:
+            assert np.isnan(drawn[up, across])
+    assert (axes.get_xlabel(), axes.get_ylabel()) == ("coding score, %", "db score, %")
+
+
+def test_every_expert_is_named_in_every_archive(finished: RunStore) -> None:
+    history = replay(finished)
+    with drawing():
+        for skill in history.skills:
+            names = " ".join(text.get_text() for text in archive_figure(history, skill).axes[0].texts)
+            assert all(other in names for other in history.skills)
+
+
+@pytest.mark.parametrize("skills", [("db",), ("os", "db")])
+def test_runs_of_fewer_skills_are_drawn(storage: str, skills: tuple[str, ...]) -> None:
+    store = synthetic_run(storage, skills=skills, generations=3)
+    images = draw(summarise(store), replay(store))
+    assert {f"archive-{skill}" for skill in skills} <= set(images)
+    for content in images.values():
+        check_image(content)
+
+
+def test_seeded_archives_are_drawn_before_the_first_generation(storage: str) -> None:
+    store = synthetic_run(storage, generations=0, planned=9, finished=False)
+    images = draw(summarise(store), replay(store))
+    assert {"archive-os", "progress", "scores-optimization"} <= set(images)
+
+
+def test_a_run_that_has_only_begun_has_no_figures(storage: str) -> None:
+    store = RunStore(storage, "empty")
+    store.open(RunConfig(run_id="empty"))
+    assert draw(summarise(store), replay(store)) == {}
+
+
+def test_equal_records_give_equal_images(finished: RunStore) -> None:
+    summary, history = summarise(finished), replay(finished)
+    assert draw(summary, history)["archive-os"] == draw(summary, history)["archive-os"]

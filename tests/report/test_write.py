@@ -1,0 +1,153 @@
+from __future__ import annotations
+
+import re
+from html.parser import HTMLParser
+
+import pytest
+
+from cycleqd.config import RunConfig
+from cycleqd.report import summarise, write_report
+from cycleqd.report.tables import comparison_table, headline, score_table
+from cycleqd.store import RunStore
+from tests.report.synthetic import genome, synthetic_run
+
+
+class Page(HTMLParser):
+    """Collects what a page contains and refers to."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.tags: list[str] = []
+        self.references: list[str] = []
+        self.text = ""
+        self.feed(html)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        self.references += [value or "" for name, value in attrs if name in ("src", "href")]
+
+    def handle_data(self, data: str) -> None:
+        self.text += data
+
+
+def page(store: RunStore, name: str = "index.html") -> Page:
+    return Page(store.read_bytes(f"report/{name}").decode())
+
+
+def test_the_page_needs_nothing_from_elsewhere(finished: RunStore) -> None:
+    index = page(finished)
+    assert "script" not in index.tags
+    assert "link" not in index.tags
+    assert "@import" not in index.text
+    for reference in index.references:
+        assert reference.startswith(("data:image/png;base64,", "#", "transcripts/"))
+    assert index.tags.count("img") == 8
+
+
+def test_every_transcript_that_is_linked_is_there(finished: RunStore) -> None:
+    links = [reference for reference in page(finished).references if reference.startswith("transcripts/")]
+    assert len(links) == len(set(links)) == 9 * 3 * 2
+    assert all(finished.exists(f"report/{link}") for link in links)
+
+
+def test_what_a_model_wrote_is_shown_and_never_interpreted(finished: RunStore) -> None:
+    transcript = page(finished, "transcripts/cycleqd-os-test.html")
+    assert "script" not in transcript.tags
+    assert "<script>alert('x')</script> \\x1b[31m[bold]red[/bold] {{ 7 * 7 }}" in transcript.text
+
+
+def test_the_page_tells_provenance(finished: RunStore) -> None:
+    text = page(finished).text
+    for fact in (
+        genome("base"),
+        genome("aggregate"),
+        genome("os test"),
+        "torch",
+        "2.13.0",
+        "w_max: 0.3",
+        "2030-01-02",
+    ):
+        assert fact in text
+
+
+def test_tables_agree_with_the_summary(finished: RunStore) -> None:
+    summary = summarise(finished)
+    score = summary.score("test", "cycleqd", "os")
+    assert score is not None
+    cell = f"{100 * score.score:.1f} ± {100 * score.se:.1f}"
+    assert cell in score_table(summary, "test").rows[-1]
+    assert cell in page(finished).text
+    assert cell in finished.read_bytes("report/report.md").decode()
+
+
+def test_markdown_links_the_figures_beside_it(finished: RunStore) -> None:
+    links = re.findall(r"!\[.*?\]\((.*?)\)", finished.read_bytes("report/report.md").decode())
+    assert len(links) == 8
+    assert all(finished.exists(f"report/{link}") for link in links)
+
+
+def test_markdown_tables_are_rectangular(finished: RunStore) -> None:
+    for block in finished.read_bytes("report/report.md").decode().split("\n\n"):
+        if block.startswith("|"):
+            assert len({line.count("|") for line in block.splitlines()}) == 1
+
+
+def test_an_unclear_difference_is_called_so(storage: str) -> None:
+    store = synthetic_run(storage)
+    summary = summarise(store)
+    comparisons = [
+        item.model_copy(update={"difference": 0.01, "se": 0.02, "clear": False}) for item in summary.comparisons
+    ]
+    unclear = summary.model_copy(update={"comparisons": comparisons})
+    assert {row[-1] for row in comparison_table(unclear, "test").rows} == {"within two standard errors"}
+    assert "Within two standard errors" in headline(unclear)
+
+
+def test_a_report_under_way_says_how_far_it_is(storage: str) -> None:
+    store = synthetic_run(storage, generations=2, planned=40, finished=False)
+    write_report(store)
+    text = page(store).text
+    assert "2 of 40 generations are finished" in text
+    assert "not measured on the test split yet" in text
+    assert not store.exists("report/scores-test.png")
+
+
+def test_a_report_of_a_run_that_has_only_begun_is_written(storage: str) -> None:
+    store = RunStore(storage, "empty")
+    store.open(RunConfig(run_id="empty"))
+    write_report(store)
+    assert "0 of 42 generations" in page(store).text
+    assert store.exists("report/report.md")
+
+
+@pytest.mark.parametrize("skills", [("db",), ("os", "db")])
+def test_fewer_skills_give_a_full_report(storage: str, skills: tuple[str, ...]) -> None:
+    store = synthetic_run(storage, skills=skills, generations=3)
+    summary = write_report(store)
+    assert summary.rows == [
+        "base",
+        *(f"expert:{s}" for s in skills),
+        "average",
+        *(f"elite:{s}" for s in skills),
+        "cycleqd",
+    ]
+    assert "img" in page(store).tags
+
+
+def test_a_report_through_a_remote_store_is_the_same(finished: RunStore) -> None:
+    remote = RunStore("memory://report-test", "finished")
+    for folder in ("", "generations", "sessions", *(f"{kind}/{key}" for kind, key in _folders(finished))):
+        for key in finished.keys(folder) if folder else ["config.json", "base.json"]:
+            if finished.local(key).is_file():
+                remote.write_bytes(key, finished.read_bytes(key))
+    write_report(remote)
+    assert remote.read_bytes("report/summary.json") == finished.read_bytes("report/summary.json")
+    assert remote.read_bytes("report/index.html") == finished.read_bytes("report/index.html")
+
+
+def _folders(store: RunStore) -> list[tuple[str, str]]:
+    return [
+        (kind, key.rpartition("/")[2])
+        for kind in ("individuals", "evaluations", "experts")
+        for key in store.keys(kind)
+    ]
