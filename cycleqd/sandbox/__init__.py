@@ -2,14 +2,19 @@
 
 Everything a model wrote runs here and nowhere else: without network, with few capabilities, within limits on
 memory, processes, disk, time and output. Public: `Sandboxes` (the pool that owns every container of a run),
-`ShellSession`, `ProgramRunner`, `DatabaseServer`, `Limits`, and the faults `SandboxUnavailable`.
+`ShellSession`, `ProgramRunner`, `DatabaseServer` and what they return, `Limits`, the fault `SandboxUnavailable`,
+`reap` (removes what dead processes left), `image_tags` and `missing_images`.
+
+What isn't bounded: a shell's root file system is writable (tasks administer users and `/etc`), and outside the
+in-memory file systems only the size of each file is limited, so a model can fill the engine's disk with many files
+for as long as its commands may run; all of it goes with the container. There is no loopback interface.
 """
 
 from cycleqd.sandbox.database import Database, DatabaseServer, StatementResult, Table
 from cycleqd.sandbox.errors import SandboxUnavailable
 from cycleqd.sandbox.images import image_tags
 from cycleqd.sandbox.limits import Limits
-from cycleqd.sandbox.pool import Sandboxes, reap
+from cycleqd.sandbox.pool import Sandboxes, missing_images, reap
 from cycleqd.sandbox.runner import CallOutcome, ProgramRunner
 from cycleqd.sandbox.shell import CommandResult, ShellSession
 
@@ -26,5 +31,6 @@ __all__ = [
     "StatementResult",
     "Table",
     "image_tags",
+    "missing_images",
     "reap",
 ]

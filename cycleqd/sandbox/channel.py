@@ -32,10 +32,15 @@ def guest_source(name: str) -> bytes:
     return (GUEST_DIRECTORY / f"{name}.py").read_bytes()
 
 
-def guest_command(source: bytes) -> list[str]:
-    """The first process of a guest's container: it reads the guest's source from its standard input."""
+def guest_command(source: bytes, *options: str) -> list[str]:
+    """The first process of a guest's container: it reads the guest's source from its standard input.
+
+    Args:
+        source: The guest's source, of which only the length is used here.
+        options: For Python.
+    """
     reader = f"import os\ns=b''\nwhile len(s)<{len(source)}: s+=os.read(0,{len(source)}-len(s)) or exit(1)\nexec(s)"
-    return ["python3", "-I", "-S", "-c", reader]
+    return ["python3", *options, "-c", reader]
 
 
 class Channel:

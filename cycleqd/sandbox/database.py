@@ -28,13 +28,17 @@ START_SECONDS = 60.0
 ADMIN_SECONDS = 30
 GRACE_SECONDS = 1.0
 """How much longer than the server's own limit a statement may take before it is killed from here."""
+READ_SECONDS = 10.0
+"""How much longer than the server's own limit a connection may be silent before the server counts as dead."""
 STATEMENT_BYTES = 1_048_576
 MEMORY_MB = 512
 DATA_MB, TEMPORARY_MB = 256, 64
 PIDS = 256
 PRIVILEGES = "SELECT, INSERT, UPDATE, DELETE"
 IDENTIFIER_CHARACTERS = 64
-NO_PACKET, GONE, LOST, INTERRUPTED = 2014, 2006, 2013, 1317
+CONNECTION_ERRORS = frozenset({0, 1053, 1927, 2006, 2013, 2014, 2055})
+"""No number, ER_SERVER_SHUTDOWN, ER_CONNECTION_KILLED, and the client's CR_SERVER_GONE_ERROR, CR_SERVER_LOST,
+CR_COMMANDS_OUT_OF_SYNC, CR_SERVER_LOST_EXTENDED."""
 DISK_FULL = frozenset({1021, 1114, 3})
 """Server errors of a full disk: ER_DISK_FULL, ER_RECORD_FILE_FULL, EE_WRITE."""
 
@@ -83,9 +87,9 @@ def quoted(identifier: str) -> str:
     return "`" + identifier.replace("`", "``") + "`"
 
 
-def described(error: MySQLError) -> str:
+def described(error: MySQLError | OSError) -> str:
     """The server's message, verbatim, with its number."""
-    if len(error.args) >= 2:  # noqa: PLR2004 -- number and text
+    if len(error.args) >= 2:
         return f"ERROR {error.args[0]}: {error.args[1]}"
     return f"ERROR: {error}"
 
@@ -172,6 +176,8 @@ class DatabaseServer:
         except (MySQLError, TypeError) as error:
             with contextlib.suppress(SandboxUnavailable):
                 self.drop(name)
+            if isinstance(error, MySQLError) and error_number(error) in DISK_FULL:
+                raise self._fault(described(error)) from error
             raise ValueError(f"the tables can't be loaded: {error}") from error
         except BaseException:
             with contextlib.suppress(SandboxUnavailable):
@@ -188,14 +194,14 @@ class DatabaseServer:
             cursor.execute(f"DROP DATABASE IF EXISTS {name}")
             cursor.execute(f"DROP USER IF EXISTS {name}@localhost")
 
-    def connect(self, user: str, password: str) -> pymysql.Connection[Any]:
+    def connect(self, user: str, password: str) -> Any:
         """A connection of an episode's user, with its database selected.
 
         Raises:
             SandboxUnavailable: The server is gone.
         """
         try:
-            return self._connect(user, password, self._limits.command_seconds + GRACE_SECONDS, database=user)
+            return self._connect(user, password, self._limits.command_seconds + READ_SECONDS, database=user)
         except (MySQLError, OSError) as error:
             raise self._fault(str(error)) from error
 
@@ -220,7 +226,7 @@ class DatabaseServer:
         try:
             yield connection
         except (MySQLError, OSError) as error:
-            if isinstance(error, OSError) or error_number(error) in (GONE, LOST, NO_PACKET, 0) or not connection.open:
+            if isinstance(error, OSError) or error_number(error) in CONNECTION_ERRORS or not connection.open:
                 discard(connection)
                 raise self._fault(str(error)) from error
             self._idle.put(connection)
@@ -253,6 +259,8 @@ class DatabaseServer:
             charset="utf8mb4",
             autocommit=True,
             local_infile=False,
+            # The socket is private; making a TLS context would take 40 ms.
+            ssl_disabled=True,
             connect_timeout=ADMIN_SECONDS,
             read_timeout=seconds,
             write_timeout=ADMIN_SECONDS,
@@ -276,6 +284,35 @@ def discard(connection: pymysql.Connection[Any]) -> None:
     """Closes a connection without a word to the server."""
     with contextlib.suppress(MySQLError, OSError, AttributeError):
         connection._force_close()  # type: ignore[attr-defined]
+
+
+class Watchdog:
+    """Calls `bite` unless the block that it guards ends within some seconds.
+
+    Args:
+        seconds: Wall-clock time, positive.
+        bite: Called from another thread, at most once, never after the block's end.
+    """
+
+    def __init__(self, seconds: float, bite: Callable[[], None]) -> None:
+        self.bit = False
+        self._bite = bite
+        self._timer = threading.Timer(seconds, self._fire)
+        self._timer.daemon = True
+
+    def _fire(self) -> None:
+        self.bit = True
+        self._bite()
+
+    def __enter__(self) -> Self:
+        self._timer.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._timer.cancel()
+        self._timer.join()
 
 
 class Database:
@@ -318,19 +355,16 @@ class Database:
         text = sql.encode("utf-8", "replace").decode("utf-8")
         if len(text) > STATEMENT_BYTES:
             return StatementResult((), 0, f"ERROR 1153: statement longer than {STATEMENT_BYTES} characters", False)
-        killed = threading.Event()
-        watchdog = threading.Timer(self._limits.command_seconds + GRACE_SECONDS, self._kill, [killed])
-        watchdog.daemon = True
-        watchdog.start()
+        # The server's own limit can be SET away by the session.
+        watchdog = Watchdog(self._limits.command_seconds + GRACE_SECONDS, self._killer())
         try:
-            with self._connection.cursor(pymysql.cursors.SSCursor) as cursor:
-                return self._execute(cursor, text)
+            with watchdog, self._connection.cursor(pymysql.cursors.SSCursor) as cursor:
+                result = self._execute(cursor, text)
         except (MySQLError, OSError) as error:
-            return self._failed(error, killed)
-        finally:
-            watchdog.cancel()
-            if killed.is_set():
-                self._reconnect()
+            return self._failed(error, timed_out=watchdog.bit)
+        if watchdog.bit:
+            self._reconnect()
+        return result
 
     def content(self, table: str) -> tuple[tuple[str | None, ...], ...]:
         """All committed rows of a table, sorted (NULL first): the state to judge.
@@ -366,7 +400,7 @@ class Database:
             size += sum(len(value) if isinstance(value, str | bytes) else 8 for value in row)
             if len(rows) >= self._limits.sql_rows or size > self._limits.sql_bytes:
                 # The rest is not wanted: stop it at its source, then let the cursor drain what is on its way.
-                self._interrupt("QUERY")
+                self._killer("QUERY")()
                 with contextlib.suppress(MySQLError):
                     while cursor.fetchone() is not None:
                         pass
@@ -374,14 +408,16 @@ class Database:
             rows.append(row)
         return StatementResult(tuple(rows), 0, None, False)
 
-    def _failed(self, error: MySQLError | OSError, killed: threading.Event) -> StatementResult:
-        if killed.is_set() or isinstance(error, OSError) or error_number(error) in (GONE, LOST, NO_PACKET, 0):
-            # Either the time-out from here, or the statement cut its own connection (KILL), or the server is dead:
-            # in which last case this raises.
+    def _failed(self, error: MySQLError | OSError, *, timed_out: bool) -> StatementResult:
+        if timed_out or isinstance(error, OSError) or error_number(error) in CONNECTION_ERRORS:
+            # The watchdog cut the connection, or the statement did (KILL), or the server is dead: then this raises.
             self._reconnect()
-            killed.clear()
-            seconds = self._limits.command_seconds
-            return StatementResult((), 0, f"ERROR 1317: Query execution was interrupted (limit {seconds:g} s)", False)
+            text = (
+                f"ERROR 1317: Query execution was interrupted (limit {self._limits.command_seconds:g} s)"
+                if timed_out
+                else f"{described(error)} (a new connection was made)"
+            )
+            return StatementResult((), 0, text, False)
         if error_number(error) in DISK_FULL and not self._fills_disk():
             raise SandboxUnavailable("the database server's disk is full through other episodes; retry") from error
         return StatementResult((), 0, described(error), False)
@@ -394,21 +430,23 @@ class Database:
             (size,) = cursor.fetchone() or (0,)
         return int(size or 0) > DATA_MB * 1024 * 1024 // 4
 
-    def _interrupt(self, what: str) -> None:
-        """Kills the connection's statement (``QUERY``) or the connection itself (``CONNECTION``)."""
-        number = self._connection.thread_id()
-        with self._server.admin() as admin, admin.cursor() as cursor, contextlib.suppress(MySQLError):
-            cursor.execute(f"KILL {what} {int(number)}")
+    def _killer(self, what: str = "CONNECTION") -> Callable[[], None]:
+        """What kills the present connection (or, ``QUERY``, only its statement) from another thread."""
+        number = int(self._connection.server_thread_id[0])
 
-    def _kill(self, killed: threading.Event) -> None:
-        """The watchdog's bite: the server's own limit can be SET away."""
-        killed.set()
-        with contextlib.suppress(SandboxUnavailable, MySQLError):
-            self._interrupt("CONNECTION")
+        def kill() -> None:
+            # A connection that has ended already is no fault; a dead server shows itself to whoever uses it next.
+            with (
+                contextlib.suppress(SandboxUnavailable, MySQLError),
+                self._server.admin() as admin,
+                admin.cursor() as cursor,
+            ):
+                cursor.execute(f"KILL {what} {number}")
+
+        return kill
 
     def _reconnect(self) -> None:
-        with contextlib.suppress(MySQLError, SandboxUnavailable):
-            self._interrupt("CONNECTION")
+        self._killer()()
         discard(self._connection)
         # The user may have changed the password.
         with self._server.admin() as connection, connection.cursor() as cursor:

@@ -12,7 +12,7 @@ import shutil
 import socket
 import tempfile
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
 from types import TracebackType
@@ -23,7 +23,7 @@ from cycleqd.sandbox.channel import Channel, guest_command, guest_source
 from cycleqd.sandbox.database import DatabaseServer
 from cycleqd.sandbox.engine import Engine
 from cycleqd.sandbox.errors import SandboxUnavailable
-from cycleqd.sandbox.images import image_tag
+from cycleqd.sandbox.images import image_tag, image_tags
 from cycleqd.sandbox.limits import Limits
 from cycleqd.sandbox.owner import OWNER_LABEL, RUN_LABEL, current_owner, is_gone
 from cycleqd.sandbox.runner import ProgramRunner
@@ -31,9 +31,12 @@ from cycleqd.sandbox.shell import ShellSession
 
 logger = logging.getLogger(__name__)
 
+POOL_LABEL = "cycleqd.pool"
 DIRECTORY_PREFIX = "cycleqd-db-"
 PROGRAMS = 2
 """Programs that a runner runs at a time."""
+GUEST_MB = 64
+"""Memory for a guest, and for what the engine itself mounts in memory."""
 SERVER_UID = 64_999
 """Who the database server runs as where this process is root; else it runs as this process's user."""
 
@@ -71,7 +74,8 @@ class Sandboxes:
         self._images = dict(images or {})
         self._owner = current_owner()
         self._pid = os.getpid()
-        self._labels = {RUN_LABEL: run_id, OWNER_LABEL: self._owner}
+        self._pool = secrets.token_hex(8)
+        self._labels = {RUN_LABEL: run_id, OWNER_LABEL: self._owner, POOL_LABEL: self._pool}
         self._state = threading.Condition()
         self._free = max_containers
         self._closed = False
@@ -94,16 +98,18 @@ class Sandboxes:
             self._free -= 1
         try:
             source = guest_source("shell")
+            file_systems = shell.tmpfs(self._limits)
             channel, remove = self._start(
                 "shell",
                 image,
-                guest_command(source),
+                guest_command(source, "-I", "-S"),
                 after=self._release,
-                memory_mb=self._limits.memory_mb,
+                # Files in memory count as memory: without room for them, full file systems would end the guest.
+                memory_mb=self._limits.memory_mb + len(file_systems) * self._limits.tmpfs_mb + GUEST_MB,
                 pids=self._limits.pids,
                 cpus=self._limits.cpus,
                 file_mb=self._limits.tmpfs_mb,
-                tmpfs=shell.tmpfs(self._limits),
+                tmpfs=file_systems,
                 capabilities=shell.CAPABILITIES,
                 read_only=False,
             )
@@ -125,13 +131,15 @@ class Sandboxes:
         channel, remove = self._start(
             "runner",
             "python",
-            guest_command(source),
-            memory_mb=PROGRAMS * (self._limits.memory_mb + self._limits.tmpfs_mb) + runner.SUPERVISOR_MB,
+            guest_command(source, "-s"),
+            memory_mb=PROGRAMS * (self._limits.memory_mb + self._limits.tmpfs_mb) + GUEST_MB,
             pids=self._limits.pids,
             cpus=PROGRAMS * self._limits.cpus,
             file_mb=self._limits.tmpfs_mb,
             tmpfs=runner.tmpfs(slots, self._limits),
             capabilities=runner.CAPABILITIES,
+            # The order of sets is then the same every time, and with it what a program returns.
+            environment={"PYTHONHASHSEED": "0"},
         )
         with _removed_on_failure(remove):
             channel.send(source)
@@ -180,11 +188,13 @@ class Sandboxes:
             SandboxUnavailable: The engine no longer answers.
         """
         with self._state:
+            if self._closed:
+                return
             self._closed = True
             self._state.notify_all()
             removals = list(self._removals.values())
         faults: list[SandboxUnavailable] = []
-        for remove in removals:
+        for remove in [*removals, self._remove_stragglers]:
             try:
                 remove()
             except SandboxUnavailable as fault:
@@ -232,6 +242,11 @@ class Sandboxes:
             if after is not None:
                 after()
 
+    def _remove_stragglers(self) -> None:
+        """Removes what an interrupted call left: the engine may finish creating what nobody waits for any more."""
+        for entry in self._engine.containers(f"{POOL_LABEL}={self._pool}"):
+            self._engine.remove(entry["Id"])
+
     def _release(self) -> None:
         with self._state:
             self._free += 1
@@ -263,13 +278,26 @@ class Sandboxes:
 
 
 @contextlib.contextmanager
-def _removed_on_failure(remove: Callable[[], None]) -> Any:
+def _removed_on_failure(remove: Callable[[], None]) -> Iterator[None]:
     try:
         yield
     except BaseException:
         with contextlib.suppress(SandboxUnavailable):
             remove()
         raise
+
+
+def missing_images() -> tuple[str, ...]:
+    """The tags of the project's sandbox images that the engine does not have; ``make images`` builds them.
+
+    Raises:
+        SandboxUnavailable: No Docker engine answers.
+    """
+    engine = Engine()
+    try:
+        return tuple(tag for tag in image_tags().values() if not engine.has_image(tag))
+    finally:
+        engine.close()
 
 
 def reap(run_id: str | None = None) -> int:

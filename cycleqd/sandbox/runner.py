@@ -16,7 +16,6 @@ from cycleqd.sandbox.limits import Limits
 
 GRACE_SECONDS = 30.0
 PROGRAM_INODES = 256
-SUPERVISOR_MB = 64
 CAPABILITIES = ("DAC_OVERRIDE", "KILL", "SETGID", "SETUID")
 """What the supervisor needs to start programs as other users, end them and clear their directories."""
 FIRST_UID, LAST_UID = 1_000_000_000, 2_000_000_000
@@ -73,9 +72,7 @@ class ProgramRunner:
         settings = {"slots": [slot._asdict() for slot in slots], "memory_bytes": limits.memory_mb * 1024 * 1024}
         channel.send(json.dumps(settings).encode() + b"\n")
 
-    def run(
-        self, source: str, *, entry_point: str, calls: Sequence[str], seconds: float = 5.0
-    ) -> list[CallOutcome]:
+    def run(self, source: str, *, entry_point: str, calls: Sequence[str], seconds: float = 5.0) -> list[CallOutcome]:
         """Defines a program and calls one of its functions.
 
         Args:

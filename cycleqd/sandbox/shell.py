@@ -95,5 +95,3 @@ def tmpfs(limits: Limits) -> dict[str, str]:
         "/var/tmp": f"{size},mode=1777",  # noqa: S108 -- inside the container
         "/run": f"{size},mode=0755",
     }
-
-

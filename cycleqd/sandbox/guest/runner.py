@@ -8,7 +8,10 @@ but the pipe for its own values: it can't signal, trace or read the guest or ano
 and sees no expected value.
 """
 
+from __future__ import annotations
+
 import ast
+import contextlib
 import json
 import math
 import os
@@ -19,6 +22,7 @@ import signal
 import sys
 import time
 import traceback
+from typing import Any
 
 READ_BYTES = 65_536
 ERROR_CHARACTERS = 500
@@ -30,7 +34,7 @@ TIMED_OUT = "TimeoutError: no result within {:g} s"
 OUT_OF_MEMORY_FIRST = "500"
 
 
-def described(error):
+def described(error: BaseException) -> str:
     """An exception as one short line with the line of the program it came from; never raises."""
     try:
         text = str(error)[:ERROR_CHARACTERS]
@@ -47,7 +51,7 @@ def described(error):
     return f"{name}: {text}"[:ERROR_CHARACTERS] + place
 
 
-def confine(slot, memory_bytes, seconds):
+def confine(slot: dict[str, Any], memory_bytes: int, seconds: float) -> None:
     """Gives up every privilege and sets the limits of this process."""
     with open("/proc/self/oom_score_adj", "w") as score:
         score.write(OUT_OF_MEMORY_FIRST)
@@ -76,13 +80,13 @@ def confine(slot, memory_bytes, seconds):
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
-def program(request, report):
+def program(request: dict[str, Any], report: int) -> None:
     """Defines the program, makes the calls, reports one line a call; runs inside the confined process."""
     # What the program may replace afterwards is bound here.
-    dumps, literal, text_of, write, to_describe, calls = json.dumps, ast.literal_eval, repr, os.write, described, None
-    limit, fault = request["value_bytes"], BaseException
+    dumps, literal, text_of, write, to_describe = json.dumps, ast.literal_eval, repr, os.write, described
+    limit, fault, calls = request["value_bytes"], BaseException, request["calls"]
 
-    def tell(value, error):
+    def tell(value: str | None, error: str | None) -> None:
         data = memoryview(dumps([value, error]).encode() + b"\n")
         while data:
             data = data[write(report, data) :]
@@ -90,7 +94,6 @@ def program(request, report):
     module = type(sys)(MODULE)
     sys.modules[MODULE] = module
     sys.stdin, sys.argv = open(os.devnull), [MODULE]  # noqa: SIM115 -- lives as long as the program
-    calls = request["calls"]
     try:
         exec(compile(request["source"], f"<{MODULE}>", "exec"), module.__dict__)  # noqa: S102 -- what this is for
         function = module.__dict__.get(request["entry_point"])
@@ -115,13 +118,19 @@ def program(request, report):
 
 
 class Job:
-    """One program that runs."""
+    """One program that runs.
 
-    def __init__(self, request, slot, memory_bytes):
+    Args:
+        request: What to run.
+        slot: Where and as whom.
+        memory_bytes: Address space.
+    """
+
+    def __init__(self, request: dict[str, Any], slot: dict[str, Any], memory_bytes: int) -> None:
         self.request, self.slot = request, slot
         self.buffer, self.total = bytearray(), 0
         self.deadline = time.monotonic() + request["seconds"]
-        self.cause = None
+        self.cause: str | None = None
         self.limit = len(request["calls"]) * (6 * request["value_bytes"] + 4 * ERROR_CHARACTERS)
         self.report, report_write = os.pipe()
         leave = os._exit  # the program may replace it
@@ -136,7 +145,7 @@ class Job:
                 leave(0)
         os.close(report_write)
 
-    def read(self):
+    def read(self) -> bool:
         """Takes what the program reported; False at the end of it."""
         data = os.read(self.report, READ_BYTES)
         self.total += len(data)
@@ -146,12 +155,10 @@ class Job:
         self.buffer += data
         return bool(data)
 
-    def finish(self):
+    def finish(self) -> list[list[str | None]]:
         """Ends the process, clears its directory, returns the outcomes."""
-        try:
+        with contextlib.suppress(ProcessLookupError):
             os.kill(self.pid, signal.SIGKILL)
-        except ProcessLookupError:
-            pass
         _, status = os.waitpid(self.pid, 0)
         os.close(self.report)
         for entry in os.scandir(self.slot["directory"]):
@@ -159,7 +166,7 @@ class Job:
                 shutil.rmtree(entry.path, ignore_errors=True)
             else:
                 os.unlink(entry.path)
-        outcomes = []
+        outcomes: list[list[str | None]] = []
         for line in bytes(self.buffer).split(b"\n")[:-1][: len(self.request["calls"])]:
             outcomes.append(checked(line, self.request["value_bytes"]))
         cause = self.cause
@@ -171,7 +178,7 @@ class Job:
         return outcomes
 
 
-def checked(line, value_bytes):
+def checked(line: bytes, value_bytes: int) -> list[str | None]:
     """A reported outcome; what a program may have written itself is held to the form and the size."""
     try:
         value, error = json.loads(line)
@@ -183,16 +190,25 @@ def checked(line, value_bytes):
 
 
 class Runner:
-    """Runs as many programs at a time as there are slots."""
+    """Runs as many programs at a time as there are slots.
 
-    def __init__(self, requests, replies, settings):
+    Args:
+        requests: Open file to read requests from.
+        replies: Open file to write replies to.
+        settings: The first request.
+    """
+
+    def __init__(self, requests: int, replies: int, settings: dict[str, Any]) -> None:
         self.requests, self.replies = requests, replies
         self.free, self.memory_bytes = settings["slots"], settings["memory_bytes"]
-        self.waiting, self.jobs, self.buffer = [], {}, bytearray()
+        self.waiting: list[dict[str, Any]] = []
+        self.jobs: dict[int, Job] = {}
+        self.buffer = bytearray()
         self.poll = select.poll()
         self.poll.register(requests, select.POLLIN)
 
-    def serve(self):
+    def serve(self) -> None:
+        """Runs programs until the requests end."""
         while True:
             while self.waiting and self.free:
                 self.start(self.waiting.pop(0))
@@ -210,7 +226,7 @@ class Runner:
                     job.cause = TIMED_OUT.format(job.request["seconds"])
                     self.end(descriptor)
 
-    def accept(self):
+    def accept(self) -> bool:
         """Takes requests; False when there will be no more."""
         data = os.read(self.requests, READ_BYTES)
         self.buffer += data
@@ -219,13 +235,15 @@ class Runner:
         self.waiting.extend(json.loads(line) for line in lines)
         return bool(data)
 
-    def start(self, request):
+    def start(self, request: dict[str, Any]) -> None:
+        """Starts a program in a free slot."""
         slot = self.free.pop()
         job = Job(request, slot, self.memory_bytes)
         self.jobs[job.report] = job
         self.poll.register(job.report, select.POLLIN)
 
-    def end(self, descriptor):
+    def end(self, descriptor: int) -> None:
+        """Ends the program that reports on `descriptor` and replies."""
         job = self.jobs.pop(descriptor)
         self.poll.unregister(descriptor)
         reply = {"id": job.request["id"], "outcomes": job.finish()}
@@ -235,7 +253,8 @@ class Runner:
             data = data[os.write(self.replies, data) :]
 
 
-def main():
+def main() -> None:
+    """Serves requests until standard input ends."""
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
     requests, replies = os.dup(0), os.dup(1)

@@ -9,12 +9,16 @@ reads standard input sees its end, and no output can be taken for the status. Be
 ``kill -9 -1``, inherits and reaps every orphan, and ends everything else with one call when time is up.
 """
 
+from __future__ import annotations
+
+import contextlib
 import json
 import os
 import select
 import signal
 import sys
 import time
+from typing import Any
 
 HOME = "/root"
 READ_BYTES = 65_536
@@ -25,17 +29,22 @@ OUT_OF_MEMORY_FIRST = "500"
 TIMED_OUT_STATUS = 124
 """What timeout(1) reports."""
 STATUS_FD = 8
+NOBODY = 65_534
 
 
-def quoted(text):
+def quoted(text: str) -> str:
     """`text` as one word of shell, whatever it holds (NUL, which no shell can hold, is left out)."""
     return "'" + text.replace("\0", "").replace("'", "'\"'\"'") + "'"
 
 
 class Bash:
-    """One bash process with the pipes to and from it."""
+    """One bash process with the pipes to and from it.
 
-    def __init__(self, directory):
+    Args:
+        directory: Where it starts.
+    """
+
+    def __init__(self, directory: str) -> None:
         script_read, self.script = os.pipe()
         self.output, output_write = os.pipe()
         self.status, status_write = os.pipe()
@@ -67,7 +76,7 @@ class Bash:
                     "LANG": "C.UTF-8",
                     "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
                 }
-                os.execve("/bin/bash", ["bash", "--noprofile", "--norc"], environment)
+                os.execve("/bin/bash", ["bash", "--noprofile", "--norc"], environment)  # noqa: S606 -- it is the shell
             finally:
                 os._exit(127)
         for descriptor in (script_read, output_write, status_write):
@@ -75,19 +84,20 @@ class Bash:
         for descriptor in (self.script, self.output, self.status):
             os.set_blocking(descriptor, False)
 
-    def directory(self):
+    def directory(self) -> str:
         """Where it is, or HOME when that can't be known."""
         try:
             return os.readlink(f"/proc/{self.pid}/cwd")
         except OSError:
             return HOME
 
-    def close(self):
+    def close(self) -> None:
+        """Closes the pipes."""
         for descriptor in (self.script, self.output, self.status):
             os.close(descriptor)
 
 
-def reap(wanted):
+def reap(wanted: int | None) -> int | None:
     """Collects every ended child; returns the exit code of process `wanted` if it is among them, else None."""
     code = None
     while True:
@@ -102,13 +112,11 @@ def reap(wanted):
             code = 128 - code if code < 0 else code
 
 
-def end_everything():
+def end_everything() -> None:
     """Kills all processes of the container but this one and collects them."""
     while True:
-        try:
+        with contextlib.suppress(ProcessLookupError):
             os.kill(-1, signal.SIGKILL)
-        except ProcessLookupError:
-            pass
         try:
             while os.waitpid(-1, os.WNOHANG)[0]:
                 pass
@@ -120,7 +128,7 @@ def end_everything():
 class Shell:
     """Runs requests in one bash; starts another when it ended."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         # SIGCHLD writes to this pipe, so that poll() wakes up.
         self.wake, wake_write = os.pipe()
         os.set_blocking(self.wake, False)
@@ -128,8 +136,10 @@ class Shell:
         signal.signal(signal.SIGCHLD, lambda *_: None)
         signal.set_wakeup_fd(wake_write, warn_on_full_buffer=False)
         self.bash = Bash(HOME)
+        # The exit code of bash once it ended.
+        self.ended: int | None = None
 
-    def idle(self, requests):
+    def idle(self, requests: int) -> bytes | None:
         """Waits for a request and collects orphans meanwhile; returns its line, or None at the end."""
         poll = select.poll()
         poll.register(requests, select.POLLIN)
@@ -138,10 +148,8 @@ class Shell:
         while not buffer.endswith(b"\n"):
             for descriptor, _ in poll.poll():
                 if descriptor == self.wake:
-                    os.read(self.wake, READ_BYTES)
                     # bash may end between commands (a background process kills it): `run` notices.
-                    self.ended = reap(self.bash.pid) if self.ended is None else self.ended
-                    reap(None)
+                    self.woken()
                 else:
                     data = os.read(requests, READ_BYTES)
                     if not data:
@@ -149,10 +157,11 @@ class Shell:
                     buffer += data
         return buffer
 
-    ended = None
-    """The exit code of bash once it ended."""
+    def run(self, command: str, seconds: float, limit: int) -> dict[str, Any]:
+        """Runs a command to its end or for `seconds`; returns the reply without its id.
 
-    def run(self, command, seconds, limit):
+        Of the output the first `limit` bytes are kept; the rest is read and dropped.
+        """
         deadline = time.monotonic() + seconds
         restarted = False
         if self.ended is not None:
@@ -189,8 +198,7 @@ class Shell:
                         poll.unregister(descriptor)
                     status += data
                 else:
-                    os.read(self.wake, READ_BYTES)
-                    self.ended = reap(self.bash.pid) if self.ended is None else self.ended
+                    self.woken()
         directory = self.bash.directory()
         if timed_out:
             end_everything()
@@ -207,7 +215,7 @@ class Shell:
         elif status.endswith(b"\n"):
             code = int(status.split()[-1])
         else:
-            code, restarted = self.ended, True
+            code, restarted = self.ended or 0, True
             self.restart(HOME)
         return {
             "output": kept.decode("utf-8", "replace"),
@@ -217,7 +225,14 @@ class Shell:
             "restarted": restarted,
         }
 
-    def read_output(self, kept, limit):
+    def woken(self) -> None:
+        """A child ended: collects all that did, and notes if bash is among them."""
+        os.read(self.wake, READ_BYTES)
+        code = reap(self.bash.pid)
+        if code is not None:
+            self.ended = code
+
+    def read_output(self, kept: bytearray, limit: int) -> int:
         """Reads what is there, keeps it up to `limit` in all, returns how many bytes there were."""
         try:
             data = os.read(self.bash.output, READ_BYTES)
@@ -226,13 +241,18 @@ class Shell:
         kept += data[: max(0, limit - len(kept))]
         return len(data)
 
-    def restart(self, directory):
+    def restart(self, directory: str) -> None:
+        """Starts another bash."""
         self.bash.close()
         self.bash = Bash(directory)
         self.ended = None
 
 
-def main():
+def main() -> None:
+    """Serves requests until standard input ends."""
+    # A process that changed its group can't be traced or read, not even by the model's root.
+    os.setegid(NOBODY)
+    os.setegid(0)
     # As process 1 it is deaf to signals from inside, except those that Python handles.
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
