@@ -104,6 +104,15 @@ def test_a_saved_vector_reads_from_its_file_and_round_trips(tmp_path: Path) -> N
     assert [p.name for p in tmp_path.iterdir()] == ["child.safetensors"]
 
 
+def test_a_saved_vector_survives_its_file_being_moved_or_removed(tmp_path: Path) -> None:
+    vector = dense_vector(dense_experts(0)["os"])
+    vector.save(tmp_path / "staged.safetensors")
+    (tmp_path / "staged.safetensors").rename(tmp_path / "final.safetensors")
+    assert_close(deltas(vector), dense_experts(0)["os"], tolerance=0)
+    (tmp_path / "final.safetensors").unlink()
+    assert_close(deltas(vector), dense_experts(0)["os"], tolerance=0)
+
+
 def test_saving_holds_a_few_tensors_and_not_the_model(tmp_path: Path) -> None:
     alive = peak = 0
 
