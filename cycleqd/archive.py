@@ -1,7 +1,7 @@
 """Archives: one MAP-Elites grid per skill, that skill's score as quality and the others' scores as coordinates.
 
 Mouret and Clune 2015, https://arxiv.org/abs/1504.04909, in the cyclic form of CycleQD (Kuroki et al. 2024,
-section 3, https://arxiv.org/abs/2410.14735). Plain data about ids and scores: no tensors here.
+https://arxiv.org/abs/2410.14735). Plain data about ids and scores: no tensors here.
 
 Public: `Grid` and `grids_from_experts`, `Archive` (one skill), `Archives` (all of them, taking turns).
 """
@@ -57,7 +57,7 @@ class Grid:
 def grids_from_experts(
     scores: Sequence[Mapping[str, float]], *, bins: int, lower: float = 0.85, upper: float = 1.15
 ) -> dict[str, Grid]:
-    """One grid per skill, [lower · min, upper · max] of the experts' scores (CycleQD, section 4.1).
+    """One grid per skill, [lower · min, upper · max] of the experts' scores (CycleQD, experiment set-up).
 
     Where that range is empty (all experts score 0) the grid covers [0, 1].
 

@@ -1,6 +1,6 @@
 """How alike two models are, by the spectra of their task vectors.
 
-The mean over matrices of the cosine between the two models' vectors of singular values (CycleQD, section 4,
+The mean over matrices of the cosine between the two models' vectors of singular values (CycleQD,
 https://arxiv.org/abs/2410.14735): 1 where every matrix spreads its change over directions in the same proportions,
 whatever the directions are.
 """

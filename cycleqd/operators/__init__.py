@@ -18,19 +18,19 @@ from cycleqd.operators.mutation import GaussianMutation, Mutation, MutationResul
 from cycleqd.operators.sampling import EliteSampling, RandomSampling, Sampler
 
 SAMPLERS: Mapping[str, Callable[..., Sampler]] = {
-    "elite": EliteSampling,  # CycleQD, section 3.2
+    "elite": EliteSampling,  # CycleQD, elite sampling
     "random": RandomSampling,  # CycleQD, the ablation
 }
 CROSSOVERS: Mapping[str, Callable[..., Crossover]] = {
-    "linear": LinearCrossover,  # CycleQD, section 3.3
+    "linear": LinearCrossover,  # CycleQD, model merging as crossover
 }
 MUTATIONS: Mapping[str, Callable[..., Mutation]] = {
-    "svd": SvdMutation,  # CycleQD, section 3.4
+    "svd": SvdMutation,  # CycleQD, SVD-based mutation
     "gaussian": GaussianMutation,  # CycleQD, the ablation
     "none": NoMutation,  # CycleQD, the ablation
 }
 AGGREGATIONS: Mapping[str, Callable[..., Aggregation]] = {
-    "softmax": SoftmaxAggregation,  # CycleQD, section 3.5
+    "softmax": SoftmaxAggregation,  # CycleQD, model aggregation
 }
 
 __all__ = [

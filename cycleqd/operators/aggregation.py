@@ -40,7 +40,7 @@ class Aggregation(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class SoftmaxAggregation:
-    """τ = Σ_k β_k τ_k*, β the softmax of f_k / temperature (CycleQD, section 3.5, https://arxiv.org/abs/2410.14735).
+    """τ = Σ_k β_k τ_k*, β the softmax of f_k / temperature (CycleQD, https://arxiv.org/abs/2410.14735).
 
     Scores are fractions, so at temperature 1 the weights stay close to equal.
 

@@ -44,7 +44,7 @@ class Crossover(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class LinearCrossover:
-    """τ = (ω1 τ_p + ω2 τ_q) / (ω1 + ω2), one pair of coefficients per child (CycleQD, section 3.3).
+    """τ = (ω1 τ_p + ω2 τ_q) / (ω1 + ω2), one pair of coefficients per child (CycleQD).
 
     ω ~ N(μ, σ²), independent; drawn anew while |ω1 + ω2| < `MIN_SUM`. https://arxiv.org/abs/2410.14735
 

@@ -44,7 +44,7 @@ class Mutation(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class SvdMutation:
-    """Stretches every matrix along its singular directions (CycleQD, section 3.4, https://arxiv.org/abs/2410.14735).
+    """Stretches every matrix along its singular directions (CycleQD, https://arxiv.org/abs/2410.14735).
 
     τ_l + U diag(w ∘ σ) Vᵀ with U diag(σ) Vᵀ the SVD of matrix l and w_i ~ U[0, w_max), drawn for each matrix.
     Matrices of rank at most 1 and parameters that are not matrices pass through. One seed is drawn from the

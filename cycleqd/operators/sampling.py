@@ -37,7 +37,7 @@ class Sampler(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class EliteSampling:
-    """Prefers individuals that are good in all skills (CycleQD, section 3.2, https://arxiv.org/abs/2410.14735).
+    """Prefers individuals that are good in all skills (CycleQD, https://arxiv.org/abs/2410.14735).
 
     P_j ∝ ∏_i ( α_low + (f_ji − min_j f_ji) / (max_j f_ji − min_j f_ji) · (α_high − α_low) ), over all skills i,
     minimum and maximum over the archive. A skill in which all score the same contributes a constant.

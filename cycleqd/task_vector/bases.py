@@ -12,7 +12,7 @@ from cycleqd.task_vector.files import ContentHash, TensorFile, write_tensors
 
 
 class LoraFactors(NamedTuple):
-    """One LoRA update scale · B A of a matrix (Hu et al. 2021, section 4.1, https://arxiv.org/abs/2106.09685).
+    """One LoRA update scale · B A of a matrix (Hu et al. 2021, https://arxiv.org/abs/2106.09685).
 
     Attributes:
         a: Shape (r, n).
