@@ -131,7 +131,8 @@ def test_fewer_skills_give_a_full_report(storage: str, skills: tuple[str, ...]) 
         *(f"elite:{s}" for s in skills),
         "cycleqd",
     ]
-    assert "img" in page(store).tags
+    assert {f"report/archive-{skill}.png" for skill in skills} <= set(store.keys("report"))
+    assert page(store).tags.count("img") == 5 + len(skills)
 
 
 def test_a_report_through_a_remote_store_is_the_same(finished: RunStore) -> None:

@@ -1,0 +1,385 @@
+from __future__ import annotations
+
+import json
+import re
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+import yaml
+from click.testing import Result
+from typer.testing import CliRunner
+
+from cycleqd import cli
+from cycleqd.config import RunConfig, parse_config
+from cycleqd.preflight import Check
+from cycleqd.sandbox import SandboxUnavailable
+from cycleqd.store import RunStore, StoreError
+from tests.report.synthetic import synthetic_run
+
+
+@pytest.fixture(autouse=True)
+def wide_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tables keep their columns whole, and the text goes where the runner listens."""
+    monkeypatch.setattr(cli, "out", cli.Console(width=200))
+    monkeypatch.setattr(cli, "err", cli.Console(width=200, stderr=True))
+
+
+@pytest.fixture(scope="module")
+def storage(tmp_path_factory: pytest.TempPathFactory) -> str:
+    folder = str(tmp_path_factory.mktemp("runs"))
+    synthetic_run(folder, run_id="alpha", generations=4)
+    synthetic_run(folder, run_id="beta", skills=("os", "db"), generations=2, planned=9, finished=False)
+    return folder
+
+
+def call(*arguments: str, stdin: str | None = None) -> Result:
+    return CliRunner().invoke(cli.app, list(arguments), input=stdin)
+
+
+def text(result: Result) -> str:
+    """What a person sees, both streams, without line breaks of the terminal's making."""
+    return " ".join((result.stdout + result.stderr).split())
+
+
+# Help and configuration
+
+
+@pytest.mark.parametrize(
+    "command",
+    [[], ["doctor"], ["run"], ["config"], ["report"], ["show"], ["export"], ["chat"]]
+    + [["show", name] for name in ("runs", "run", "individuals", "individual", "lineage", "episodes")],
+)
+def test_every_command_explains_itself(command: list[str]) -> None:
+    result = call(*command, "--help")
+    assert result.exit_code == 0
+    if command not in ([], ["show"]):
+        assert "Example" in result.stdout
+
+
+def test_a_printed_configuration_is_one_that_loads() -> None:
+    result = call("config", "demo", "--set", "seed=3")
+    assert result.exit_code == 0
+    assert parse_config(yaml.safe_load(result.stdout)).seed == 3
+
+
+def test_all_faults_of_a_configuration_come_in_red_without_traceback() -> None:
+    result = call("config", "demo", "--set", "seed=-1", "--set", "grid.bins=0")
+    assert result.exit_code == 2
+    assert "seed" in text(result)
+    assert "grid.bins" in text(result)
+    assert "Traceback" not in text(result)
+    assert result.stdout == ""
+
+
+def test_debug_shows_the_fault_itself() -> None:
+    result = call("--debug", "config", "nowhere.yaml")
+    assert result.exit_code == 1
+    assert type(result.exception).__name__ == "ConfigError"
+
+
+# Starting
+
+
+def fit(config: RunConfig) -> list[Check]:
+    return [Check("docker", True, "engine 20.10"), Check("storage", True, config.storage)]
+
+
+def unfit(config: RunConfig) -> list[Check]:
+    return [Check("docker", False, "no engine answers", "start it: make docker"), Check("disk", True, "90 GiB free")]
+
+
+def test_doctor_says_what_is_well(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("cycleqd.preflight.check", fit)
+    result = call("doctor", "demo", "--set", "storage=elsewhere")
+    assert result.exit_code == 0
+    assert "elsewhere" in text(result)
+
+
+def test_doctor_fails_with_the_remedy(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("cycleqd.preflight.check", unfit)
+    result = call("doctor")
+    assert result.exit_code == 1
+    assert "no engine answers" in text(result)
+    assert "make docker" in text(result)
+
+
+def flow(monkeypatch: pytest.MonkeyPatch, run: object) -> None:
+    """Puts a flow in place of the real one, which needs Docker and a model."""
+    module = ModuleType("flows.main")
+    module.cycleqd_run = run  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "flows.main", module)
+    monkeypatch.setattr("cycleqd.preflight.check", fit)
+
+
+def test_run_does_not_start_on_an_unfit_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    def never(config: RunConfig) -> None:
+        raise AssertionError("started")
+
+    flow(monkeypatch, never)
+    monkeypatch.setattr("cycleqd.preflight.check", unfit)
+    result = call("run", "--quiet")
+    assert result.exit_code == 1
+    assert "docker" in text(result)
+    assert "90 GiB" not in text(result)
+
+
+def test_run_prints_tables_and_where_the_report_lies(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    from cycleqd.report import write_report
+
+    def work(config: RunConfig) -> None:
+        write_report(synthetic_run(config.storage, run_id=config.run_id, skills=("db",), generations=1))
+
+    flow(monkeypatch, work)
+    result = call("run", "demo", "--set", "run_id=mine", "--set", f"storage={tmp_path}")
+    assert result.exit_code == 0, result.output
+    for part in ("Scores on the test split", "Where the time went", "CycleQD", f"{tmp_path}/mine/report/index.html"):
+        assert part in text(result)
+
+
+def test_an_interrupted_run_says_how_to_continue(monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(config: RunConfig) -> None:
+        raise KeyboardInterrupt
+
+    flow(monkeypatch, interrupted)
+    result = call("run", "demo", "--set", "seed=1")
+    assert result.exit_code == 130
+    assert "cycleqd run demo --set seed=1" in text(result)
+
+
+@pytest.mark.parametrize("fault", [SandboxUnavailable("no Docker engine"), StoreError("other settings")])
+def test_infrastructure_faults_are_one_line(monkeypatch: pytest.MonkeyPatch, fault: Exception) -> None:
+    def failing(config: RunConfig) -> None:
+        raise fault
+
+    flow(monkeypatch, failing)
+    result = call("run")
+    assert result.exit_code == 2
+    assert f"Error: {fault}" in text(result)
+
+
+def test_a_bug_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(config: RunConfig) -> None:
+        raise KeyError("bug")
+
+    flow(monkeypatch, broken)
+    assert isinstance(call("run").exception, KeyError)
+
+
+# Looking
+
+
+def test_runs_are_listed_with_their_progress(storage: str) -> None:
+    result = call("show", "runs", "--storage", storage)
+    assert result.exit_code == 0
+    assert "alpha" in text(result)
+    assert "2 of 9" in text(result)
+
+
+def test_no_runs_is_said(tmp_path: Path) -> None:
+    assert "No runs" in text(call("show", "runs", "--storage", str(tmp_path)))
+
+
+def test_a_mistyped_run_suggests_the_right_one(storage: str) -> None:
+    result = call("show", "run", "alpah", "--storage", storage)
+    assert result.exit_code == 2
+    assert "did you mean alpha?" in text(result)
+
+
+def test_an_unlike_name_lists_what_there_is(storage: str) -> None:
+    assert "there are alpha, beta" in text(call("show", "run", "zzz", "--storage", storage))
+
+
+def test_a_run_is_found_by_its_path(storage: str) -> None:
+    result = call("show", "run", f"{storage}/beta/")
+    assert result.exit_code == 0
+    assert "2 of 9 generations are finished" in text(result)
+
+
+def test_show_run_writes_nothing(storage: str) -> None:
+    assert call("show", "run", "alpha", "--storage", storage).exit_code == 0
+    assert not RunStore(storage, "alpha").exists("report/summary.json")
+
+
+def test_individuals_come_with_origin_and_scores(storage: str) -> None:
+    result = call("show", "individuals", "alpha", "--storage", storage)
+    store = RunStore(storage, "alpha")
+    for record in store.individuals():
+        assert record.id in text(result)
+    score = store.generations()[0].scores["os"]
+    assert f"{100 * score.score:.1f} ± {100 * score.se:.1f}" in text(result)
+
+
+def test_an_individual_is_shown_in_full(storage: str) -> None:
+    result = call("show", "individual", "alpha", "g0002", "--storage", storage)
+    record = RunStore(storage, "alpha").individual("g0002")
+    for part in (record.genome, "generation 2, archive db, svd", f"{record.coefficients[0]:.4f}", "cells won"):
+        assert part in text(result)
+
+
+def test_a_mistyped_individual_suggests_close_ones(storage: str) -> None:
+    result = call("show", "individual", "alpha", "expert-so", "--storage", storage)
+    assert result.exit_code == 2
+    assert "expert-os" in text(result)
+
+
+def test_a_lineage_ends_in_experts(storage: str) -> None:
+    result = call("show", "lineage", "alpha", "aggregate", "--storage", storage)
+    assert result.exit_code == 0
+    assert re.search(r"expert-os × [\d.]+ expert", text(result))
+    assert "Carried in by crossover" in text(result)
+
+
+def test_transcripts_show_turns_and_verdict(storage: str) -> None:
+    result = call(
+        "show",
+        "episodes",
+        "alpha",
+        "expert-os",
+        "os",
+        "--split",
+        "test",
+        "--failed",
+        "--limit",
+        "2",
+        "--storage",
+        storage,
+    )
+    assert result.exit_code == 0
+    assert "wrong answer" in text(result)
+    assert "2 of 30 episodes shown" in text(result)
+    assert "\x1b[31m" not in result.stdout
+
+
+def test_a_missing_evaluation_says_what_there_is(storage: str) -> None:
+    result = call("show", "episodes", "alpha", "g0000", "coding", "--split", "test", "--storage", storage)
+    if result.exit_code == 0:  # the child is an elite
+        return
+    assert "has no evaluation" in text(result)
+    assert "os, optimization" in text(result)
+
+
+# Taking home
+
+
+def test_report_draws_and_prints(storage: str) -> None:
+    result = call("report", "beta", "--storage", storage)
+    assert result.exit_code == 0
+    summary = json.loads(RunStore(storage, "beta").read_bytes("report/summary.json"))
+    assert summary["generations"] == 2
+    assert "report/index.html" in text(result)
+
+
+@pytest.fixture
+def exported(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str]]:
+    """Records what is exported instead of merging weights, which the synthetic run has none of."""
+    calls: list[tuple[str, str]] = []
+
+    def export(store: RunStore, identifier: str, out: Path, *, format: str = "checkpoint") -> None:
+        calls.append((identifier, format))
+
+    module = ModuleType("cycleqd.export")
+    module.export_individual = export  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "cycleqd.export", module)
+    return calls
+
+
+def test_export_takes_the_aggregate_an_elite_or_anyone(
+    storage: str, exported: list[tuple[str, str]], tmp_path: Path
+) -> None:
+    from cycleqd.report import replay
+
+    out = str(tmp_path / "model")
+    for options in ([], ["--elite", "os"], ["--individual", "g0001", "--format", "adapter"]):
+        result = call("export", "alpha", out, *options, "--storage", storage)
+        assert result.exit_code == 0, result.output
+    elite = replay(RunStore(storage, "alpha")).elites["os"]
+    assert exported == [("aggregate", "checkpoint"), (elite, "checkpoint"), ("g0001", "adapter")]
+
+
+def test_export_overwrites_nothing(storage: str, exported: list[tuple[str, str]], tmp_path: Path) -> None:
+    (tmp_path / "precious.txt").write_text("mine")
+    result = call("export", "alpha", str(tmp_path), "--storage", storage)
+    assert result.exit_code == 2
+    assert "not an empty folder" in text(result)
+    assert exported == []
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--elite", "oss"], "did you mean os?"),
+        (["--individual", "g9999"], "no individual 'g9999'"),
+        (["--elite", "os", "--individual", "g0001"], "either --elite or --individual"),
+    ],
+)
+def test_export_of_what_is_not_there_is_refused(
+    storage: str, exported: list[tuple[str, str]], tmp_path: Path, options: list[str], message: str
+) -> None:
+    result = call("export", "alpha", str(tmp_path / "out"), *options, "--storage", storage)
+    assert result.exit_code == 2
+    assert message in text(result)
+    assert exported == []
+
+
+def test_export_of_an_unfinished_run_says_what_is_missing(storage: str, tmp_path: Path) -> None:
+    result = call("export", "beta", str(tmp_path / "out"), "--storage", storage)
+    assert result.exit_code == 2
+    assert "no individual 'aggregate'" in text(result)
+
+
+# Talking
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny random chat model."""
+    import torch
+    from tokenizers import Tokenizer, models, pre_tokenizers
+    from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+
+    special = {"eos_token": "<eos>", "unk_token": "<unk>", "pad_token": "<eos>"}
+    words = {word: number for number, word in enumerate(["<eos>", "<unk>", "hello", "there", "you", "user", "model"])}
+    tokenizer = Tokenizer(models.WordLevel(words, special["unk_token"]))
+    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
+    fast = PreTrainedTokenizerFast(tokenizer_object=tokenizer, **special)
+    fast.chat_template = "{% for m in messages %}{{ m['role'] }} {{ m['content'] }} {% endfor %}"
+    torch.manual_seed(0)
+    config = LlamaConfig(
+        vocab_size=len(words), hidden_size=16, intermediate_size=16, num_hidden_layers=1, num_attention_heads=2,
+        num_key_value_heads=2, eos_token_id=0, pad_token_id=0,
+    )  # fmt: skip
+    path = tmp_path_factory.mktemp("model")
+    LlamaForCausalLM(config).save_pretrained(path)
+    fast.save_pretrained(path)
+    return path
+
+
+def test_chat_answers_one_prompt(model: Path) -> None:
+    first, second = (call("chat", str(model), "--prompt", "hello there", "--max-new-tokens", "5") for _ in range(2))
+    assert first.exit_code == 0, first.output
+    assert first.stdout.strip()
+    assert first.stdout == second.stdout
+
+
+def test_chat_keeps_and_forgets_the_conversation(model: Path) -> None:
+    from cycleqd.chat import load_chat
+
+    partner = load_chat(model, system="hello", max_new_tokens=3)
+    "".join(partner.reply("you"))
+    assert [message["role"] for message in partner.messages] == ["system", "user", "assistant"]
+    partner.reset()
+    assert [message["content"] for message in partner.messages] == ["hello"]
+
+
+def test_chat_on_a_terminal_ends_with_quit(model: Path) -> None:
+    result = call("chat", str(model), "--max-new-tokens", "3", stdin="hello\n/reset\n/quit\n")
+    assert result.exit_code == 0
+    assert "Forgotten." in result.stdout
+
+
+def test_chat_with_a_folder_without_a_model_is_refused(tmp_path: Path) -> None:
+    result = call("chat", str(tmp_path))
+    assert result.exit_code == 2
+    assert "cycleqd export" in text(result)
