@@ -239,7 +239,7 @@ class RunConfig(Section):
         """The skills' names in the order of the cycle."""
         return tuple(skill.name for skill in self.skills)
 
-    def counts(self, name: str) -> dict[str, int]:
+    def counts(self, name: str) -> dict[Literal["train", "optimization", "test"], int]:
         """Samples per split of the skill `name`."""
         skill = next(skill for skill in self.skills if skill.name == name)
         return {"train": skill.train, "optimization": skill.optimization, "test": skill.test}

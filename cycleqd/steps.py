@@ -284,7 +284,7 @@ def build_sampler(config: SamplingConfig) -> Sampler:
 
 def build_mutation(config: MutationConfig) -> Mutation:
     """The mutation that a configuration names."""
-    settings = {
+    settings: dict[str, dict[str, float | str]] = {
         "svd": {"w_max": config.w_max, "basis": config.basis},
         "gaussian": {"std": config.std},
         "none": {},

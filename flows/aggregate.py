@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from prefect import flow
 from prefect.logging import get_run_logger
-from prefect.task_runners import ThreadPoolTaskRunner
 
 from cycleqd import steps
 from cycleqd.export import export_individual
 from cycleqd.workspace import BASE, opened
 from tasks import evolution
+from tasks.options import THREADS
 from tasks.scoring import evaluate_everywhere
 
 
-@flow(name="aggregate", flow_run_name="aggregate {run_id}", task_runner=ThreadPoolTaskRunner(max_workers=16))
+@flow(name="aggregate", flow_run_name="aggregate {run_id}", task_runner=THREADS)
 def aggregate(run_id: str, storage: str = "runs") -> str:
     """Aggregates, exports the final model, scores everything on the test split.
 

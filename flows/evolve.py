@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from prefect import flow
 from prefect.logging import get_run_logger
-from prefect.task_runners import ThreadPoolTaskRunner
 
 from cycleqd import steps
 from cycleqd.workspace import opened
 from tasks import evolution
+from tasks.options import THREADS
 from tasks.scoring import evaluate_everywhere
 
 
-@flow(name="evolve", flow_run_name="evolve {run_id}", task_runner=ThreadPoolTaskRunner(max_workers=16))
+@flow(name="evolve", flow_run_name="evolve {run_id}", task_runner=THREADS)
 def evolve(run_id: str, storage: str = "runs", generations: int | None = None) -> int:
     """Evolves from the last finished generation on.
 

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from prefect import flow
-from prefect.task_runners import ThreadPoolTaskRunner
 
 from cycleqd import steps
 from cycleqd.workspace import BASE, opened
 from tasks import evolution
+from tasks.options import THREADS
 from tasks.scoring import evaluate_everywhere
 
 
-@flow(name="seed-archives", flow_run_name="seed-archives {run_id}", task_runner=ThreadPoolTaskRunner(max_workers=16))
+@flow(name="seed-archives", flow_run_name="seed-archives {run_id}", task_runner=THREADS)
 def seed_archives(run_id: str, storage: str = "runs") -> list[str]:
     """Scores what the search starts from on the optimization split and seeds the archives.
 

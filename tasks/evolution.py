@@ -24,7 +24,7 @@ def seed_archives(storage: str, run_id: str) -> list[str]:
             f"{skill} {score.score:.3f} ± {score.se:.3f}" for skill, score in record.scores[expert].items()
         )
         get_run_logger().info("%s: %s", expert, text)
-    get_run_logger().info("cells filled: %s", {skill: len(archives[skill]) for skill in archives.skills})
+    get_run_logger().info("cells filled: %s", {skill: len(archives[skill].cells) for skill in archives.skills})
     return record.experts
 
 

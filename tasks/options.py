@@ -1,14 +1,18 @@
-"""What all tasks share: their tags, and which faults are worth a retry."""
+"""What all tasks share: where they run, and which faults are worth a retry."""
 
 from __future__ import annotations
 
 from typing import Any
 
 from prefect.client.schemas.objects import State, TaskRun
+from prefect.task_runners import TaskRunner, ThreadPoolTaskRunner
 from prefect.tasks import Task
 
 from cycleqd.evaluation import EvaluationStopped
 from cycleqd.sandbox import SandboxUnavailable
+
+THREADS: TaskRunner[Any] = ThreadPoolTaskRunner(max_workers=16)
+"""Evaluations share this process' engine and sandboxes; the pool of containers bounds what really runs at a time."""
 
 INFRASTRUCTURE_FAULTS = (SandboxUnavailable, ConnectionError, TimeoutError)
 """Faults that may be gone on the next attempt. Everything else would only repeat itself."""
