@@ -16,7 +16,7 @@ from typing import Any, NamedTuple, Self
 
 import pymysql
 import pymysql.cursors
-from pymysql.err import MySQLError
+from pymysql.err import InterfaceError, MySQLError
 
 from cycleqd.sandbox.channel import Channel
 from cycleqd.sandbox.errors import SandboxUnavailable
@@ -30,14 +30,19 @@ GRACE_SECONDS = 1.0
 """How much longer than the server's own limit a statement may take before it is killed from here."""
 READ_SECONDS = 10.0
 """How much longer than the server's own limit a connection may be silent before the server counts as dead."""
-STATEMENT_BYTES = 1_048_576
+STATEMENT_CHARACTERS = 16_384
+SESSION_BYTES = 64 * 1024 * 1024
+"""What a session's variables may hold. The server bounds a value (max_allowed_packet) and a statement's length is
+bounded here, but not how many variables there are; the sum is looked at after each statement."""
+LOAD_BYTES = 196_608
+"""Length of the statements that load rows, below the server's max_allowed_packet."""
 MEMORY_MB = 512
 DATA_MB, TEMPORARY_MB = 256, 64
 PIDS = 256
 PRIVILEGES = "SELECT, INSERT, UPDATE, DELETE"
 IDENTIFIER_CHARACTERS = 64
-CONNECTION_ERRORS = frozenset({0, 1053, 1927, 2006, 2013, 2014, 2055})
-"""No number, ER_SERVER_SHUTDOWN, ER_CONNECTION_KILLED, and the client's CR_SERVER_GONE_ERROR, CR_SERVER_LOST,
+CONNECTION_ERRORS = frozenset({1053, 1927, 2006, 2013, 2014, 2055})
+"""ER_SERVER_SHUTDOWN, ER_CONNECTION_KILLED, and the client's CR_SERVER_GONE_ERROR, CR_SERVER_LOST,
 CR_COMMANDS_OUT_OF_SYNC, CR_SERVER_LOST_EXTENDED."""
 DISK_FULL = frozenset({1021, 1114, 3})
 """Server errors of a full disk: ER_DISK_FULL, ER_RECORD_FILE_FULL, EE_WRITE."""
@@ -99,6 +104,21 @@ def error_number(error: MySQLError) -> int:
     return error.args[0] if error.args and isinstance(error.args[0], int) else 0
 
 
+def is_connection_error(error: MySQLError | OSError) -> bool:
+    """Whether the connection failed, not the statement."""
+    return not isinstance(error, MySQLError) or isinstance(error, InterfaceError) or \
+        error_number(error) in CONNECTION_ERRORS  # fmt: skip
+
+
+def check(table: Table) -> None:
+    """Raises ValueError unless columns and rows fit together; what else is wrong the server says."""
+    if not table.columns or len({column.casefold() for column in table.columns}) != len(table.columns):
+        raise ValueError(f"table {table.name!r} needs at least one column, all distinct, got {table.columns}")
+    for row in table.rows:
+        if len(row) != len(table.columns) or not all(value is None or isinstance(value, str) for value in row):
+            raise ValueError(f"table {table.name!r}: {row!r} must be {len(table.columns)} texts or None")
+
+
 class DatabaseServer:
     """A MariaDB server that listens on a socket in a private directory of the host; a context manager.
 
@@ -158,8 +178,7 @@ class DatabaseServer:
         password = secrets.token_hex(16)
         statements = [f"CREATE DATABASE {name}", f"USE {name}"]
         for table in tables:
-            if len({column.casefold() for column in table.columns}) != len(table.columns) or not table.columns:
-                raise ValueError(f"table {table.name!r} needs at least one column, all distinct: {table.columns}")
+            check(table)
             columns = ", ".join(f"{quoted(column)} TEXT" for column in table.columns)
             statements.append(f"CREATE TABLE {quoted(table.name)} ({columns})")
         statements.append(f"CREATE USER {name}@localhost IDENTIFIED BY '{password}'")
@@ -170,8 +189,11 @@ class DatabaseServer:
                     cursor.execute(statement)
                 for table in tables:
                     if table.rows:
+                        # PyMySQL formats the statement with %, names included.
+                        cursor.max_stmt_length = LOAD_BYTES
+                        into = quoted(table.name).replace("%", "%%")
                         marks = ", ".join(["%s"] * len(table.columns))
-                        cursor.executemany(f"INSERT INTO {quoted(table.name)} VALUES ({marks})", table.rows)  # noqa: S608 -- quoted
+                        cursor.executemany(f"INSERT INTO {into} VALUES ({marks})", table.rows)  # noqa: S608 -- quoted
             return Database(self, name, password, {table.name: table.columns for table in tables}, self._limits)
         except (MySQLError, TypeError) as error:
             with contextlib.suppress(SandboxUnavailable):
@@ -226,7 +248,7 @@ class DatabaseServer:
         try:
             yield connection
         except (MySQLError, OSError) as error:
-            if isinstance(error, OSError) or error_number(error) in CONNECTION_ERRORS or not connection.open:
+            if is_connection_error(error) or not connection.open:
                 discard(connection)
                 raise self._fault(str(error)) from error
             self._idle.put(connection)
@@ -283,7 +305,7 @@ class DatabaseServer:
 def discard(connection: pymysql.Connection[Any]) -> None:
     """Closes a connection without a word to the server."""
     with contextlib.suppress(MySQLError, OSError, AttributeError):
-        connection._force_close()  # type: ignore[attr-defined]
+        connection._force_close()  # type: ignore[attr-defined]  # the stubs' gap
 
 
 class Watchdog:
@@ -353,8 +375,9 @@ class Database:
         if self._closed:
             raise SandboxUnavailable("this database is closed")
         text = sql.encode("utf-8", "replace").decode("utf-8")
-        if len(text) > STATEMENT_BYTES:
-            return StatementResult((), 0, f"ERROR 1153: statement longer than {STATEMENT_BYTES} characters", False)
+        if len(text) > STATEMENT_CHARACTERS:
+            error = f"ERROR 1153: statement longer than {STATEMENT_CHARACTERS} characters"
+            return StatementResult((), 0, error, False)
         # The server's own limit can be SET away by the session.
         watchdog = Watchdog(self._limits.command_seconds + GRACE_SECONDS, self._killer())
         try:
@@ -362,7 +385,7 @@ class Database:
                 result = self._execute(cursor, text)
         except (MySQLError, OSError) as error:
             return self._failed(error, timed_out=watchdog.bit)
-        if watchdog.bit:
+        if watchdog.bit or ("@" in text and self._session_bytes() > SESSION_BYTES):
             self._reconnect()
         return result
 
@@ -409,7 +432,7 @@ class Database:
         return StatementResult(tuple(rows), 0, None, False)
 
     def _failed(self, error: MySQLError | OSError, *, timed_out: bool) -> StatementResult:
-        if timed_out or isinstance(error, OSError) or error_number(error) in CONNECTION_ERRORS:
+        if timed_out or is_connection_error(error):
             # The watchdog cut the connection, or the statement did (KILL), or the server is dead: then this raises.
             self._reconnect()
             text = (
@@ -418,9 +441,17 @@ class Database:
                 else f"{described(error)} (a new connection was made)"
             )
             return StatementResult((), 0, text, False)
-        if error_number(error) in DISK_FULL and not self._fills_disk():
+        if isinstance(error, MySQLError) and error_number(error) in DISK_FULL and not self._fills_disk():
             raise SandboxUnavailable("the database server's disk is full through other episodes; retry") from error
         return StatementResult((), 0, described(error), False)
+
+    def _session_bytes(self) -> int:
+        """Memory that the episode's connection holds in the server."""
+        query = "SELECT MEMORY_USED FROM information_schema.PROCESSLIST WHERE ID = %s"
+        with self._server.admin() as connection, connection.cursor() as cursor:
+            cursor.execute(query, [self._connection.server_thread_id[0]])
+            (size,) = cursor.fetchone() or (0,)
+        return int(size)
 
     def _fills_disk(self) -> bool:
         """Whether this episode's files are a large part of the server's data."""

@@ -114,6 +114,7 @@ class Engine:
                 ],
                 log_config=docker.types.LogConfig(type="none"),
                 auto_remove=True,
+                ipc_mode="private",
                 shm_size=megabyte,
             )
             config = self._api.create_container_config(
@@ -129,7 +130,7 @@ class Engine:
             )
             # The SDK leaves these false unless it is to attach by itself.
             config.update(AttachStdin=True, AttachStdout=True, AttachStderr=True, StdinOnce=True)
-            self._api.create_container_from_config(config, name)  # type: ignore[no-untyped-call] -- the stubs' gap
+            self._api.create_container_from_config(config, name)  # type: ignore[no-untyped-call]  # the stubs' gap
             # Attached before it starts: nothing that it writes is lost.
             stream = self._api.attach_socket(name, params={"stdin": 1, "stdout": 1, "stderr": 1, "stream": 1})
             self._api.start(name)
@@ -174,7 +175,7 @@ class Engine:
         """
         with _as_unavailable("looking for an image"):
             try:
-                self._api.inspect_image(tag)  # type: ignore[no-untyped-call] -- the stubs' gap
+                self._api.inspect_image(tag)  # type: ignore[no-untyped-call]  # the stubs' gap
             except ImageNotFound:
                 return False
         return True

@@ -51,9 +51,10 @@ def make_slots(count: int) -> list[Slot]:
 
 
 def tmpfs(slots: Sequence[Slot], limits: Limits) -> dict[str, str]:
-    """A private directory for each slot, bounded in bytes and entries."""
+    """A private directory for each slot, bounded in bytes and entries, and no other place to leave anything."""
     size = f"size={limits.tmpfs_mb}m,nr_inodes={PROGRAM_INODES},nosuid,nodev,noexec"
-    return {slot.directory: f"{size},mode=0700,uid={slot.uid},gid={slot.uid}" for slot in slots}
+    private = {slot.directory: f"{size},mode=0700,uid={slot.uid},gid={slot.uid}" for slot in slots}
+    return {**private, "/dev/shm": "size=4k,mode=0555", "/dev/mqueue": "size=4k,mode=0555"}  # noqa: S108 -- made unusable
 
 
 class ProgramRunner:
