@@ -12,7 +12,7 @@ from matplotlib.ticker import MaxNLocator
 
 from cycleqd.report.heatmaps import archive_figure, growth_figure
 from cycleqd.report.history import History
-from cycleqd.report.style import FINAL, GREY, INK, PALE, as_percent, drawing, faint_grid, png, skill_colour
+from cycleqd.report.style import FINAL, GREY, INK, PALE, as_percent, drawing, faint_grid, paler, png, skill_colour
 from cycleqd.report.summary import PHASES, Summary
 from cycleqd.report.tables import PHASE_NAMES, duration, percent, row_name
 
@@ -54,8 +54,7 @@ def scores_figure(summary: Summary, split: str) -> Figure:
                 axes.text(0, place, " not measured", va="center", fontsize=7, color=GREY)
                 continue
             value, se = bars[row]
-            tint = 0.45 if row.startswith("expert:") else 1.0  # an elite has its expert's colour in full
-            axes.barh(place, value, height=0.72, color=_bar_colour(summary, row), alpha=tint)
+            axes.barh(place, value, height=0.72, color=_bar_colour(summary, row))
             axes.errorbar(value, place, xerr=[[min(se, value)], [se]], color=INK, capsize=2.5, linewidth=1)
             axes.text(value + se + 0.015 * top, place, percent(value), va="center", fontsize=7.5)
         axes.set_title(_panel_title(summary, split, column))
@@ -103,7 +102,7 @@ def progress_figure(history: History) -> Figure:
 
 def time_figure(summary: Summary, history: History) -> Figure:
     """Where the wall-clock time went, in the whole run and in each generation."""
-    figure = Figure(figsize=(7.4, 3.6 if history.children else 1.5), layout="constrained")
+    figure = Figure(figsize=(7.4, 3.6 if history.children else 2.0), layout="constrained")
     panels = figure.subplots(
         2 if history.children else 1, 1, squeeze=False, height_ratios=[1, 2.2][: 1 + bool(history.children)]
     )
@@ -120,7 +119,7 @@ def time_figure(summary: Summary, history: History) -> Figure:
     whole.set_xlim(0, total / 60)
     whole.set_xlabel("minutes")
     whole.spines["left"].set_visible(False)
-    whole.legend(ncols=3, loc="upper left", bbox_to_anchor=(0, -0.75), borderaxespad=0, handlelength=1)
+    figure.legend(ncols=3, loc="outside lower center", handlelength=1)
     if history.children:
         _seconds_per_generation(panels[1, 0], history)
     return figure
@@ -140,8 +139,9 @@ def _bars(summary: Summary, split: str, column: str) -> Mapping[str, tuple[float
 
 def _bar_colour(summary: Summary, row: str) -> str:
     kind, _, skill = row.partition(":")
-    if kind in ("expert", "elite"):
-        return skill_colour(tuple(summary.skills), skill)
+    if kind in ("expert", "elite"):  # the elite in full, the expert paler
+        colour = skill_colour(tuple(summary.skills), skill)
+        return colour if kind == "elite" else paler(colour)
     return {"base": PALE, "average": GREY, "cycleqd": FINAL}[kind]
 
 

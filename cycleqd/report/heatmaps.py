@@ -20,11 +20,15 @@ from matplotlib.patheffects import withStroke
 
 from cycleqd.archive import Cell, Occupant
 from cycleqd.report.history import Axis, History
+from cycleqd.report.labels import Box, cell_box, place_label
 from cycleqd.report.style import EMPTY, GREY, INK, QUALITY_COLOURS, as_percent, faint_grid
 
 MARK = "#D55E00"
 LABEL = "#B04A00"
 """Experts' frames and names: orange stands out from every colour of the scale."""
+
+LETTERS, LINES = 38, 18
+"""Letters and lines of a label that fit into a panel, about 3.4 inches square with 8 points."""
 
 TICKS = 6
 """Labelled bin edges per axis, at most."""
@@ -158,10 +162,12 @@ def _mark_experts(
     named: bool,
 ) -> None:
     across, up = (history.axes[skill][number] for number in pair)
+    bins = (len(across.edges) - 1, len(up.edges) - 1)
     found: dict[tuple[int, int], list[str]] = {}
     for name in history.experts:
-        bins = history.expert_cells[skill, name]
-        found.setdefault((bins[pair[0]], bins[pair[1]]), []).append(name.removeprefix("expert-"))
+        cell = history.expert_cells[skill, name]
+        found.setdefault((cell[pair[0]], cell[pair[1]]), []).append(name.removeprefix("expert-"))
+    cells, labels = [cell_box(cell) for cell in {*occupied, *found}], list[Box]()
     for (x, y), names in found.items():
         corner = (across.edges[x], up.edges[y])
         size = (across.edges[x + 1] - corner[0], up.edges[y + 1] - corner[1])
@@ -170,11 +176,12 @@ def _mark_experts(
         if not named:
             continue
         text = ", ".join(names) + (" experts" if len(names) > 1 else " expert")
-        dx, dy = _free_place((x, y), text, occupied, (len(across.edges) - 1, len(up.edges) - 1))
+        box = place_label((x, y), (bins[0] * len(text) / LETTERS, bins[1] / LINES), cells, labels, bins)
+        labels.append(box)
         axes.annotate(
             text,
-            (corner[0] + size[0] / 2, corner[1] + (size[1] if dy > 0 else 0)),
-            xytext=(corner[0] + (dx + 0.5) * size[0], corner[1] + (dy + 0.5) * size[1]),
+            (corner[0] + size[0] / 2, corner[1] + (size[1] if box.y > y + 0.5 else 0)),
+            xytext=(corner[0] + (box.x - x) * size[0], corner[1] + (box.y - y) * size[1]),
             ha="center",
             va="center",
             fontsize=8,
@@ -184,32 +191,6 @@ def _mark_experts(
             arrowprops={"arrowstyle": "-", "color": LABEL, "linewidth": 0.9, "shrinkA": 0, "shrinkB": 0},
             path_effects=[withStroke(linewidth=2.5, foreground="white")],
         )
-
-
-def _free_place(
-    cell: tuple[int, int], text: str, occupied: Collection[tuple[int, int]], bins: tuple[int, int]
-) -> tuple[float, float]:
-    """Where a label hides the fewest occupied cells: its centre, in bins from the centre of its own cell."""
-    height = bins[1] / 18  # of 8 points in a panel of about 3.2 inches
-    width = bins[0] * len(text) / 38
-
-    def hidden(place: tuple[float, float]) -> tuple[bool, int, float]:
-        x, y = cell[0] + 0.5 + place[0], cell[1] + 0.5 + place[1]
-        outside = not (width / 2 <= x <= bins[0] - width / 2 and height / 2 <= y <= bins[1] - height / 2)
-        covered = sum(
-            abs(x - other[0] - 0.5) < (width + 1) / 2 and abs(y - other[1] - 0.5) < (height + 1) / 2
-            for other in occupied
-        )
-        return outside, covered, abs(place[0]) + abs(place[1])
-
-    reach = height / 2 + 1
-    places = [
-        (sideways * width / 2, up * (reach + step * height))
-        for up in (1, -1)
-        for step in (0.0, 0.8, 1.6, 2.4)
-        for sideways in (0, 0.6, -0.6, 1.2, -1.2)
-    ]
-    return min(places, key=hidden)
 
 
 def _few_axes(

@@ -9,6 +9,7 @@ from typing import Any, cast
 
 import matplotlib as mpl
 from matplotlib.axes import Axes
+from matplotlib.colors import to_hex, to_rgb
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 
@@ -65,6 +66,12 @@ def png(figure: Figure) -> bytes:
 def skill_colour(skills: tuple[str, ...], skill: str) -> str:
     """The colour of a skill in all figures of a run."""
     return SKILL_COLOURS[skills.index(skill) % len(SKILL_COLOURS)]
+
+
+def paler(colour: str) -> str:
+    """The colour mixed with white; opaque, so that grid lines stay behind it."""
+    red, green, blue = (0.45 * part + 0.55 for part in to_rgb(colour))
+    return to_hex((red, green, blue))
 
 
 def as_percent(axes: Axes, *, x: bool = False, y: bool = False) -> None:

@@ -22,6 +22,7 @@ PHASE_NAMES = {
 
 NOTES = (
     "Scores are percentages: mean ± standard error over n samples.",
+    "Where all n samples came out alike the standard error is 0, but the true score may be 3/n away.",
     "Differences are paired by sample; one within two standard errors may well be chance.",
     "The search chose elites and final weights by their scores on the optimization split: those scores are "
     "optimistic. The test split was never seen by the search.",
@@ -154,7 +155,8 @@ def headline(summary: Summary) -> str:
     others = [row_name(row, summary) for row, better in summary.beats.items() if not better]
     means = [item for item in summary.comparisons if _final(item, "test") and item.skill == "mean"]
     unclear = [row_name(item.against, summary) for item in means if not item.clear]
-    text = f"{progress}. CycleQD's mean over {len(summary.skills)} skill(s) on the test split is {percent(mean)} %"
+    skills = "1 skill" if len(summary.skills) == 1 else f"{len(summary.skills)} skills"
+    text = f"{progress}. CycleQD's mean over {skills} on the test split is {percent(mean)} %"
     text += f" (± {percent(summary.mean_se['test']['cycleqd'])})"
     if beaten:
         text += f", above {_and(beaten)}"
@@ -170,7 +172,7 @@ def headline(summary: Summary) -> str:
 
 def signed(item: Comparison) -> str:
     """A difference in percentage points with its standard error."""
-    return f"{100 * item.difference:+.1f} ± {percent(item.se)}"
+    return f"{100 * item.difference:+.1f} ± {percent(item.se)}".replace("-", "−")
 
 
 def duration(seconds: float) -> str:
@@ -195,4 +197,5 @@ def _share(seconds: float, total: float) -> str:
 
 
 def _and(names: Sequence[str]) -> str:
+    names = [f"the {name}" for name in names]
     return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
