@@ -353,6 +353,7 @@ def _start_vllm(**arguments: Any) -> Any:
     for variable, value in _ENVIRONMENT.items():
         os.environ.setdefault(variable, value)
     preload = os.environ.get("LD_PRELOAD")
+    set_num_threads = torch.set_num_threads
     try:
         from vllm import LLM
 
@@ -364,7 +365,9 @@ def _start_vllm(**arguments: Any) -> Any:
             generation_config="vllm",  # the model's sampling defaults must not leak into greedy decoding
         )
     finally:
-        # vLLM's CPU build sets it for its own worker processes; ours (docker, bash) must not inherit it.
+        # vLLM's CPU build makes it do nothing, for the sake of a thread binding that only its worker processes have.
+        torch.set_num_threads = set_num_threads
+        # It also preloads libraries into its worker processes; ours (docker, bash) must not inherit that.
         if preload is None:
             os.environ.pop("LD_PRELOAD", None)
         else:

@@ -1,0 +1,273 @@
+"""Supervised fine-tuning of one expert: LoRA through peft, or all weights."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack, nullcontext
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import torch
+from peft import LoraConfig, get_peft_model
+from peft.helpers import disable_input_dtype_casting
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from cycleqd.experts.conversations import IGNORED, Batch, Encoded, build_dataset, collate, schedule
+from cycleqd.experts.progress import ProgressCallback, TrainingProgress, default_progress
+from cycleqd.inference.rendering import end_tokens
+from cycleqd.messages import Message
+
+Method = Literal["lora", "full"]
+
+
+class TrainingSummary(NamedTuple):
+    """What a training run did.
+
+    Attributes:
+        steps: Optimizer steps.
+        conversations: Conversations trained on, each epoch counted once.
+        left_out: Conversations left out because they are too long.
+        tokens: Tokens shown in all epochs, without padding.
+        seconds: Wall-clock seconds of the training loop.
+        tokens_per_second: `tokens` / `seconds`.
+        loss_first: Loss of the first step, in nats a trained token.
+        loss_last: Mean loss of the last tenth of the steps.
+        validation_loss: Lowest validation loss, whose weights were kept; None without validation.
+    """
+
+    steps: int
+    conversations: int
+    left_out: int
+    tokens: int
+    seconds: float
+    tokens_per_second: float
+    loss_first: float
+    loss_last: float
+    validation_loss: float | None
+
+
+def train_expert(
+    base: Path,
+    conversations: Sequence[Sequence[Message]],
+    out: Path,
+    *,
+    method: Method = "lora",
+    rank: int = 16,
+    alpha: float = 32.0,
+    epochs: float = 1.0,
+    learning_rate: float = 5e-4,
+    global_batch: int = 8,
+    micro_batch: int = 8,
+    max_length: int = 512,
+    warmup_fraction: float = 0.1,
+    max_grad_norm: float = 1.0,
+    weight_decay: float = 0.0,
+    betas: tuple[float, float] = (0.9, 0.999),
+    seed: int = 0,
+    dtype: str = "bfloat16",
+    validation_fraction: float = 0.0,
+    progress: ProgressCallback | None = None,
+) -> TrainingSummary:
+    """Fine-tunes the base on conversations and saves the expert.
+
+    AdamW, linear warm-up, then a cosine down to zero; the loss is the mean over the assistant's tokens of a global
+    batch, however it is cut into micro batches. On a CPU the same arguments give the same expert, bit for bit, with
+    the same number of threads.
+
+    Args:
+        base: The base's checkpoint directory.
+        conversations: Each with at least one assistant turn.
+        out: Directory for the expert, created where missing: a peft adapter (``adapter_model.safetensors``,
+            ``adapter_config.json``), or for ``full`` a checkpoint in fp32 (``model.safetensors`` and the rest).
+        method: ``lora`` adapts all linear layers but the output head; ``full`` trains every parameter.
+        rank: LoRA rank, at least 1.
+        alpha: The LoRA update is multiplied by alpha / rank.
+        epochs: Passes over the conversations; may be fractional.
+        learning_rate: Peak learning rate.
+        global_batch: Conversations an optimizer step.
+        micro_batch: Conversations a forward pass, at most; gradients accumulate to the global batch.
+        max_length: Longer conversations, in tokens, are left out.
+        warmup_fraction: Share of the steps in which the learning rate rises, in [0, 1).
+        max_grad_norm: Gradients are clipped to this norm.
+        weight_decay: AdamW's.
+        betas: AdamW's.
+        seed: Seeds adapter, order and held-out conversations.
+        dtype: ``float32`` computes in fp32; ``bfloat16`` and ``float16`` compute in bf16. What is trained is fp32.
+        validation_fraction: Share of the conversations held out, in [0, 0.5). After each epoch their loss is
+            measured, and the weights of the lowest are saved.
+        progress: Called after each step; by default a progress bar, or log lines without a terminal.
+
+    Raises:
+        ValueError: Nothing to train on (no conversations, all too long).
+        RuntimeError: The loss is not finite any more.
+    """
+    tokenizer: Any = AutoTokenizer.from_pretrained(base)
+    ends = end_tokens(tokenizer, base)
+    data = build_dataset(tokenizer, conversations, ends, max_length)
+    generator = torch.Generator().manual_seed(seed)
+    train, held_out = _split(list(map(Encoded, data["input_ids"], data["labels"])), validation_fraction, generator)
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    model = _build_model(base, method, rank, alpha, dtype, seed).to(device)
+    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    optimizer = torch.optim.AdamW(trained, lr=learning_rate, betas=betas, weight_decay=weight_decay, fused=True)
+
+    total = max(1, round(epochs * len(train)))
+    order = list(schedule([len(row.input_ids) for row in train], total, global_batch, generator))
+    rates = torch.optim.lr_scheduler.LambdaLR(optimizer, _warmup_then_cosine(len(order), warmup_fraction))
+    epoch_steps = math.ceil(len(train) / global_batch)
+    loss_of = _loss_function(model, dtype, device)
+    losses: list[float] = []
+    best = _Best(trained)
+    tokens = 0
+    with ExitStack() as stack:
+        report = progress or stack.enter_context(default_progress())
+        model.train()
+        started = time.perf_counter()
+        for step, indices in enumerate(order, start=1):
+            rows = [train[index] for index in indices]  # of ascending length, so that micro batches are of alike ones
+            parts = [rows[first : first + micro_batch] for first in range(0, len(rows), micro_batch)]
+            targets = sum(_targets(row) for row in rows)
+            loss = 0.0
+            for part in parts:
+                batch = collate(part, ends[0])
+                summed = loss_of(batch) / targets
+                summed.backward()  # type: ignore[no-untyped-call] # torch has no types for it
+                loss += summed.item()
+                tokens += batch.tokens
+            if not math.isfinite(loss):
+                raise RuntimeError(f"the loss is {loss} in step {step}: training diverged; lower the learning rate")
+            torch.nn.utils.clip_grad_norm_(trained, max_grad_norm)
+            optimizer.step()
+            rates.step()
+            optimizer.zero_grad(set_to_none=True)
+            losses.append(loss)
+            report(TrainingProgress(step, len(order), loss, tokens / (time.perf_counter() - started)))
+            if held_out and (step % epoch_steps == 0 or step == len(order)):
+                best.offer(_mean_loss(model, loss_of, held_out, micro_batch, ends[0]))
+        seconds = time.perf_counter() - started
+    best.restore()
+    _save(model, tokenizer, out, method)
+    tail = losses[-max(1, len(losses) // 10) :]
+    return TrainingSummary(
+        steps=len(order),
+        conversations=total,
+        left_out=len(conversations) - len(data),
+        tokens=tokens,
+        seconds=seconds,
+        tokens_per_second=tokens / seconds,
+        loss_first=losses[0],
+        loss_last=sum(tail) / len(tail),
+        validation_loss=best.loss,
+    )
+
+
+def _split(
+    rows: Sequence[Encoded], fraction: float, generator: torch.Generator
+) -> tuple[list[Encoded], list[Encoded]]:
+    if not fraction:
+        return list(rows), []
+    if len(rows) < 2:
+        raise ValueError("validation needs at least two conversations, one of them to train on")
+    order = torch.randperm(len(rows), generator=generator).tolist()
+    held_out = max(1, round(fraction * len(rows)))
+    return [rows[index] for index in order[held_out:]], [rows[index] for index in order[:held_out]]
+
+
+def _build_model(base: Path, method: Method, rank: int, alpha: float, dtype: str, seed: int) -> Any:
+    # What is trained stays fp32: bf16 would swallow small steps. A frozen base may be bf16.
+    frozen_bf16 = method == "lora" and dtype == "bfloat16"
+    model = AutoModelForCausalLM.from_pretrained(base, dtype=torch.bfloat16 if frozen_bf16 else torch.float32)
+    model.config.use_cache = False
+    if method == "full":
+        return model
+    config = LoraConfig(r=rank, lora_alpha=alpha, target_modules="all-linear", lora_dropout=0.0, task_type="CAUSAL_LM")
+    with torch.random.fork_rng():  # peft draws from the global generator
+        torch.manual_seed(seed)
+        return get_peft_model(model, config)
+
+
+def _warmup_then_cosine(steps: int, warmup_fraction: float) -> Callable[[int], float]:
+    warmup = round(steps * warmup_fraction)
+
+    def factor(step: int) -> float:
+        if step < warmup:
+            return (step + 1) / warmup
+        return 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(1, steps - warmup)))
+
+    return factor
+
+
+def _targets(row: Encoded) -> int:
+    # The first token has nothing before it to be predicted from.
+    return sum(label != IGNORED for label in row.labels[1:])
+
+
+def _loss_function(model: Any, dtype: str, device: torch.device) -> Callable[[Batch], torch.Tensor]:
+    """Returns the summed cross entropy of a batch's trained tokens."""
+
+    def loss_of(batch: Batch) -> torch.Tensor:
+        targets = batch.labels[:, 1:]
+        # Logits are wanted only at positions where some row is trained: the head is a fifth of a small model.
+        positions = (targets != IGNORED).any(dim=0).nonzero().flatten()
+        with ExitStack() as stack:
+            if dtype != "float32":
+                stack.enter_context(torch.autocast(device.type, dtype=torch.bfloat16))
+                # Autocast casts to bf16 anyway; peft's own cast of every input to fp32 would come on top.
+                stack.enter_context(
+                    disable_input_dtype_casting(model) if hasattr(model, "peft_config") else nullcontext()
+                )
+            logits = model(batch.input_ids.to(device), logits_to_keep=positions.to(device)).logits
+        chosen = targets[:, positions].to(device)
+        wanted = chosen != IGNORED
+        return torch.nn.functional.cross_entropy(logits[wanted].float(), chosen[wanted], reduction="sum")
+
+    return loss_of
+
+
+def _mean_loss(
+    model: Any, loss_of: Callable[[Batch], torch.Tensor], rows: Sequence[Encoded], micro_batch: int, padding: int
+) -> float:
+    ordered = sorted(rows, key=lambda row: len(row.input_ids))
+    model.eval()
+    with torch.no_grad():
+        total = sum(
+            loss_of(collate(ordered[first : first + micro_batch], padding)).item()
+            for first in range(0, len(ordered), micro_batch)
+        )
+    model.train()
+    return total / sum(map(_targets, rows))
+
+
+class _Best:
+    """Keeps the trained parameters of the lowest validation loss."""
+
+    def __init__(self, parameters: Sequence[torch.nn.Parameter]) -> None:
+        self._parameters = parameters
+        self._values: list[torch.Tensor] | None = None
+        self.loss: float | None = None
+
+    def offer(self, loss: float) -> None:
+        if self.loss is None or loss < self.loss:
+            self.loss = loss
+            self._values = [parameter.detach().clone() for parameter in self._parameters]
+
+    @torch.no_grad()
+    def restore(self) -> None:
+        for parameter, value in zip(self._parameters, self._values or (), strict=False):
+            parameter.copy_(value)
+
+
+def _save(model: Any, tokenizer: Any, out: Path, method: Method) -> None:
+    out.mkdir(parents=True, exist_ok=True)
+    if method == "lora":
+        config = model.peft_config["default"]
+        config.target_modules = sorted(config.target_modules)  # a set, whose order would differ from run to run
+        # Embeddings are never trained; "auto" would ask the hub whether the vocabulary grew.
+        model.save_pretrained(out, save_embedding_layers=False)
+        (out / "README.md").unlink(missing_ok=True)  # peft's empty model card
+        return
+    model.config.use_cache = True
+    model.save_pretrained(out)
+    tokenizer.save_pretrained(out)
