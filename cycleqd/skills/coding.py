@@ -31,7 +31,9 @@ def program_of(reply: str) -> str | None:
     if block is not None:
         return block or None
     bare = reply[:MAX_REPLY_CHARS].strip()
-    return bare if bare.startswith(("def ", "import ", "from ")) else None
+    if not bare.startswith(("def ", "import ", "from ")):
+        return None
+    return bare.split("\n```", 1)[0].rstrip()  # models forget the opening fence, not the closing one
 
 
 def same_value(actual: Any, expected: Any) -> bool:

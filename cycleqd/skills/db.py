@@ -19,16 +19,15 @@ from cycleqd.skills.parsing import MAX_REPLY_CHARS, LiteralError, fenced_block, 
 from cycleqd.skills.protocol import Message, Sample, SkillSession, Split, Verdict
 from cycleqd.skills.suites import SPLITS, draw_split
 
-SYSTEM_PROMPT: Final = """\
-You work on a MySQL table. Reply with one action:
-Action: Operation
-```sql
-SELECT a FROM t;
-```
-or
-Action: Answer
-Final Answer: ['x', 2]
-First run SQL. Then answer with the list of values, [] after a change."""
+SYSTEM_PROMPT: Final = "You work on a MySQL table. Each reply is one action: Operation, or Answer ([] after a change)."
+EXAMPLE: Final = (
+    "Which size has Rex?\nTable dogs: dog, size",
+    "SELECT size FROM dogs WHERE dog = 'Rex';",
+    "[('12',)]",
+    "['12']",
+)
+"""Problem, statement, result and answer of a tiny episode that every conversation begins with. It states the format
+by example, as AgentBench does: a model of this size does not follow a description."""
 FORMAT_HINT: Final = (
     "Reply with `Action: Operation` and a ```sql block, or with `Action: Answer` and `Final Answer: [...]`."
 )
@@ -66,6 +65,16 @@ def parse_action(reply: str) -> Action | None:
     if answer is None or len(answer[1]) > _MAX_ANSWER_CHARS:
         return None
     return Action("answer", answer[1].strip())
+
+
+def operation(statement: str) -> str:
+    """The reply that executes a statement."""
+    return f"Action: Operation\n```sql\n{statement}\n```"
+
+
+def final_answer(values: str) -> str:
+    """The reply that ends an episode."""
+    return f"Action: Answer\nFinal Answer: {values}"
 
 
 def answer_values(text: str) -> list[str | float]:
@@ -191,7 +200,7 @@ class DbSkill:
 
     name = "db"
     max_turns = 4
-    max_new_tokens = 64
+    max_new_tokens = 56
     stop: tuple[str, ...] = ()
 
     def __init__(self, *, seed: int, counts: Mapping[Split, int]) -> None:
@@ -205,16 +214,23 @@ class DbSkill:
         return self._samples[split]
 
     def initial_messages(self, sample: Sample) -> list[Message]:
-        """The rules, the problem and the table's columns."""
+        """The rules, an example, the problem and the table's columns."""
+        problem, statement, result, answer = EXAMPLE
         data = sample.data
-        problem = f"{data['task']}\nTable {data['table']}: {', '.join(data['columns'])}"
-        return [{"role": "system", "content": SYSTEM_PROMPT}, {"role": "user", "content": problem}]
+        return [
+            {"role": "system", "content": SYSTEM_PROMPT},
+            {"role": "user", "content": problem},
+            {"role": "assistant", "content": operation(statement)},
+            {"role": "user", "content": result},
+            {"role": "assistant", "content": final_answer(answer)},
+            {"role": "user", "content": f"{data['task']}\nTable {data['table']}: {', '.join(data['columns'])}"},
+        ]
 
     def gold_replies(self, sample: Sample) -> list[str]:
         """The gold statement, then the answer."""
         data = sample.data
         answer = data["answer"] if data["kind"] == "question" else []
-        return [f"Action: Operation\n```sql\n{data['gold']}\n```", f"Action: Answer\nFinal Answer: {answer}"]
+        return [operation(data["gold"]), final_answer(str(answer))]
 
     @contextmanager
     def session(self, sandboxes: Sandboxes) -> Iterator[SkillSession]:

@@ -18,17 +18,10 @@ from cycleqd.skills.parsing import MAX_REPLY_CHARS, fenced_block
 from cycleqd.skills.protocol import Message, Sample, SkillSession, Split, Verdict
 from cycleqd.skills.suites import SPLITS, draw_split
 
-SYSTEM_PROMPT: Final = """\
-You work in a Linux shell. Reply with one act:
-Act: bash
-```bash
-wc -w < /tmp/a.txt
-```
-or
-Act: answer(42)
-or
-Act: finish
-First run bash. Then answer a question with answer(...), or end a change with finish."""
+SYSTEM_PROMPT: Final = "You work in a Linux shell. Each reply is one act: bash, answer(...), or finish after a change."
+EXAMPLE: Final = ("Count the words of /tmp/a.", "wc -w < /tmp/a", "42\n", "Act: answer(42)")
+"""Problem, command, output and last act of a tiny episode that every conversation begins with. It states the format
+by example, as AgentBench does: a model of this size does not follow a description."""
 FORMAT_HINT: Final = "Reply with `Act: bash` and a ```bash block, `Act: answer(...)` or `Act: finish`."
 MAX_OUTPUT_CHARS: Final = 800
 """Of a command's output that the model sees, as in AgentBench."""
@@ -65,6 +58,11 @@ def parse_act(reply: str) -> Act | None:
     if len(answer) >= 2 and answer[0] == answer[-1] and answer[0] in "\"'`":
         answer = answer[1:-1].strip()
     return Act("answer", answer)
+
+
+def bash_act(script: str) -> str:
+    """The reply that runs a script."""
+    return f"Act: bash\n```bash\n{script}\n```"
 
 
 def same_answer(actual: str, expected: str) -> bool:
@@ -171,7 +169,7 @@ class OsSkill:
 
     name = "os"
     max_turns = 4
-    max_new_tokens = 64
+    max_new_tokens = 56
     stop: tuple[str, ...] = ()
 
     def __init__(self, *, seed: int, counts: Mapping[Split, int]) -> None:
@@ -185,14 +183,22 @@ class OsSkill:
         return self._samples[split]
 
     def initial_messages(self, sample: Sample) -> list[Message]:
-        """The rules and the problem."""
-        return [{"role": "system", "content": SYSTEM_PROMPT}, {"role": "user", "content": sample.data["task"]}]
+        """The rules, an example and the problem."""
+        problem, command, output, last = EXAMPLE
+        return [
+            {"role": "system", "content": SYSTEM_PROMPT},
+            {"role": "user", "content": problem},
+            {"role": "assistant", "content": bash_act(command)},
+            {"role": "user", "content": observation(CommandResult(output, 0, timed_out=False, truncated=False))},
+            {"role": "assistant", "content": last},
+            {"role": "user", "content": sample.data["task"]},
+        ]
 
     def gold_replies(self, sample: Sample) -> list[str]:
         """The gold command, then the answer or `finish`."""
         data = sample.data
         last = f"Act: answer({data['answer']})" if data["kind"] == "question" else "Act: finish"
-        return [f"Act: bash\n```bash\n{data['gold']}\n```", last]
+        return [bash_act(data["gold"]), last]
 
     @contextmanager
     def session(self, sandboxes: Sandboxes) -> Iterator[SkillSession]:

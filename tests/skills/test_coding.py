@@ -79,6 +79,7 @@ def test_nan_equals_nothing() -> None:
         "Here it is:\n```py\ndef f(x):\n    return x\n```\nIt returns x.",
         "```\ndef f(x):\n    return x\n```",
         "def f(x):\n    return x\n",
+        "def f(x):\n    return x\n```\n\nThis function returns x.",
     ],
 )
 def test_finds_the_program(reply: str) -> None:
