@@ -124,6 +124,7 @@ class OsEpisode:
             if same_answer(self._final.text, data["answer"]):
                 return Verdict(1.0, "the answer is right")
             return Verdict(0.0, f"answered {self._final.text[:80]!r}, expected {data['answer']!r}")
+        self._shell.run("exit")  # the probe gets a fresh bash: no functions, options or redirections of the episode
         shown = self._shell.run(data["probe"])
         if shown.timed_out or not same_output(shown.output, data["expected"]):
             wanted = data["expected"].strip()[:120]

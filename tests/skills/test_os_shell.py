@@ -134,6 +134,8 @@ def test_wrong_answers_and_half_done_changes_fail(sandboxes: Sandboxes) -> None:
             (mode, [_bash(mode.data["gold"]), "Act: finish"], 1.0),
             (mode, [_bash(mode.data["gold"])], 0.0),
             (mode, ["Act: finish"], 0.0),
+            (mode, [_bash(f"stat() {{ echo {mode.data['expected']}; }}"), "Act: finish"], 0.0),
+            (mode, [_bash(f"{mode.data['gold']}; set -e; exec > /dev/null"), "Act: finish"], 1.0),
             (mode, [_bash(mode.data["gold"].replace("chmod", "chmod -f 700 / ; chmod 123 #")), "Act: finish"], 0.0),
         ]
         for sample, replies, score in cases:
