@@ -1,5 +1,11 @@
 """Settings that all tests share."""
 
+import os
+
+# Before torch: its threads must sleep while they wait for each other, not spin. Where something else keeps a core
+# busy, spinning makes two threads five times slower.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
 import pytest
 from hypothesis import settings
 
@@ -15,3 +21,32 @@ def prefect_harness():
 
     with prefect_test_harness(server_startup_timeout=120):
         yield
+
+
+@pytest.fixture(scope="session")
+def tiny_tied(tmp_path_factory):
+    """Checkpoint directory of a random Llama with tied embeddings."""
+    from tests.tiny_models import save_tied
+
+    path = tmp_path_factory.mktemp("models") / "tiny-tied"
+    save_tied(path)
+    return path
+
+
+@pytest.fixture(scope="session")
+def tiny_biased(tmp_path_factory):
+    """Checkpoint directory, in several files, of a random Qwen2 with biased projections."""
+    from tests.tiny_models import save_biased
+
+    path = tmp_path_factory.mktemp("models") / "tiny-biased"
+    save_biased(path)
+    return path
+
+
+@pytest.fixture(scope="session")
+def smollm2():
+    """Checkpoint directory of the embedded real model, converted once per machine."""
+    from cycleqd.base_model import EMBEDDED_MODEL, resolve_base
+    from cycleqd.workspace import cache_dir
+
+    return resolve_base(EMBEDDED_MODEL, cache_dir())

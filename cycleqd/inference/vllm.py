@@ -152,6 +152,7 @@ class VllmEngine:
         def swap() -> None:
             self._loaded = ""  # should the load fail, nothing is known of the weights
             self._llm.collective_rpc("reload_weights", kwargs={"weights_iterator": iter(merged)})
+            self._llm.apply_model(_repack_tied_head)
             if not self._llm.reset_prefix_cache():
                 raise RuntimeError("vLLM did not reset its prefix cache: keys of the previous weights would be used")
             self._cached_tokens = 0
@@ -341,6 +342,17 @@ class VllmEngine:
             self._llm.llm_engine.engine_core.shutdown()
             del self._llm
         gc.collect()
+
+
+def _repack_tied_head(model: Any) -> None:
+    """Makes an output head that shares the embedding's weight follow it.
+
+    vLLM's CPU kernels compute with a packed copy of the head, which `reload_weights` renews only for layers that
+    the checkpoint names (0.32); a tied head would stay the base's.
+    """
+    head = getattr(model, "lm_head", None)
+    if head is not None and getattr(model.config, "tie_word_embeddings", False):
+        head.quant_method.process_weights_after_loading(head)
 
 
 def _memory(kv_cache_gb: float, gpu_memory_fraction: float) -> dict[str, Any]:
