@@ -62,7 +62,8 @@ def random_vector(base: Path, *, seed: int, scale: float = 0.05) -> DenseTaskVec
 
 
 def _common() -> dict:
-    special = {"bos_token_id": 1, "eos_token_id": 2, "pad_token_id": 2}
+    # No padding token: its embedding would start at zero, and a tied head could never say it.
+    special = {"bos_token_id": 1, "eos_token_id": 2, "pad_token_id": None}
     return SHAPE | special | {"vocab_size": len(SPECIAL_TOKENS) + len(CHARACTERS), "dtype": "float32"}
 
 

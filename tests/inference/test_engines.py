@@ -196,9 +196,10 @@ def test_each_request_keeps_its_own_token_limit(engine):
 
 
 def test_stop_string_ends_a_reply_and_is_left_out(engine):
-    (whole,) = engine.chat([ChatRequest(conversation("tell me"), 24)])
+    batch = requests(8, max_new_tokens=24)
+    whole, request = max(zip(engine.chat(batch), batch, strict=True), key=lambda pair: len(pair[0].text))
     stop = whole.text[4:7]
-    (cut,) = engine.chat([ChatRequest(conversation("tell me"), 24, (stop, "never said"))])
+    (cut,) = engine.chat([request._replace(stop=(stop, "never said"))])
     assert stop
     assert cut.text == whole.text[: whole.text.index(stop)]
     assert cut.finish_reason == "stop"

@@ -1,0 +1,168 @@
+import hashlib
+import json
+import logging
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from cycleqd.base_model import BaseWeights
+from cycleqd.experts import IGNORED, encode, train_expert
+from cycleqd.experts.training import _warmup_then_cosine
+from cycleqd.inference import ChatRequest, open_engine
+from cycleqd.task_vector import build_bases, read_lora_adapter
+
+
+def conversations(count=24):
+    return [
+        [
+            {"role": "user", "content": f"say {'ab'[index % 2] * (1 + index % 7)}"},
+            {"role": "assistant", "content": "aye" if index % 2 else "no"},
+        ]
+        for index in range(count)
+    ]
+
+
+def train(base, out, **settings):
+    defaults = {"rank": 4, "alpha": 8.0, "dtype": "float32", "learning_rate": 1e-2, "max_length": 128, "seed": 3}
+    return train_expert(base, conversations(), out, **{"progress": ignore} | defaults | settings)
+
+
+def ignore(state):
+    pass
+
+
+def digest(folder, name="adapter_model.safetensors"):
+    return hashlib.sha256((folder / name).read_bytes()).hexdigest()
+
+
+@pytest.mark.parametrize("model", ["tiny_tied", "tiny_biased"])
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_lora_learns(model, dtype, request, tmp_path):
+    base = request.getfixturevalue(model)
+    summary = train(base, tmp_path, epochs=8, dtype=dtype)
+    assert summary.loss_last < 0.5 * summary.loss_first
+    assert summary.steps == 24
+    assert summary.conversations == 8 * 24
+    assert summary.tokens_per_second == pytest.approx(summary.tokens / summary.seconds)
+
+
+def test_same_seed_gives_the_same_adapter_bit_for_bit(tiny_tied, tmp_path):
+    for name, seed in (("one", 3), ("two", 3), ("other", 4)):
+        torch.manual_seed(hash(name) % 1000)  # the global generator must not matter
+        train(tiny_tied, tmp_path / name, seed=seed)
+    assert digest(tmp_path / "one") == digest(tmp_path / "two")
+    assert digest(tmp_path / "one") != digest(tmp_path / "other")
+    assert (tmp_path / "one/adapter_config.json").read_text() == (tmp_path / "two/adapter_config.json").read_text()
+
+
+def test_global_random_state_is_left_alone(tiny_tied, tmp_path):
+    torch.manual_seed(0)
+    before = torch.random.get_rng_state()
+    train(tiny_tied, tmp_path)
+    assert torch.equal(torch.random.get_rng_state(), before)
+
+
+def test_adapter_covers_every_matrix_and_is_a_task_vector(tiny_tied, tmp_path):
+    train(tiny_tied, tmp_path)
+    factors = read_lora_adapter(tmp_path)
+    assert tuple(sorted(factors)) == BaseWeights(tiny_tied).matrices()
+    a, b, scale = factors["model.layers.0.mlp.down_proj.weight"]
+    assert (tuple(a.shape), tuple(b.shape), scale) == ((4, 96), (64, 4), 2.0)
+    assert a.dtype == b.dtype == torch.float32
+    assert json.loads((tmp_path / "adapter_config.json").read_text())["peft_type"] == "LORA"
+
+
+def test_trained_expert_says_what_it_was_taught_once_merged_into_an_engine(tiny_tied, tmp_path):
+    train(tiny_tied, tmp_path, epochs=12)
+    _, vectors = build_bases({"skill": read_lora_adapter(tmp_path)})
+    engine = open_engine("transformers", tiny_tied, dtype="float32", max_model_len=128)
+    engine.load("expert", vectors["skill"])
+    replies = engine.chat([ChatRequest(conversation[:1], 8) for conversation in conversations(4)])
+    engine.close()
+    assert [reply.text for reply in replies] == ["no", "aye", "no", "aye"]
+    assert {reply.finish_reason for reply in replies} == {"stop"}
+
+
+def test_accumulated_micro_batches_equal_one_batch(tiny_tied, tmp_path):
+    train(tiny_tied, tmp_path / "whole", global_batch=8, micro_batch=8)
+    train(tiny_tied, tmp_path / "cut", global_batch=8, micro_batch=3)
+    whole, cut = (load_file(tmp_path / name / "adapter_model.safetensors") for name in ("whole", "cut"))
+    for name, tensor in whole.items():
+        torch.testing.assert_close(cut[name], tensor, rtol=1e-3, atol=1e-4)
+
+
+def test_first_loss_is_the_mean_over_the_assistants_tokens(tiny_tied, tmp_path):
+    seen = []
+    train(tiny_tied, tmp_path, global_batch=24, micro_batch=24, progress=seen.append)
+    tokenizer = AutoTokenizer.from_pretrained(tiny_tied)
+    model = AutoModelForCausalLM.from_pretrained(tiny_tied, dtype=torch.float32)
+    total, count = 0.0, 0
+    for conversation in conversations():
+        ids, labels = map(torch.tensor, encode(tokenizer, conversation, (2,)))
+        with torch.no_grad():
+            logits = model(ids[None]).logits[0, :-1]
+        total += torch.nn.functional.cross_entropy(logits, labels[1:], ignore_index=IGNORED, reduction="sum").item()
+        count += int((labels != IGNORED).sum())
+    assert seen[0].loss == pytest.approx(total / count, rel=1e-4)
+
+
+def test_full_fine_tuning_saves_an_fp32_checkpoint_of_all_parameters(tiny_tied, tmp_path):
+    summary = train(tiny_tied, tmp_path, method="full", epochs=6, learning_rate=3e-3)
+    assert summary.loss_last < 0.5 * summary.loss_first
+    base, tuned = BaseWeights(tiny_tied), BaseWeights(tmp_path)
+    assert tuned.names() == base.names()
+    assert all(tuned.tensor(name).dtype == torch.float32 for name in tuned.names())
+    assert not any(torch.equal(tuned.tensor(name), base.tensor(name)) for name in tuned.names())
+    assert AutoTokenizer.from_pretrained(tmp_path).chat_template
+
+
+def test_base_stays_untouched(tiny_tied, tmp_path):
+    before = BaseWeights(tiny_tied).hash()
+    train(tiny_tied, tmp_path, method="full")
+    assert BaseWeights(tiny_tied).hash() == before
+
+
+def test_validation_keeps_the_weights_of_the_lowest_loss(tiny_tied, tmp_path):
+    summary = train(tiny_tied, tmp_path, epochs=4, validation_fraction=0.25)
+    assert summary.conversations == 4 * 18
+    assert summary.validation_loss is not None
+    # A rate that ruins the model after the first epoch: what is saved is from before.
+    ruined = train(tiny_tied, tmp_path / "ruined", epochs=6, validation_fraction=0.25, learning_rate=0.3)
+    assert ruined.validation_loss <= ruined.loss_last or ruined.validation_loss < ruined.loss_first
+
+
+def test_progress_is_reported_after_each_step(tiny_tied, tmp_path):
+    seen = []
+    summary = train(tiny_tied, tmp_path, epochs=1.5, progress=seen.append)
+    assert [state.step for state in seen] == list(range(1, 6))
+    assert {state.steps for state in seen} == {summary.steps} == {5}
+    assert seen[0].loss == summary.loss_first
+    assert all(state.tokens_per_second > 0 for state in seen)
+
+
+def test_progress_is_logged_where_there_is_no_terminal(tiny_tied, tmp_path, caplog):
+    with caplog.at_level(logging.INFO):
+        train(tiny_tied, tmp_path, progress=None)
+    assert "step 3/3: loss" in caplog.text
+
+
+def test_learning_rate_rises_linearly_then_falls_as_a_cosine():
+    factor = _warmup_then_cosine(100, 0.1)
+    assert [factor(step) for step in range(10)] == pytest.approx([(step + 1) / 10 for step in range(10)])
+    assert factor(10) == 1.0
+    assert factor(55) == pytest.approx(0.5)
+    assert 0 < factor(99) < 0.001
+    assert _warmup_then_cosine(1, 0.1)(0) == 1.0
+
+
+def test_diverging_training_stops_with_a_remedy(tiny_tied, tmp_path):
+    with pytest.raises(RuntimeError, match="lower the learning rate"):
+        train(tiny_tied, tmp_path, epochs=20, learning_rate=1e30)
+    assert not (tmp_path / "adapter_model.safetensors").exists()
+
+
+def test_only_too_long_conversations_are_refused_before_training(tiny_tied, tmp_path):
+    with pytest.raises(ValueError, match="max_length=16"):
+        train(tiny_tied, tmp_path, max_length=16)
