@@ -119,8 +119,8 @@ def run(
     settings = load_config(config, tuple(overrides or ()))
     if not _preflight(settings, only_faults=quiet):
         raise typer.Exit(UNFIT)
-    if quiet:
-        os.environ.setdefault("PREFECT_LOGGING_LEVEL", "WARNING")  # read when Prefect is imported
+    for name, value in _PREFECT.items() | ({("PREFECT_LOGGING_LEVEL", "WARNING")} if quiet else set()):
+        os.environ.setdefault(name, value)
     again = shlex.join(["cycleqd", "run", config, *(part for pair in overrides or () for part in ("--set", pair))])
     with _checkout_importable():
         from flows.main import cycleqd_run
@@ -371,6 +371,20 @@ def _preflight(config: RunConfig, *, only_faults: bool = False) -> bool:
     if not fit:
         err.print(Text("This machine is not ready for the run; mend what is marked above.", style="bold red"))
     return fit
+
+
+_PREFECT = {
+    "PREFECT_LOGGING_EXTRA_LOGGERS": "cycleqd",
+    "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "120",  # 20 are too few on a busy machine
+    "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+    "DO_NOT_TRACK": "1",
+    # A temporary server schedules and automates nothing; these services only compete for its SQLite file.
+    **{
+        f"PREFECT_SERVER_SERVICES_{service}_ENABLED": "false"
+        for service in ("EVENT_PERSISTER", "FOREMAN", "LATE_RUNS", "PAUSE_EXPIRATIONS", "SCHEDULER", "TRIGGERS")
+    },
+}
+"""Environment that a run prefers, read when Prefect is imported; the user's own settings win."""
 
 
 @contextmanager

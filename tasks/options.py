@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
 from prefect.client.schemas.objects import State, TaskRun
@@ -22,3 +23,12 @@ def is_infrastructure_fault(task: Task[..., Any], run: TaskRun, state: State[Any
     """Prefect's ``retry_condition_fn``: True for faults of the sandbox, the store or the network."""
     fault = state.result(raise_on_failure=False)
     return isinstance(fault, INFRASTRUCTURE_FAULTS) and not isinstance(fault, EvaluationStopped)
+
+
+def _is_news(record: logging.LogRecord) -> bool:
+    # Prefect says so before every evaluation. It is known here: each blocking call has a time-out of its own, and
+    # the task's is but the last net.
+    return "in a worker thread" not in str(record.msg)
+
+
+logging.getLogger("prefect.task_runs").addFilter(_is_news)

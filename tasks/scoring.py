@@ -63,6 +63,11 @@ def evaluate_everywhere(
         timeout_seconds=options.timeout_seconds,
     )
     futures = {skill: evaluation.submit(storage, run_id, individual, skill, split, label) for skill in skills}
-    for future in futures.values():
-        future.wait()
+    try:
+        for future in futures.values():
+            future.wait()
+    except BaseException:  # Ctrl-C or a cancellation: the evaluations' threads must not play on
+        with opened(storage, run_id) as ws:
+            ws.stop.set()
+        raise
     return {skill: Score(**future.result()) for skill, future in futures.items()}

@@ -19,15 +19,11 @@ from cycleqd.skills.parsing import MAX_REPLY_CHARS, LiteralError, fenced_block, 
 from cycleqd.skills.protocol import Message, Sample, SkillSession, Split, Verdict
 from cycleqd.skills.suites import SPLITS, draw_split
 
-SYSTEM_PROMPT: Final = "You work on a MySQL table. Each reply is one action: Operation, or Answer ([] after a change)."
-EXAMPLE: Final = (
-    "Which size has Rex?\nTable dogs: dog, size",
-    "SELECT size FROM dogs WHERE dog = 'Rex';",
-    "[('12',)]",
-    "['12']",
+SYSTEM_PROMPT: Final = (
+    "You work on a MySQL table. Each reply is one action: first `Action: Operation` with a ```sql block, "
+    "then `Action: Answer` with `Final Answer: [VALUES]`, [] after a change."
 )
-"""Problem, statement, result and answer of a tiny episode that every conversation begins with. It states the format
-by example, as AgentBench does: a model of this size does not follow a description."""
+"""Terse, because every episode and every training conversation pays for it."""
 FORMAT_HINT: Final = (
     "Reply with `Action: Operation` and a ```sql block, or with `Action: Answer` and `Final Answer: [...]`."
 )
@@ -199,7 +195,7 @@ class DbSkill:
     """
 
     name = "db"
-    max_turns = 4
+    max_turns = 3
     max_new_tokens = 56
     stop: tuple[str, ...] = ()
 
@@ -214,17 +210,10 @@ class DbSkill:
         return self._samples[split]
 
     def initial_messages(self, sample: Sample) -> list[Message]:
-        """The rules, an example, the problem and the table's columns."""
-        problem, statement, result, answer = EXAMPLE
+        """The rules, the problem and the table's columns."""
         data = sample.data
-        return [
-            {"role": "system", "content": SYSTEM_PROMPT},
-            {"role": "user", "content": problem},
-            {"role": "assistant", "content": operation(statement)},
-            {"role": "user", "content": result},
-            {"role": "assistant", "content": final_answer(answer)},
-            {"role": "user", "content": f"{data['task']}\nTable {data['table']}: {', '.join(data['columns'])}"},
-        ]
+        problem = f"{data['task']}\nTable {data['table']}: {', '.join(data['columns'])}"
+        return [{"role": "system", "content": SYSTEM_PROMPT}, {"role": "user", "content": problem}]
 
     def gold_replies(self, sample: Sample) -> list[str]:
         """The gold statement, then the answer."""

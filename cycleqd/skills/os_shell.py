@@ -18,10 +18,11 @@ from cycleqd.skills.parsing import MAX_REPLY_CHARS, fenced_block
 from cycleqd.skills.protocol import Message, Sample, SkillSession, Split, Verdict
 from cycleqd.skills.suites import SPLITS, draw_split
 
-SYSTEM_PROMPT: Final = "You work in a Linux shell. Each reply is one act: bash, answer(...), or finish after a change."
-EXAMPLE: Final = ("Count the words of /tmp/a.", "wc -w < /tmp/a", "42\n", "Act: answer(42)")
-"""Problem, command, output and last act of a tiny episode that every conversation begins with. It states the format
-by example, as AgentBench does: a model of this size does not follow a description."""
+SYSTEM_PROMPT: Final = (
+    "You work in a Linux shell. Each reply is one act: first `Act: bash` with a ```bash block, "
+    "then `Act: answer(VALUE)` to a question or `Act: finish` after a change."
+)
+"""Terse, because every episode and every training conversation pays for it."""
 FORMAT_HINT: Final = "Reply with `Act: bash` and a ```bash block, `Act: answer(...)` or `Act: finish`."
 MAX_OUTPUT_CHARS: Final = 800
 """Of a command's output that the model sees, as in AgentBench."""
@@ -169,7 +170,7 @@ class OsSkill:
     """
 
     name = "os"
-    max_turns = 4
+    max_turns = 3
     max_new_tokens = 56
     stop: tuple[str, ...] = ()
 
@@ -184,16 +185,8 @@ class OsSkill:
         return self._samples[split]
 
     def initial_messages(self, sample: Sample) -> list[Message]:
-        """The rules, an example and the problem."""
-        problem, command, output, last = EXAMPLE
-        return [
-            {"role": "system", "content": SYSTEM_PROMPT},
-            {"role": "user", "content": problem},
-            {"role": "assistant", "content": bash_act(command)},
-            {"role": "user", "content": observation(CommandResult(output, 0, timed_out=False, truncated=False))},
-            {"role": "assistant", "content": last},
-            {"role": "user", "content": sample.data["task"]},
-        ]
+        """The rules and the problem."""
+        return [{"role": "system", "content": SYSTEM_PROMPT}, {"role": "user", "content": sample.data["task"]}]
 
     def gold_replies(self, sample: Sample) -> list[str]:
         """The gold command, then the answer or `finish`."""
