@@ -190,7 +190,7 @@ def evaluate_individual(ws: Workspace, identifier: str, skill: str, split: Split
             workers=ws.config.sandbox.workers,
             stop=ws.stop,
         )
-    ws.tokens += result.record.tokens
+    ws.count_tokens(result.record.tokens)
     ws.store.write_evaluation(result.record, result.episodes)
     return result.record
 

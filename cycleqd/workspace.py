@@ -65,8 +65,7 @@ class Workspace:
         """Set when the run is to end: evaluations stop at their next turn."""
         self.archives: Archives | None = None
         """The archives after the last finished generation; None until the run is seeded."""
-        self.tokens = 0
-        """Tokens generated since the workspace was opened."""
+        self._tokens = 0
         self.generations = 0
         """Generations finished since then."""
         self._started = datetime.now(UTC)
@@ -128,6 +127,11 @@ class Workspace:
                 )
             return self._sandboxes
 
+    def count_tokens(self, tokens: int) -> None:
+        """Adds to the tokens generated since the workspace was opened; thread-safe."""
+        with self._opening:
+            self._tokens += tokens
+
     def phases(self) -> Phases:
         """Where this process' time on the run went so far."""
         return self.clock.phases(self._engine.busy_seconds() if self._engine else 0.0)
@@ -139,7 +143,7 @@ class Workspace:
                 started=self._started.isoformat(timespec="seconds"),
                 seconds=self.phases(),
                 generations=self.generations,
-                tokens=self.tokens,
+                tokens=self._tokens,
                 versions={name: version(name) for name in _PACKAGES if _installed(name)},
             )
         )

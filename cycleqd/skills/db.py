@@ -24,9 +24,6 @@ SYSTEM_PROMPT: Final = (
     "then `Action: Answer` with `Final Answer: [VALUES]`, [] after a change."
 )
 """Terse, because every episode and every training conversation pays for it."""
-FORMAT_HINT: Final = (
-    "Reply with `Action: Operation` and a ```sql block, or with `Action: Answer` and `Final Answer: [...]`."
-)
 MAX_OUTPUT_CHARS: Final = 800
 """Of a result that the model sees, as in AgentBench."""
 NUMBER_TOLERANCE: Final = 0.01
@@ -130,17 +127,16 @@ class DbEpisode:
         self.messages = messages
         self._database = database
         self._turns_left = max_turns
-        self._answer: str | None = None
+        self._last: Action | None = None
 
     def act(self, reply: str) -> bool:
-        """Executes the reply's statement, or takes its answer."""
+        """Executes the reply's statement, or takes its answer; a reply that is no action ends the episode."""
         self.messages.append({"role": "assistant", "content": reply})
         self._turns_left -= 1
-        action = parse_action(reply)
-        if action is not None and action.kind == "answer":
-            self._answer = action.text
+        self._last = parse_action(reply)
+        if self._last is None or self._last.kind == "answer":
             return True
-        seen = FORMAT_HINT if action is None else observation(self._database.execute(action.text))
+        seen = observation(self._database.execute(self._last.text))
         if self._turns_left == 0:
             return True
         self.messages.append({"role": "user", "content": seen})
@@ -149,12 +145,14 @@ class DbEpisode:
     def judge(self) -> Verdict:
         """Compares the answer's values, or the whole table."""
         data = self.sample.data
-        if self._answer is None:
+        if self._last is None:
+            return Verdict(0.0, "the reply is neither `Action: Operation` with a ```sql block nor `Action: Answer`")
+        if self._last.kind != "answer":
             return Verdict(0.0, "out of turns without a final answer")
         if data["kind"] == "question":
-            if same_answer(self._answer, data["answer"]):
+            if same_answer(self._last.text, data["answer"]):
                 return Verdict(1.0, "the answer is right")
-            return Verdict(0.0, f"answered {self._answer[:100]}, expected {str(data['answer'])[:100]}")
+            return Verdict(0.0, f"answered {self._last.text[:100]}, expected {str(data['answer'])[:100]}")
         after = sorted(map(tuple, data["after"]))
         found = sorted((tuple(row) for row in self._database.content(data["table"])), key=str)
         if found == sorted(after, key=str):
@@ -196,7 +194,7 @@ class DbSkill:
 
     name = "db"
     max_turns = 3
-    max_new_tokens = 56
+    max_new_tokens = 40
     stop: tuple[str, ...] = ()
 
     def __init__(self, *, seed: int, counts: Mapping[Split, int]) -> None:

@@ -23,7 +23,6 @@ SYSTEM_PROMPT: Final = (
     "then `Act: answer(VALUE)` to a question or `Act: finish` after a change."
 )
 """Terse, because every episode and every training conversation pays for it."""
-FORMAT_HINT: Final = "Reply with `Act: bash` and a ```bash block, `Act: answer(...)` or `Act: finish`."
 MAX_OUTPUT_CHARS: Final = 800
 """Of a command's output that the model sees, as in AgentBench."""
 _MAX_ANSWER_CHARS: Final = 1_000
@@ -98,17 +97,16 @@ class OsEpisode:
         self.messages = messages
         self._shell = shell
         self._turns_left = max_turns
-        self._final: Act | None = None
+        self._last: Act | None = None
 
     def act(self, reply: str) -> bool:
-        """Runs the reply's command, or takes its answer."""
+        """Runs the reply's command, or takes its answer; a reply that is no act ends the episode, as in AgentBench."""
         self.messages.append({"role": "assistant", "content": reply})
         self._turns_left -= 1
-        act = parse_act(reply)
-        if act is not None and act.kind != "bash":
-            self._final = act
+        self._last = parse_act(reply)
+        if self._last is None or self._last.kind != "bash":
             return True
-        seen = FORMAT_HINT if act is None else observation(self._shell.run(act.text))
+        seen = observation(self._shell.run(self._last.text))
         if self._turns_left == 0:
             return True
         self.messages.append({"role": "user", "content": seen})
@@ -117,14 +115,16 @@ class OsEpisode:
     def judge(self) -> Verdict:
         """Compares the answer, or what the probe shows."""
         data = self.sample.data
-        if self._final is None:
+        if self._last is None:
+            return Verdict(0.0, "no `Act: bash` with a ```bash block, `Act: answer(...)` or `Act: finish`")
+        if self._last.kind == "bash":
             return Verdict(0.0, "out of turns without answer or finish")
         if data["kind"] == "question":
-            if self._final.kind != "answer":
+            if self._last.kind != "answer":
                 return Verdict(0.0, "finished without an answer")
-            if same_answer(self._final.text, data["answer"]):
+            if same_answer(self._last.text, data["answer"]):
                 return Verdict(1.0, "the answer is right")
-            return Verdict(0.0, f"answered {self._final.text[:80]!r}, expected {data['answer']!r}")
+            return Verdict(0.0, f"answered {self._last.text[:80]!r}, expected {data['answer']!r}")
         self._shell.run("exit")  # the probe gets a fresh bash: no functions, options or redirections of the episode
         shown = self._shell.run(data["probe"])
         if shown.timed_out or not same_output(shown.output, data["expected"]):
@@ -171,7 +171,7 @@ class OsSkill:
 
     name = "os"
     max_turns = 3
-    max_new_tokens = 56
+    max_new_tokens = 44
     stop: tuple[str, ...] = ()
 
     def __init__(self, *, seed: int, counts: Mapping[Split, int]) -> None:

@@ -16,10 +16,11 @@ from flows.main import cycleqd_run
 pytestmark = [pytest.mark.docker, pytest.mark.vllm, pytest.mark.slow]
 
 GENERATIONS = 6
+OPTIMIZATION = 6
 
 
 def configuration(storage, **changes):
-    skills = [{"name": name, "train": 48, "optimization": 8, "test": 6} for name in ("coding", "os", "db")]
+    skills = [{"name": name, "train": 24, "optimization": OPTIMIZATION, "test": 4} for name in ("coding", "os", "db")]
     values = {"run_id": "small", "storage": str(storage), "generations": GENERATIONS, "skills": skills}
     return RunConfig.model_validate(values | changes)
 
@@ -38,7 +39,7 @@ def test_every_generation_has_a_record_with_scores_of_all_skills(finished):
     assert [record.archive for record in records] == ["coding", "os", "db"] * 2
     for record in records:
         assert set(record.scores) == {"coding", "os", "db"}
-        assert all(score.n == 8 for score in record.scores.values())
+        assert all(score.n == OPTIMIZATION for score in record.scores.values())
         assert len(record.parents) == 2
 
 
@@ -54,7 +55,7 @@ def test_every_evaluation_left_readable_episodes(finished):
     record = finished.generations()[0]
     for skill in ("coding", "os", "db"):
         episodes = finished.episodes(record.genome, skill, "optimization")
-        assert len(episodes) == 8
+        assert len(episodes) == OPTIMIZATION
         assert all(episode.messages[-1]["role"] in {"assistant", "user"} for episode in episodes)
 
 

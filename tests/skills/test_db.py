@@ -3,7 +3,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cycleqd.sandbox import Sandboxes, StatementResult
-from cycleqd.skills.db import FORMAT_HINT, Action, DbSkill, answer_values, observation, parse_action, same_answer
+from cycleqd.skills.db import Action, DbSkill, answer_values, observation, parse_action, same_answer
 from cycleqd.skills.oracle import OracleAgent, play
 from cycleqd.skills.protocol import Sample
 
@@ -151,15 +151,25 @@ def test_wrong_answers_and_half_done_changes_fail(sandboxes: Sandboxes) -> None:
 
 
 @pytest.mark.docker
-def test_errors_and_hints_cost_turns(sandboxes: Sandboxes) -> None:
+def test_reply_that_is_no_action_ends_the_episode(sandboxes: Sandboxes) -> None:
+    skill = DbSkill(seed=0, counts={})
+    with skill.session(sandboxes) as session:
+        episode = session.start(_one("count-label"))
+        try:
+            assert episode.act("hello")
+            assert "`Action: Operation`" in episode.judge().reason
+        finally:
+            episode.close()
+
+
+@pytest.mark.docker
+def test_errors_cost_turns(sandboxes: Sandboxes) -> None:
     skill = DbSkill(seed=0, counts={})
     with skill.session(sandboxes) as session:
         episode = session.start(_one("count-label"))
         try:
             assert not episode.act(_sql("SELECT nothing FROM nowhere;"))
             assert "nowhere" in episode.messages[-1]["content"]
-            assert not episode.act("hello")
-            assert episode.messages[-1] == {"role": "user", "content": FORMAT_HINT}
             assert not episode.act(_sql("SELECT 1;"))
             assert episode.messages[-1]["content"] == "[(1,)]"
             assert episode.act(_sql("SELECT 2;"))

@@ -5,7 +5,6 @@ from hypothesis import strategies as st
 from cycleqd.sandbox import CommandResult, Sandboxes, SandboxUnavailable
 from cycleqd.skills.oracle import OracleAgent, play
 from cycleqd.skills.os_shell import (
-    FORMAT_HINT,
     MAX_OUTPUT_CHARS,
     Act,
     OsSkill,
@@ -143,6 +142,20 @@ def test_wrong_answers_and_half_done_changes_fail(sandboxes: Sandboxes) -> None:
 
 
 @pytest.mark.docker
+def test_reply_that_is_no_act_ends_the_episode(sandboxes: Sandboxes) -> None:
+    skill = OsSkill(seed=0, counts={})
+    with skill.session(sandboxes) as session:
+        episode = session.start(_one("count-lines"))
+        try:
+            assert episode.act("no idea")
+            verdict = episode.judge()
+            assert verdict.score == 0.0
+            assert "`Act: bash`" in verdict.reason
+        finally:
+            episode.close()
+
+
+@pytest.mark.docker
 def test_bash_keeps_its_state_and_errors_are_seen(sandboxes: Sandboxes) -> None:
     skill = OsSkill(seed=0, counts={})
     with skill.session(sandboxes) as session:
@@ -151,8 +164,6 @@ def test_bash_keeps_its_state_and_errors_are_seen(sandboxes: Sandboxes) -> None:
             assert not episode.act(_bash("cd /tmp && x=5"))
             assert not episode.act(_bash('echo "$PWD $x"; ls /nowhere'))
             assert episode.messages[-1]["content"].startswith("Output of the OS:\n/tmp 5\nls: cannot access")
-            assert not episode.act("no idea")
-            assert episode.messages[-1] == {"role": "user", "content": FORMAT_HINT}
             assert episode.act(_bash("true"))
             assert episode.judge().reason == "out of turns without answer or finish"
         finally:
