@@ -28,7 +28,7 @@ def seed_archives(storage: str, run_id: str) -> list[str]:
     return record.experts
 
 
-@task(task_run_name="g{generation:04d} breed", tags=["merge"])
+@task(task_run_name="g{generation:04d} breed")
 def breed(storage: str, run_id: str, generation: int) -> str:
     """Samples parents, merges and mutates them; returns the child's id."""
     with opened(storage, run_id) as ws:
@@ -41,7 +41,7 @@ def breed(storage: str, run_id: str, generation: int) -> str:
     return child.id
 
 
-@task(task_run_name="g{generation:04d} commit", tags=["archive"])
+@task(task_run_name="g{generation:04d} commit")
 def commit(storage: str, run_id: str, generation: int, seconds: Phases) -> str:
     """Offers the child to all archives and commits the generation; returns one line that says what came out."""
     with opened(storage, run_id) as ws:

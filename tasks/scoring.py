@@ -13,14 +13,14 @@ from cycleqd.workspace import opened
 from tasks.options import is_infrastructure_fault
 
 
-@task(task_run_name="{label} load", tags=["merge"])
+@task(task_run_name="{label} load")
 def load_individual(storage: str, run_id: str, individual: str, label: str) -> str:
     """Puts an individual's weights into the engine; returns their identity."""
     with opened(storage, run_id) as ws:
         return steps.load(ws, individual)
 
 
-@task(task_run_name="{label} evaluate {skill}", tags=["evaluation"], retry_condition_fn=is_infrastructure_fault)
+@task(task_run_name="{label} evaluate {skill}", retry_condition_fn=is_infrastructure_fault)
 def evaluate_individual(
     storage: str, run_id: str, individual: str, skill: str, split: Split, label: str
 ) -> dict[str, float]:

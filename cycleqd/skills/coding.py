@@ -122,7 +122,7 @@ class CodingSkill:
 
     name = "coding"
     max_turns = 1
-    max_new_tokens = 64
+    max_new_tokens = 48
     stop: tuple[str, ...] = ()
 
     def __init__(self, *, seed: int, counts: Mapping[Split, int]) -> None:
