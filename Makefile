@@ -8,7 +8,7 @@ READY    = $(VENV)/.ready-$(subst $(comma),-,$(EXTRAS))
 comma   := ,
 
 .DEFAULT_GOAL := help
-.PHONY: help setup docker images demo test test-fast lint format bench clean
+.PHONY: help setup docker images demo test test-fast lint format clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -42,9 +42,6 @@ lint: setup ## ruff and mypy
 format: setup ## Rewrite the sources in the project's format
 	$(VENV)/bin/ruff check --fix .
 	$(VENV)/bin/ruff format .
-
-bench: images ## Timed comparisons, as ratios within one run
-	$(PYTHON) -m pytest tests/benchmarks -m benchmark
 
 clean: ## Remove the environment, caches and leftover containers (keeps runs/)
 	-[ -x $(PYTHON) ] && $(PYTHON) -c "from cycleqd.sandbox import reap; print(reap(), 'orphaned containers removed')"
