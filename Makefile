@@ -25,7 +25,7 @@ docker: ## Make sure that a Docker engine answers (installs it on Debian/Ubuntu 
 images: setup docker ## Build the sandbox images
 	@$(PYTHON) infra/build_images.py
 
-demo: images ## Fine-tune three experts, evolve their merges, report: about a quarter of an hour on two cores
+demo: images ## Fine-tune three experts, evolve their merges, report: about 16 minutes on two cores
 	$(CYCLEQD) run $(CONFIG)
 
 test: images ## All tests, slow ones included: real Docker, database, model and engine
