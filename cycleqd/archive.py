@@ -231,6 +231,25 @@ class Archives:
             for skill in self.skills
         }
 
+    @classmethod
+    def seeded(
+        cls, skills: Sequence[str], grids: Mapping[str, Grid], experts: Mapping[str, Mapping[str, float]]
+    ) -> Archives:
+        """New archives to which the experts were offered, in their order, as older than any generation's child.
+
+        Args:
+            skills: The skills in the order of the cycle, distinct, at least one.
+            grids: A grid for every skill, and no others.
+            experts: Each expert's scores by its id.
+
+        Raises:
+            ValueError: As the constructor and `insert`.
+        """
+        archives = cls(skills, grids)
+        for expert, scores in experts.items():
+            archives.insert(expert, scores, -1)
+        return archives
+
     def __getitem__(self, skill: str) -> Archive:
         return self._archives[skill]
 

@@ -6,7 +6,7 @@ Records hold references (ids, content hashes) and figures, never tensors. `RunSt
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from pydantic import BaseModel, ConfigDict
 
@@ -47,6 +47,11 @@ class Score(Record):
         mean = math.fsum(scores) / n
         variance = math.fsum((score - mean) ** 2 for score in scores) / n
         return cls(score=mean, n=n, se=math.sqrt(variance / n))
+
+
+def means(scores: Mapping[str, Score]) -> dict[str, float]:
+    """The bare scores by skill, which is what archives take."""
+    return {skill: score.score for skill, score in scores.items()}
 
 
 class SampleScore(Record):

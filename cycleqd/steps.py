@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
 
@@ -20,7 +20,16 @@ from cycleqd.evaluation import evaluate
 from cycleqd.experts import TrainingSummary, train_expert
 from cycleqd.operators import MUTATIONS, SAMPLERS, LinearCrossover, Mutation, Sampler, SoftmaxAggregation, mean
 from cycleqd.randomness import rng
-from cycleqd.records import Cell, EvaluationRecord, GenerationRecord, IndividualRecord, Phases, Score, SeedRecord
+from cycleqd.records import (
+    Cell,
+    EvaluationRecord,
+    GenerationRecord,
+    IndividualRecord,
+    Phases,
+    Score,
+    SeedRecord,
+    means,
+)
 from cycleqd.skills.oracle import demonstrations
 from cycleqd.skills.protocol import Message, Split
 from cycleqd.store import RunStore
@@ -235,13 +244,11 @@ def rebuild_archives(ws: Workspace) -> Archives:
     seed, grid = ws.store.seed(), ws.config.grid
     if seed is None:
         raise RuntimeError(f"run {ws.config.run_id} has no seeded archives; run the seed-archives flow first")
-    experts = {expert: _plain(seed.scores[expert]) for expert in seed.experts}
+    experts = {expert: means(seed.scores[expert]) for expert in seed.experts}
     grids = grids_from_experts(list(experts.values()), bins=grid.bins, lower=grid.lower, upper=grid.upper)
-    archives = Archives(ws.config.skill_names, grids)
-    for expert, expert_scores in experts.items():
-        archives.insert(expert, expert_scores, -1)
+    archives = Archives.seeded(ws.config.skill_names, grids, experts)
     for record in ws.store.generations():
-        search.tell(archives, record.individual, _plain(record.scores), record.generation)
+        search.tell(archives, record.individual, means(record.scores), record.generation)
     ws.archives = archives
     return archives
 
@@ -297,7 +304,7 @@ def commit(ws: Workspace, generation: int, seconds: Phases) -> GenerationRecord:
     archives = _archives(ws)
     child = ws.store.individual(child_id(generation))
     child_scores = scores(ws, child.id, "optimization")
-    wins = search.tell(archives, child.id, _plain(child_scores), generation)
+    wins = search.tell(archives, child.id, means(child_scores), generation)
     cells = {skill: Cell(bins=list(win.cell), displaced=win.displaced) for skill, win in wins.items() if win}
     record = GenerationRecord(
         generation=generation,
@@ -340,7 +347,3 @@ def aggregate(ws: Workspace) -> IndividualRecord:
 
 def _archives(ws: Workspace) -> Archives:
     return ws.archives if ws.archives is not None else rebuild_archives(ws)
-
-
-def _plain(scores: Mapping[str, Score]) -> dict[str, float]:
-    return {skill: score.score for skill, score in scores.items()}

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from cycleqd.archive import Archives, Cell, Grid, Occupant, grids_from_experts
-from cycleqd.records import GenerationRecord, Score
+from cycleqd.records import GenerationRecord, means
 from cycleqd.store import RunStore
 
 Scores = Mapping[str, float]
@@ -104,7 +104,7 @@ def replay(store: RunStore) -> History:
     seed = store.seed()
     if seed is None:
         return History(config.skill_names, {}, {}, {}, {}, (), (), (), {})
-    experts = {name: _plain(seed.scores[name]) for name in seed.experts}
+    experts = {name: means(seed.scores[name]) for name in seed.experts}
     grid = config.grid
     grids = grids_from_experts(list(experts.values()), bins=grid.bins, lower=grid.lower, upper=grid.upper)
     return rebuild(config.skill_names, grids, experts, store.generations())
@@ -124,13 +124,11 @@ def rebuild(
         experts: The experts' scores by id, in the order in which they were offered; at least one.
         children: The generations' records in order.
     """
-    archives = Archives(skills, grids)
-    for name, scores in experts.items():
-        archives.insert(name, scores, -1)
+    archives = Archives.seeded(skills, grids, experts)
     shown = {round(len(children) * step / (SNAPSHOTS - 1)) for step in range(SNAPSHOTS)}
     progress, snapshots = [_progress(archives)], [_snapshot(archives, 0)]
     for finished, record in enumerate(children, start=1):
-        archives.insert(record.individual, _plain(record.scores), record.generation)
+        archives.insert(record.individual, means(record.scores), record.generation)
         progress.append(_progress(archives))
         if finished in shown:
             snapshots.append(_snapshot(archives, finished))
@@ -152,10 +150,6 @@ def rebuild(
         children=tuple(children),
         elites={skill: archives[skill].elite().id for skill in archives.skills},
     )
-
-
-def _plain(scores: Mapping[str, Score]) -> dict[str, float]:
-    return {skill: score.score for skill, score in scores.items()}
 
 
 def _snapshot(archives: Archives, finished: int) -> Snapshot:
