@@ -12,6 +12,7 @@ from click.testing import Result
 from typer.testing import CliRunner
 
 from cycleqd import cli
+from cycleqd.cli import common
 from cycleqd.config import RunConfig, parse_config
 from cycleqd.preflight import Check
 from cycleqd.sandbox import SandboxUnavailable
@@ -22,8 +23,8 @@ from tests.report.synthetic import synthetic_run
 @pytest.fixture(autouse=True)
 def wide_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
     """Tables keep their columns whole, and the text goes where the runner listens."""
-    monkeypatch.setattr(cli, "out", cli.Console(width=200))
-    monkeypatch.setattr(cli, "err", cli.Console(width=200, stderr=True))
+    monkeypatch.setattr(common.out, "width", 200)
+    monkeypatch.setattr(common.err, "width", 200)
 
 
 @pytest.fixture(scope="module")

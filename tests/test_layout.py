@@ -7,7 +7,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 LAYERS = {"cycleqd": {"tasks", "flows", "prefect"}, "tasks": {"flows"}, "flows": set()}
-EXCEPTION = ROOT / "cycleqd" / "cli.py"
+EXCEPTION = ROOT / "cycleqd" / "cli" / "start.py"
 
 
 def imported(path):

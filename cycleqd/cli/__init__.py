@@ -1,0 +1,48 @@
+"""The command line: check a machine, start runs, read their results, take models home.
+
+Exit codes: 0 well; 1 the machine or the run is not fit; 2 wrong usage, configuration, store or infrastructure, told in
+one red line; 130 interrupted.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from cycleqd.cli import results, start
+from cycleqd.cli.common import FaultGroup
+from cycleqd.cli.show import show
+
+app = typer.Typer(
+    cls=FaultGroup,
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+    pretty_exceptions_show_locals=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog="A first run: [bold]cycleqd doctor[/], [bold]cycleqd run demo[/], [bold]cycleqd report demo[/].",
+)
+app.add_typer(show, name="show")
+
+
+@app.callback()
+def main(
+    debug: Annotated[
+        bool, typer.Option("--debug", help="Show the traceback of a fault (before the command).")
+    ] = False,
+) -> None:
+    """Evolve merges of skill experts into one LLM.
+
+    CycleQD fine-tunes one expert per skill, searches for the best merges with Quality-Diversity, scores every child
+    by letting it act in real sandboxes, and folds the best ones into one model.
+    """
+
+
+app.command(epilog="Example: cycleqd doctor demo --set engine.kind=transformers")(start.doctor)
+app.command(epilog="Example: cycleqd run demo --set run_id=seed1 --set seed=1")(start.run)
+app.command("config", epilog="Example: cycleqd config demo > my.yaml, edit it, cycleqd run my.yaml")(
+    start.print_config
+)
+app.command(epilog="Example: cycleqd report demo")(results.report)
+app.command(epilog="Example: cycleqd export demo ./model --elite os, then cycleqd chat ./model")(results.export)
+app.command(epilog='Example: cycleqd chat ./model --prompt "Write a function that adds two numbers."')(results.chat)

@@ -1,0 +1,92 @@
+"""What all commands share: consoles, exit codes, arguments, finding runs and individuals."""
+
+from __future__ import annotations
+
+import difflib
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.text import Text
+from typer.core import TyperGroup
+
+from cycleqd.config import PROFILES, ConfigError, RunConfig
+from cycleqd.store import RunStore, StoreError, list_runs
+
+UNFIT = 1
+FAULT = 2
+INTERRUPTED = 130
+
+out = Console()
+err = Console(stderr=True)
+
+
+class FaultGroup(TyperGroup):
+    """Turns the faults that a user can mend into one red line and exit code 2; bugs keep their traceback."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Runs the command."""
+        try:
+            return super().invoke(ctx)
+        except Exception as error:
+            if ctx.params.get("debug") or not _is_fault(error):
+                raise
+            err.print(Text(f"Error: {error}", style="bold red"), soft_wrap=True)
+            raise typer.Exit(FAULT) from None
+
+
+def _is_fault(error: Exception) -> bool:
+    from cycleqd.sandbox import SandboxUnavailable
+
+    return isinstance(error, ConfigError | StoreError | SandboxUnavailable | OSError)
+
+
+ConfigArgument = Annotated[
+    str, typer.Argument(metavar="CONFIG", help=f"A profile ({', '.join(PROFILES)}) or a YAML file.")
+]
+SetOption = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="PATH=VALUE", help="Change one setting, e.g. skills.0.train=8. Repeatable."),
+]
+RunArgument = Annotated[str, typer.Argument(metavar="RUN", help="The run's name, or the path of its folder.")]
+StorageOption = Annotated[
+    str, typer.Option("--storage", envvar="CYCLEQD_STORAGE", help="Folder or fsspec URL that holds the runs.")
+]
+Skill = Annotated[str, typer.Argument(metavar="SKILL", help="coding, os or db.")]
+DEFAULT_STORAGE = str(RunConfig.model_fields["storage"].default)
+
+
+def open_run(name: str, storage: str) -> RunStore:
+    """The store of an existing run.
+
+    Raises:
+        StoreError: There is none of that name; close matches are named.
+    """
+    if "/" in name.rstrip("/"):
+        storage, _, name = name.rstrip("/").rpartition("/")
+    names = list_runs(storage)
+    if name not in names:
+        raise StoreError(f"no run {name!r} under {storage}{hint(name, names, 'there are no runs')}")
+    return RunStore(storage, name)
+
+
+def known_individual(store: RunStore, identifier: str) -> str:
+    """The id, if the run has that individual.
+
+    Raises:
+        StoreError: It has not; close matches are named.
+    """
+    if not store.has_individual(identifier):
+        names = [key.rpartition("/")[2] for key in store.keys("individuals")]
+        other = hint(identifier, names, "it has no individuals yet")
+        raise StoreError(f"run {store.run_id} has no individual {identifier!r}{other}")
+    return identifier
+
+
+def hint(name: str, names: list[str], none: str) -> str:
+    """The end of an error about an unknown name: close matches, else what there is, else `none`."""
+    close = difflib.get_close_matches(name, names, n=3, cutoff=0.5)
+    if close:
+        return f"; did you mean {' or '.join(close)}?"
+    shown = ", ".join(names[:8]) + (", ..." if len(names) > 8 else "")
+    return f"; there are {shown}" if names else f"; {none}"

@@ -1,0 +1,110 @@
+"""Commands that check a machine, start runs and print configurations."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.text import Text
+
+from cycleqd.cli.common import INTERRUPTED, UNFIT, ConfigArgument, SetOption, err, out
+from cycleqd.cli.results import print_summary
+from cycleqd.config import ConfigError, RunConfig, load_config
+from cycleqd.store import RunStore
+
+if TYPE_CHECKING:
+    from cycleqd.preflight import Check
+
+
+def doctor(config: ConfigArgument = "demo", overrides: SetOption = None) -> None:
+    """Check that this machine has what a run needs; exit code 1 if not."""
+    if not _preflight(load_config(config, tuple(overrides or ()))):
+        raise typer.Exit(UNFIT)
+
+
+def run(
+    config: ConfigArgument = "demo",
+    overrides: SetOption = None,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Only warnings and the final tables.")] = False,
+) -> None:
+    """Run CycleQD from the base model to the report, or continue a run of the same name.
+
+    What a run has finished is not repeated, so that a run that was stopped goes on where it was.
+    """
+    settings = load_config(config, tuple(overrides or ()))
+    if not _preflight(settings, only_faults=quiet):
+        raise typer.Exit(UNFIT)
+    for name, value in _PREFECT.items() | ({("PREFECT_LOGGING_LEVEL", "WARNING")} if quiet else set()):
+        os.environ.setdefault(name, value)
+    again = shlex.join(["cycleqd", "run", config, *(part for pair in overrides or () for part in ("--set", pair))])
+    with _checkout_importable():
+        from flows.main import cycleqd_run
+
+        try:
+            cycleqd_run(settings)
+        except KeyboardInterrupt:
+            err.print(Text("Stopped. What was finished is kept; continue with:", style="yellow"))
+            err.print(Text(f"  {again}"), soft_wrap=True)
+            raise typer.Exit(INTERRUPTED) from None
+    from cycleqd.report.write import read_summary
+
+    store = RunStore(settings.storage, settings.run_id)
+    print_summary(read_summary(store), store)
+
+
+def print_config(config: ConfigArgument = "demo", overrides: SetOption = None) -> None:
+    """Print a configuration in full, every default included, as YAML."""
+    sys.stdout.write(load_config(config, tuple(overrides or ())).to_yaml())
+
+
+def _preflight(config: RunConfig, *, only_faults: bool = False) -> bool:
+    """Checks the machine and prints what was found; says whether the run can go ahead."""
+    from cycleqd.preflight import check
+    from cycleqd.report.listings import checks_table
+
+    with err.status("Checking this machine"):
+        checks: list[Check] = check(config)
+    fit = all(item.ok for item in checks)
+    shown = [item for item in checks if not item.ok] if only_faults else checks
+    if shown:
+        out.print(checks_table(shown))
+    if not fit:
+        err.print(Text("This machine is not ready for the run; mend what is marked above.", style="bold red"))
+    return fit
+
+
+_PREFECT = {
+    "PREFECT_LOGGING_EXTRA_LOGGERS": "cycleqd",
+    "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "120",  # 20 are too few on a busy machine
+    "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+    "DO_NOT_TRACK": "1",
+    # A temporary server schedules and automates nothing; these services only compete for its SQLite file.
+    **{
+        f"PREFECT_SERVER_SERVICES_{service}_ENABLED": "false"
+        for service in ("EVENT_PERSISTER", "FOREMAN", "LATE_RUNS", "PAUSE_EXPIRATIONS", "SCHEDULER", "TRIGGERS")
+    },
+}
+"""Environment that a run prefers, read when Prefect is imported; the user's own settings win."""
+
+
+@contextmanager
+def _checkout_importable() -> Iterator[None]:
+    """Lets `flows` and `tasks` be imported: they lie beside the package in a checkout and are not installed.
+
+    Raises:
+        ConfigError: The package does not lie in a checkout.
+    """
+    root = Path(__file__).resolve().parents[2]
+    if not (root / "flows" / "main.py").is_file():
+        raise ConfigError("flows/ is missing beside the package: runs start from a checkout (pip install -e .)")
+    sys.path.insert(0, str(root))
+    try:
+        yield
+    finally:
+        sys.path.remove(str(root))
