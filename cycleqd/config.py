@@ -14,7 +14,12 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-SkillName = Literal["coding", "os", "db"]
+SkillName = Literal["coding", "os", "db", "mbpp_plus", "agentbench_db", "agentbench_os"]
+
+GENERATED_COUNTS: dict[Literal["train", "optimization", "test"], int] = {"train": 160, "optimization": 24, "test": 60}
+"""Samples per split of a generated suite whose configuration leaves them out."""
+GENERATED_SKILLS = ("coding", "os", "db")
+"""Skills whose samples are generated here; the others are benchmarks, which read a file."""
 
 PROFILES = ("demo", "smol", "paper")
 """Names of the configurations that ship with the package (``cycleqd/profiles/<name>.yaml``)."""
@@ -40,16 +45,75 @@ class ModelConfig(Section):
 
 
 class SkillConfig(Section):
-    """One skill and how many samples each split has."""
+    """One skill, how many samples each split has, and where a benchmark's samples come from."""
 
     name: SkillName
-    """Which skill."""
-    train: Annotated[int, Field(ge=1)] = 160
-    """Samples whose gold episodes the expert is fine-tuned on."""
-    optimization: Annotated[int, Field(ge=1)] = 24
-    """Samples that score every child during the search."""
-    test: Annotated[int, Field(ge=1)] = 60
-    """Samples of the final report; the search never sees them."""
+    """Which skill: ``coding``, ``os`` and ``db`` are generated suites, the others are published benchmarks."""
+    train: Annotated[int, Field(ge=1)] | None = None
+    """Samples whose gold episodes the expert is fine-tuned on: 160 unless given. A benchmark has none."""
+    optimization: Annotated[int, Field(ge=1)] | None = None
+    """Samples that score every child during the search. Unless given: 24, or all of a benchmark's half."""
+    test: Annotated[int, Field(ge=1)] | None = None
+    """Samples of the final report, which the search never sees. Unless given: 60, or all of a benchmark's half."""
+    data: str | None = None
+    """A benchmark's file or folder. Unless given: ``$CYCLEQD_DATA_DIR``, else a download."""
+    prompt_file: str | None = None
+    """A text to show in place of our instructions, for exact comparison; results say that it was used."""
+    exclude: tuple[str, ...] = ()
+    """Ids of a benchmark's samples to leave out; results list them as skipped."""
+    exclude_file: str | None = None
+    """More of them: a text file with one id a line, or the JSON that ``cycleqd audit`` wrote (its broken samples)."""
+    split_seed: Annotated[int, Field(ge=0)] = 0
+    """Draws a benchmark's halves. Not the run's seed, so that runs with different seeds report on the same samples."""
+
+    @model_validator(mode="after")
+    def _fits_its_kind(self) -> SkillConfig:
+        if self.name not in GENERATED_SKILLS:
+            if self.train is not None:
+                raise ValueError(f"{self.name} has no train split: its samples score, they are never trained on")
+            return self
+        given = [field for field in ("data", "prompt_file", "exclude", "exclude_file", "split_seed")
+                 if getattr(self, field)]  # fmt: skip
+        if given:
+            raise ValueError(f"{self.name} is generated and takes no {', '.join(given)}; benchmarks do")
+        return self
+
+    @property
+    def counts(self) -> dict[Literal["train", "optimization", "test"], int | None]:
+        """Samples per split; None is all that a benchmark has."""
+        if self.name not in GENERATED_SKILLS:
+            return {"train": 0, "optimization": self.optimization, "test": self.test}
+        given = {"train": self.train, "optimization": self.optimization, "test": self.test}
+        return {split: given[split] or count for split, count in GENERATED_COUNTS.items()}
+
+
+RecipeName = Literal["agent_flan", "magicoder_evol", "magicoder_oss", "chat"]
+
+
+class DataSourceConfig(Section):
+    """One data set that an expert learns from."""
+
+    recipe: RecipeName
+    """How a row becomes a conversation; the table is `cycleqd.experts.data.recipes.RECIPES`."""
+    path: Annotated[str, Field(min_length=1)] | None = None
+    """JSONL or Parquet file, folder of such files, or hub id. Unless given: the recipe's hub id."""
+    split: Annotated[str, Field(min_length=1)] | None = None
+    """Split of a hub data set. Unless given: the recipe's."""
+    subset: Annotated[str, Field(min_length=1)] | None = None
+    """Only rows of this part of the data set, e.g. ``os`` or ``db`` of Agent-FLAN."""
+    max_samples: Annotated[int, Field(ge=1)] | None = None
+    """At most so many of the rows that are fit to train on, drawn by the run's seed. Unless given: all."""
+
+
+class DataConfig(Section):
+    """What one skill's expert learns from, in place of the suite's own gold episodes."""
+
+    sources: Annotated[tuple[DataSourceConfig, ...], Field(min_length=1)]
+    """Data sets; their conversations are trained on together."""
+    max_length: Annotated[int, Field(ge=16)] | None = None
+    """Tokens per conversation; longer ones are left out and counted. Unless given: `experts.max_length`."""
+    decontamination: Annotated[int, Field(ge=5)] | Literal[0] = 10
+    """Conversations that share so many consecutive words with an evaluation sample are left out; 0 keeps them."""
 
 
 class ExpertConfig(Section):
@@ -65,6 +129,8 @@ class ExpertConfig(Section):
     """Passes over the training conversations."""
     epochs_by_skill: dict[SkillName, Annotated[float, Field(gt=0)]] = {}
     """Passes for skills that want another number than `epochs`."""
+    data: dict[SkillName, DataConfig] = {}
+    """Training data of skills that do not learn from their own gold episodes; benchmarks have none of their own."""
     learning_rate: Annotated[float, Field(gt=0, lt=1)] = 5e-4
     """AdamW's peak learning rate, reached after the warm-up."""
     global_batch: Annotated[int, Field(ge=1)] = 8
@@ -79,6 +145,8 @@ class ExpertConfig(Section):
     """AdamW's weight decay."""
     max_length: Annotated[int, Field(ge=16)] = 512
     """Tokens per conversation; longer conversations are left out and counted."""
+    packing: bool = False
+    """Fills a forward pass with whole conversations up to `max_length` tokens instead of padding them."""
     validation_fraction: Annotated[float, Field(ge=0, lt=0.5)] = 0.0
     """Share of the conversations held out to choose the best epoch; 0 keeps the last."""
 
@@ -199,6 +267,14 @@ class TaskConfig(Section):
     """Longest time one evaluation may take."""
 
 
+_USUAL_RECIPES = {
+    "mbpp_plus": "magicoder_evol",
+    "agentbench_os": "agent_flan, subset: os",
+    "agentbench_db": "agent_flan, subset: db",
+}
+"""What the paper trained the benchmarks' experts on, for the error that asks for data."""
+
+
 class RunConfig(Section):
     """Everything that determines one CycleQD run."""
 
@@ -234,15 +310,24 @@ class RunConfig(Section):
             raise ValueError(f"skills must differ, got {', '.join(names)}")
         return self
 
+    @model_validator(mode="after")
+    def _experts_have_data(self) -> RunConfig:
+        for name in self.skill_names:
+            if name not in GENERATED_SKILLS and name not in self.experts.data:
+                raise ValueError(
+                    f"{name} is a benchmark and has no training data of its own: set experts.data.{name}, e.g. "
+                    f"{{sources: [{{recipe: {_USUAL_RECIPES[name]}}}]}}"
+                )
+        return self
+
     @property
     def skill_names(self) -> tuple[str, ...]:
         """The skills' names in the order of the cycle."""
         return tuple(skill.name for skill in self.skills)
 
-    def counts(self, name: str) -> dict[Literal["train", "optimization", "test"], int]:
-        """Samples per split of the skill `name`."""
-        skill = next(skill for skill in self.skills if skill.name == name)
-        return {"train": skill.train, "optimization": skill.optimization, "test": skill.test}
+    def counts(self, name: str) -> dict[Literal["train", "optimization", "test"], int | None]:
+        """Samples per split of the skill `name`; None is all that a benchmark has."""
+        return next(skill for skill in self.skills if skill.name == name).counts
 
     def to_yaml(self) -> str:
         """The whole configuration as YAML that `load_config` reads back to an equal one."""

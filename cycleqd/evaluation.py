@@ -124,10 +124,21 @@ def evaluate(
         split=split,
         score=Score.of([verdict.score for verdict in verdicts]),
         samples=[
-            SampleScore(id=play.sample.id, score=score, reason=reason, turns=play.turns, tokens=play.tokens)
-            for play, (score, reason) in zip(plays, verdicts, strict=True)
+            SampleScore(
+                id=play.sample.id,
+                score=score,
+                reason=reason,
+                turns=play.turns,
+                tokens=play.tokens,
+                extra=dict(extra),
+            )
+            for play, (score, reason, extra) in zip(plays, verdicts, strict=True)
         ],
         data_hash=samples_hash(samples),
+        data_version=skill.origin.version,
+        data_sha256=skill.origin.sha256,
+        prompt=skill.origin.prompt,
+        skipped=len(skill.origin.skipped),
         engine=engine.name,
         batching=batching,
         tokens=sum(play.tokens for play in plays),
@@ -141,7 +152,7 @@ def evaluate(
             reason=reason,
             messages=play.messages,
         )
-        for play, (score, reason) in zip(plays, verdicts, strict=True)
+        for play, (score, reason, _) in zip(plays, verdicts, strict=True)
     ]
     return Evaluation(record, episodes)
 

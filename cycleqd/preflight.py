@@ -13,7 +13,7 @@ from typing import NamedTuple
 import fsspec
 
 from cycleqd.base_model import BaseWeights, resolve_base
-from cycleqd.config import RunConfig
+from cycleqd.config import RunConfig, SkillConfig
 from cycleqd.workspace import cache_dir
 
 _SPARE_BYTES = 2**30
@@ -57,7 +57,10 @@ def _guarded(name: str, config: RunConfig, look: Callable[[RunConfig], Check]) -
 
 
 def _configuration(config: RunConfig) -> Check:
-    skills = ", ".join(f"{s.name} ({s.train}/{s.optimization}/{s.test})" for s in config.skills)
+    def sizes(skill: SkillConfig) -> str:
+        return "/".join("all" if count is None else str(count) for count in skill.counts.values())
+
+    skills = ", ".join(f"{skill.name} ({sizes(skill)})" for skill in config.skills)
     return Check("configuration", True, f"{config.generations} generations; train/optimization/test: {skills}")
 
 

@@ -63,6 +63,7 @@ class SampleScore(Record):
         reason: The judge's one line.
         turns: Replies the model gave.
         tokens: Tokens it generated.
+        extra: Other verdicts by name, in [0, 1], reported beside the score.
     """
 
     id: str
@@ -70,6 +71,7 @@ class SampleScore(Record):
     reason: str
     turns: int
     tokens: int
+    extra: dict[str, float] = {}
 
 
 class EpisodeRecord(Record):
@@ -88,6 +90,10 @@ class EvaluationRecord(Record):
     Attributes:
         identity: Content hash of the weights, or ``base``.
         data_hash: Content hash of the samples.
+        data_version: The benchmark's release; empty for a generated suite.
+        data_sha256: Of the benchmark's file; empty for a generated suite.
+        prompt: ``ours``, or the hash of the instructions that a user put in their place.
+        skipped: Samples of the data that were not played.
         seconds: Wall-clock time of the evaluation.
         tokens: Tokens generated in all episodes.
     """
@@ -102,6 +108,10 @@ class EvaluationRecord(Record):
     batching: str
     tokens: int
     seconds: float
+    data_version: str = ""
+    data_sha256: str = ""
+    prompt: str = "ours"
+    skipped: int = 0
 
 
 class IndividualRecord(Record):

@@ -19,12 +19,13 @@ from pathlib import Path
 from cycleqd.archive import Archives
 from cycleqd.base_model import BaseWeights, resolve_base
 from cycleqd.clock import Clock
-from cycleqd.config import RunConfig
+from cycleqd.config import RunConfig, SkillConfig
 from cycleqd.inference import open_engine
 from cycleqd.inference.protocol import Engine
 from cycleqd.records import Phases, SessionRecord
 from cycleqd.sandbox import Limits, Sandboxes
 from cycleqd.skills import build_skill
+from cycleqd.skills.benchmark import Source, read_exclusions
 from cycleqd.skills.protocol import Skill
 from cycleqd.store import RunStore
 
@@ -87,8 +88,8 @@ class Workspace:
     def skills(self) -> dict[str, Skill]:
         """The run's skills by name, in the order of the cycle."""
         return {
-            name: build_skill(name, seed=self.config.seed, counts=self.config.counts(name))
-            for name in self.config.skill_names
+            skill.name: build_skill(skill.name, seed=self.config.seed, counts=skill.counts, source=_source(skill))
+            for skill in self.config.skills
         }
 
     @property
@@ -158,6 +159,16 @@ class Workspace:
             if self._engine is not None:
                 self._engine.close()
                 self._engine = None
+
+
+def _source(skill: SkillConfig) -> Source:
+    listed = read_exclusions(Path(skill.exclude_file)) if skill.exclude_file else ()
+    return Source(
+        data=skill.data,
+        prompt_file=skill.prompt_file,
+        excluded=frozenset((*skill.exclude, *listed)),
+        split_seed=skill.split_seed,
+    )
 
 
 _open: dict[tuple[str, str], Workspace] = {}

@@ -113,3 +113,42 @@ def test_every_setting_has_a_description_for_the_form():
     for name, definition in schema["$defs"].items():
         found += undescribed(definition, name)
     assert found == []
+
+
+TRAINING_DATA = {"mbpp_plus": {"sources": [{"recipe": "magicoder_evol"}]}}
+
+
+def test_samples_of_a_generated_suite_have_defaults_and_those_of_a_benchmark_are_all_there_are():
+    skills = [{"name": "os", "test": 7}, {"name": "mbpp_plus", "optimization": 20}]
+    config = parse_config({"skills": skills, "experts": {"data": TRAINING_DATA}})
+    assert config.counts("os") == {"train": 160, "optimization": 24, "test": 7}
+    assert config.counts("mbpp_plus") == {"train": 0, "optimization": 20, "test": None}
+
+
+@pytest.mark.parametrize(
+    "skill",
+    [
+        {"name": "os", "data": "file"},
+        {"name": "db", "prompt_file": "file"},
+        {"name": "coding", "exclude": ["coding/1"]},
+        {"name": "coding", "split_seed": 1},
+        {"name": "mbpp_plus", "train": 100},
+    ],
+)
+def test_settings_that_a_skill_cannot_follow_are_refused(skill):
+    with pytest.raises(ConfigError, match=r"skills\.0"):
+        parse_config({"skills": [skill], "experts": {"data": TRAINING_DATA}})
+
+
+@pytest.mark.parametrize(
+    ("skills", "fault"),
+    [
+        ([{"name": "mbpp_plus", "optimization_split": "test"}], "optimization_split: Extra inputs"),
+        ([{"name": "mbpp_plus", "split": "test"}], "split: Extra inputs"),
+        # The same samples, halved in another way.
+        ([{"name": "mbpp_plus"}, {"name": "mbpp_plus", "split_seed": 1}], "skills must differ"),
+    ],
+)
+def test_no_setting_lets_a_run_optimise_on_what_it_reports(skills, fault):
+    with pytest.raises(ConfigError, match=fault):
+        parse_config({"skills": skills, "experts": {"data": TRAINING_DATA}})

@@ -37,8 +37,9 @@ class FaultGroup(TyperGroup):
 
 def _is_fault(error: Exception) -> bool:
     from cycleqd.sandbox import SandboxUnavailable
+    from cycleqd.skills.benchmark import DataUnavailable
 
-    return isinstance(error, ConfigError | StoreError | SandboxUnavailable | OSError)
+    return isinstance(error, ConfigError | StoreError | SandboxUnavailable | DataUnavailable | OSError)
 
 
 ConfigArgument = Annotated[

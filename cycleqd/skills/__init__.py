@@ -2,8 +2,9 @@
 
 A skill has samples in disjoint splits, opens an episode per sample, and judges the episode's end. The demo suites
 are generated here from seeded templates; each sample has a gold solution, and the test split also holds templates
-that no other split has seen. Public: `build_skill`, the table `SKILLS`; the protocol lives in
-`cycleqd.skills.protocol`, agents that play without a model in `cycleqd.skills.oracle`.
+that no other split has seen. Benchmarks read a file (`cycleqd.skills.benchmark`) and split it in halves. Public:
+`build_skill`, the tables `SUITES` and `BENCHMARKS`; the protocol lives in `cycleqd.skills.protocol`, agents that
+play without a model in `cycleqd.skills.oracle`.
 """
 
 from __future__ import annotations
@@ -11,41 +12,64 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Protocol
 
+from cycleqd.skills.benchmark import Source
 from cycleqd.skills.coding import CodingSkill
 from cycleqd.skills.db import DbSkill
 from cycleqd.skills.os_shell import OsSkill
 from cycleqd.skills.protocol import Skill, Split
 
 
-class SkillBuilder(Protocol):
-    """Makes a skill of a seed and the sizes of its splits."""
+class SuiteBuilder(Protocol):
+    """Generates a skill from a seed and the sizes of its splits."""
 
     def __call__(self, *, seed: int, counts: Mapping[Split, int]) -> Skill:
         """Builds the skill."""
         ...
 
 
-SKILLS: Mapping[str, SkillBuilder] = {
+class BenchmarkBuilder(Protocol):
+    """Reads a skill from its benchmark's data; `None` samples of a split are the whole half."""
+
+    def __call__(self, *, counts: Mapping[Split, int | None], source: Source) -> Skill:
+        """Builds the skill."""
+        ...
+
+
+SUITES: Mapping[str, SuiteBuilder] = {
     "coding": CodingSkill,  # MBPP-like functions
     "os": OsSkill,  # AgentBench-like shell
     "db": DbSkill,  # AgentBench-like SQL
 }
 
+BENCHMARKS: Mapping[str, BenchmarkBuilder] = {}
 
-def build_skill(name: str, *, seed: int, counts: Mapping[Split, int]) -> Skill:
-    """Builds a skill's demo suite.
+
+def build_skill(
+    name: str,
+    *,
+    seed: int = 0,
+    counts: Mapping[Split, int | None],
+    source: Source = Source(),  # noqa: B008 -- frozen
+) -> Skill:
+    """Builds a skill.
 
     Args:
-        name: A name of `SKILLS`.
-        seed: Seed of the suite, at least 0; the same seed and counts give the same samples.
-        counts: Samples per split; a split that is left out is empty.
+        name: A name of `SUITES` or `BENCHMARKS`.
+        seed: Seed of a generated suite, at least 0; the same seed and counts give the same samples.
+        counts: Samples per split. A suite's split that is left out is empty, a benchmark's is its whole half.
+        source: Where a benchmark's data lies; generated suites take none.
 
     Raises:
-        ValueError: There is no such skill, or its templates hold fewer distinct problems than asked for.
+        ValueError: There is no such skill, or it holds fewer distinct problems than asked for.
+        DataUnavailable: The benchmark's data can't be found or read.
     """
-    if name not in SKILLS:
-        raise ValueError(f"no skill is called {name!r}; there are {', '.join(SKILLS)}")
-    return SKILLS[name](seed=seed, counts=counts)
+    if name in BENCHMARKS:
+        return BENCHMARKS[name](counts=counts, source=source)
+    if name not in SUITES:
+        raise ValueError(f"no skill is called {name!r}; there are {', '.join((*SUITES, *BENCHMARKS))}")
+    if source != Source():
+        raise ValueError(f"{name} is generated and takes no data, prompt file, exclusions or split seed")
+    return SUITES[name](seed=seed, counts={split: count for split, count in counts.items() if count is not None})
 
 
-__all__ = ["SKILLS", "SkillBuilder", "build_skill"]
+__all__ = ["BENCHMARKS", "SUITES", "BenchmarkBuilder", "SuiteBuilder", "build_skill"]

@@ -15,7 +15,7 @@ from typing import Any, Final
 from cycleqd.sandbox import ProgramRunner, Sandboxes
 from cycleqd.skills.coding_templates import CODING_TEMPLATES
 from cycleqd.skills.parsing import MAX_REPLY_CHARS, LiteralError, fenced_block, read_literal
-from cycleqd.skills.protocol import Message, Sample, SkillSession, Split, Verdict
+from cycleqd.skills.protocol import GENERATED, Message, Sample, SkillSession, Split, Verdict
 from cycleqd.skills.suites import SPLITS, draw_split
 
 SYSTEM_PROMPT: Final = "Write the Python function that the docstring asks for. Reply with one ```python code block."
@@ -124,6 +124,7 @@ class CodingSkill:
     max_turns = 1
     max_new_tokens = 48
     stop: tuple[str, ...] = ()
+    origin = GENERATED
 
     def __init__(self, *, seed: int, counts: Mapping[Split, int]) -> None:
         self._samples = {

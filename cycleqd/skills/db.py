@@ -16,7 +16,7 @@ from typing import Any, Final, Literal, NamedTuple
 from cycleqd.sandbox import Database, DatabaseServer, Sandboxes, StatementResult, Table
 from cycleqd.skills.db_templates import DB_TEMPLATES
 from cycleqd.skills.parsing import MAX_REPLY_CHARS, LiteralError, fenced_block, read_literal
-from cycleqd.skills.protocol import Message, Sample, SkillSession, Split, Verdict
+from cycleqd.skills.protocol import GENERATED, Message, Sample, SkillSession, Split, Verdict
 from cycleqd.skills.suites import SPLITS, draw_split
 
 SYSTEM_PROMPT: Final = (
@@ -196,6 +196,7 @@ class DbSkill:
     max_turns = 3
     max_new_tokens = 40
     stop: tuple[str, ...] = ()
+    origin = GENERATED
 
     def __init__(self, *, seed: int, counts: Mapping[Split, int]) -> None:
         self._samples = {

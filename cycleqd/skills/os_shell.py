@@ -15,7 +15,7 @@ from typing import Final, Literal, NamedTuple
 from cycleqd.sandbox import CommandResult, Sandboxes, SandboxUnavailable, ShellSession
 from cycleqd.skills.os_templates import OS_TEMPLATES
 from cycleqd.skills.parsing import MAX_REPLY_CHARS, fenced_block
-from cycleqd.skills.protocol import Message, Sample, SkillSession, Split, Verdict
+from cycleqd.skills.protocol import GENERATED, Message, Sample, SkillSession, Split, Verdict
 from cycleqd.skills.suites import SPLITS, draw_split
 
 SYSTEM_PROMPT: Final = (
@@ -173,6 +173,7 @@ class OsSkill:
     max_turns = 3
     max_new_tokens = 44
     stop: tuple[str, ...] = ()
+    origin = GENERATED
 
     def __init__(self, *, seed: int, counts: Mapping[Split, int]) -> None:
         self._samples = {

@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple, Protocol
+from types import MappingProxyType
+from typing import Any, Final, Literal, NamedTuple, Protocol
 
 from cycleqd.messages import Message as Message
 from cycleqd.sandbox import Sandboxes
@@ -36,16 +37,51 @@ class Sample:
     data: Mapping[str, Any]
 
 
+class Skipped(NamedTuple):
+    """A sample of the data that is not played.
+
+    Attributes:
+        id: Its id.
+        reason: One short line.
+    """
+
+    id: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Where a skill's samples come from; part of every result. The defaults are a generated suite's.
+
+    Attributes:
+        version: The benchmark's release; results of different ones are not comparable. Empty: generated here.
+        sha256: Of the data file.
+        prompt: ``ours``, or the hash of the text that a user put in its place.
+        skipped: What the data holds and is not played.
+    """
+
+    version: str = ""
+    sha256: str = ""
+    prompt: str = "ours"
+    skipped: tuple[Skipped, ...] = ()
+
+
+GENERATED: Final = Origin()
+"""The origin of every generated suite."""
+
+
 class Verdict(NamedTuple):
     """The judge's word on one finished episode.
 
     Attributes:
         score: In [0, 1]; 1 is solved.
         reason: One short line that says why, for logs and transcripts.
+        extra: Other verdicts on the same episode by name, in [0, 1], to be reported beside the score.
     """
 
     score: float
     reason: str
+    extra: Mapping[str, float] = MappingProxyType({})
 
 
 class Episode(Protocol):
@@ -93,6 +129,8 @@ class Skill(Protocol):
     """Tokens a model may generate in one reply."""
     stop: tuple[str, ...]
     """Strings that end a reply."""
+    origin: Origin
+    """Where the samples come from."""
 
     def samples(self, split: Split) -> Sequence[Sample]:
         """The samples of a split, always the same in the same order for the same configuration."""

@@ -4,7 +4,7 @@ from typing import Any
 import pytest
 
 from cycleqd.sandbox import Sandboxes
-from cycleqd.skills import SKILLS, build_skill
+from cycleqd.skills import SUITES, build_skill
 from cycleqd.skills.oracle import EmptyAgent, OracleAgent, demonstrations, oracle_of, play_all
 from cycleqd.skills.protocol import Skill, Split
 from tests.skills.test_suites import TEMPLATES
@@ -19,14 +19,14 @@ def _skill(name: str) -> Skill:
 
 
 @pytest.mark.parametrize("split", ["train", "optimization", "test"])
-@pytest.mark.parametrize("name", list(SKILLS))
+@pytest.mark.parametrize("name", list(SUITES))
 def test_the_oracle_scores_one_on_every_sample(name: str, split: Split, sandboxes: Sandboxes) -> None:
     skill = _skill(name)
     played = play_all(skill, skill.samples(split), sandboxes, oracle_of(skill))
     assert [(p.sample.id, p.verdict.reason) for p in played if p.verdict.score != 1.0] == []
 
 
-@pytest.mark.parametrize("name", list(SKILLS))
+@pytest.mark.parametrize("name", list(SUITES))
 def test_the_empty_agent_scores_zero(name: str, sandboxes: Sandboxes) -> None:
     skill = _skill(name)
     played = play_all(skill, skill.samples("test"), sandboxes, lambda _: EmptyAgent())
@@ -40,7 +40,7 @@ def test_an_agent_that_ends_every_episode_at_once_scores_zero(name: str, reply: 
     assert {p.verdict.score for p in played} == {0.0}
 
 
-@pytest.mark.parametrize("name", list(SKILLS))
+@pytest.mark.parametrize("name", list(SUITES))
 def test_demonstrations_are_gold_conversations_with_what_was_really_seen(name: str, sandboxes: Sandboxes) -> None:
     skill = _skill(name)
     samples = skill.samples("optimization")

@@ -3,7 +3,7 @@ import json
 import numpy as np
 import pytest
 
-from cycleqd.skills import SKILLS, build_skill
+from cycleqd.skills import SUITES, build_skill
 from cycleqd.skills.coding_templates import CODING_TEMPLATES
 from cycleqd.skills.db_templates import DB_TEMPLATES
 from cycleqd.skills.os_templates import OS_TEMPLATES
@@ -14,7 +14,7 @@ COUNTS = {"train": 160, "optimization": 24, "test": 60}
 TEMPLATES = {"coding": CODING_TEMPLATES, "os": OS_TEMPLATES, "db": DB_TEMPLATES}
 
 
-@pytest.fixture(scope="module", params=list(SKILLS))
+@pytest.fixture(scope="module", params=list(SUITES))
 def skill(request: pytest.FixtureRequest) -> Skill:
     return build_skill(request.param, seed=0, counts=COUNTS)
 

@@ -1,0 +1,222 @@
+"""What the skills of published benchmarks share: where the data lies, its hash, the halves, what is left out.
+
+A benchmark is split in two halves, one that the search optimises and one that is reported. A sample's half is drawn
+from a hash of (seed, stratum, content) and of nothing else, so it stays where it is when samples are added, removed
+or reordered, two samples with the same content are in the same half, and no setting can put a sample in both. The
+balance of the halves holds in expectation, stratum by stratum; `strata` counts it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+from cycleqd.skills.protocol import Sample, Skill, Skipped, Split
+
+DATA_VARIABLE: Final = "CYCLEQD_DATA_DIR"
+"""Environment variable that names a folder with offline copies of all benchmarks' data."""
+EXCLUDED: Final = "excluded by the configuration"
+
+
+class DataUnavailable(ValueError):
+    """A benchmark's data, or a file that goes with it, is missing or unusable; the text names the setting."""
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Where a benchmark's samples come from, and how they are to be used.
+
+    Attributes:
+        data: File or folder; None looks in the folder that `DATA_VARIABLE` names, then downloads.
+        prompt_file: A text in place of our instructions; None is ours.
+        excluded: Ids of samples to leave out.
+        split_seed: Draws the halves, at least 0.
+    """
+
+    data: str | None = None
+    prompt_file: str | None = None
+    excluded: frozenset[str] = field(default_factory=frozenset)
+    split_seed: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One problem of a benchmark before it has a split.
+
+    Attributes:
+        id: Unique within the benchmark, e.g. ``Mbpp/2``.
+        stratum: Its kind; both halves get about half of each.
+        content: What makes it this problem (usually its text); decides its half.
+        data: JSON-able facts for the skill.
+    """
+
+    id: str
+    stratum: str
+    content: str
+    data: Mapping[str, Any]
+
+
+def locate(
+    data: str | None, patterns: Sequence[str], *, skill: str, download: Callable[[], Path] | None = None
+) -> list[Path]:
+    """Finds a benchmark's files.
+
+    Args:
+        data: The setting: a file, which is taken as it is, or a folder.
+        patterns: Globs below the folder; the first that matches anything wins.
+        skill: For messages.
+        download: Fetches the data and returns the file; called only when neither the setting nor the environment
+            names a place that has it.
+
+    Returns:
+        At least one existing path, sorted.
+
+    Raises:
+        DataUnavailable: There is no such file, and it can't be downloaded.
+    """
+    if data is not None:
+        given = Path(data).expanduser()
+        if given.is_file():
+            return [given]
+        if found := _matches(given, patterns):
+            return found
+        raise DataUnavailable(f"{skill}: data is {data}, which is neither a file nor a folder with {_words(patterns)}")
+    folder = os.environ.get(DATA_VARIABLE)
+    if folder and (found := _matches(Path(folder).expanduser(), patterns)):
+        return found
+    where = f"{DATA_VARIABLE} ({folder}) has no {_words(patterns)}" if folder else f"{DATA_VARIABLE} is not set"
+    mend = "set the skill's `data` (on the command line: --data) to a local copy"
+    if download is None:
+        raise DataUnavailable(f"{skill}: {where}, and this data can't be downloaded: {mend}")
+    try:
+        return [download()]
+    except Exception as error:  # whatever a download library raises
+        raise DataUnavailable(f"{skill}: {where}, and the download failed ({error}): {mend}") from error
+
+
+def files_sha256(paths: Sequence[Path]) -> str:
+    """SHA-256 of a file's bytes; of several files, the hash over their names and hashes."""
+    digests = [hashlib.sha256(path.read_bytes()).hexdigest() for path in paths]
+    if len(digests) == 1:
+        return digests[0]
+    listing = "".join(f"{digest}  {path.name}\n" for digest, path in zip(digests, paths, strict=True))
+    return hashlib.sha256(listing.encode()).hexdigest()
+
+
+def prompt_text(prompt_file: str | None, ours: Path) -> tuple[str, str]:
+    """The instructions to show, and how results name them: ``ours`` or the hash of the user's file.
+
+    Raises:
+        DataUnavailable: The user's file can't be read.
+    """
+    if prompt_file is None:
+        return ours.read_text(encoding="utf-8"), "ours"
+    try:
+        text = Path(prompt_file).expanduser().read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataUnavailable(f"prompt_file {prompt_file} can't be read: {error}") from error
+    return text, f"sha256:{hashlib.sha256(text.encode()).hexdigest()}"
+
+
+def read_exclusions(path: Path) -> tuple[str, ...]:
+    """The ids in a text file (one a line, ``#`` starts a comment) or in an audit's JSON (its broken samples).
+
+    Raises:
+        DataUnavailable: The file can't be read, or is JSON of another kind.
+    """
+    try:
+        text = path.expanduser().read_text(encoding="utf-8")
+        if text.lstrip().startswith("{"):
+            return tuple(str(entry["id"]) for entry in json.loads(text)["broken"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise DataUnavailable(
+            f"exclude_file {path}: expected ids, one a line, or what 'cycleqd audit --json' writes "
+            f"({type(error).__name__}: {error})"
+        ) from error
+    lines = (line.partition("#")[0].strip() for line in text.splitlines())
+    return tuple(line for line in lines if line)
+
+
+def without_excluded(problems: Iterable[Problem], excluded: frozenset[str]) -> tuple[list[Problem], list[Skipped]]:
+    """Leaves problems out, and says which.
+
+    Raises:
+        DataUnavailable: An id is to be left out that no problem has, or two problems share an id.
+    """
+    every = list(problems)
+    twice = [name for name, count in Counter(problem.id for problem in every).items() if count > 1]
+    if twice:
+        raise DataUnavailable(f"the data has more than one sample of id {', '.join(twice[:5])}")
+    unknown = sorted(excluded - {problem.id for problem in every})
+    if unknown:
+        raise DataUnavailable(f"exclude names samples that the data does not have: {', '.join(unknown[:5])}")
+    kept = [problem for problem in every if problem.id not in excluded]
+    return kept, [Skipped(problem.id, EXCLUDED) for problem in every if problem.id in excluded]
+
+
+def half_of(seed: int, stratum: str, content: str) -> Split:
+    """The half that a sample belongs to."""
+    return "optimization" if _digest(seed, stratum, content)[0] % 2 == 0 else "test"
+
+
+def halves(
+    skill: str, problems: Sequence[Problem], *, counts: Mapping[Split, int | None], seed: int
+) -> dict[Split, tuple[Sample, ...]]:
+    """Divides problems into the two halves.
+
+    Args:
+        skill: The skill's name.
+        problems: All usable problems, in any order.
+        counts: Samples per split; None or absent is the whole half. A smaller one is the beginning of a larger one.
+        seed: `Source.split_seed`.
+
+    Returns:
+        Samples by split, each in an order drawn from their content; train is empty.
+
+    Raises:
+        ValueError: A half has fewer samples than asked for, or train samples are asked for.
+    """
+    if counts.get("train"):
+        raise ValueError(f"{skill} has no train split: its samples score, they are never trained on")
+    divided: dict[Split, tuple[Sample, ...]] = {"train": ()}
+    ordered = sorted(problems, key=lambda problem: (_digest(seed, problem.stratum, problem.content)[1:], problem.id))
+    for split in ("optimization", "test"):
+        members = [problem for problem in ordered if half_of(seed, problem.stratum, problem.content) == split]
+        count = counts.get(split)
+        if count is not None and count > len(members):
+            raise ValueError(f"{skill}: {count} {split} samples were asked for, this data has {len(members)}")
+        divided[split] = tuple(
+            Sample(problem.id, skill, split, problem.stratum, problem.data) for problem in members[:count]
+        )
+    return divided
+
+
+def strata(skill: Skill) -> dict[str, dict[Split, int]]:
+    """Samples per stratum and split, which balance in expectation only."""
+    table: dict[str, dict[Split, int]] = {}
+    for split in ("optimization", "test"):
+        for sample in skill.samples(split):
+            row = table.setdefault(sample.template, {"optimization": 0, "test": 0})
+            row[split] += 1
+    return dict(sorted(table.items()))
+
+
+def _digest(seed: int, stratum: str, content: str) -> bytes:
+    return hashlib.sha256(json.dumps([seed, stratum, content]).encode()).digest()
+
+
+def _matches(folder: Path, patterns: Sequence[str]) -> list[Path]:
+    for pattern in patterns:
+        if found := sorted(folder.glob(pattern)):
+            return found
+    return []
+
+
+def _words(patterns: Sequence[str]) -> str:
+    return " or ".join(patterns)
