@@ -1,0 +1,212 @@
+"""Holds a run against its commit records."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Literal, NamedTuple, TypeVar
+
+from pydantic import ValidationError
+
+from cycleqd.archive import Archives, grids_from_experts
+from cycleqd.records import GenerationRecord, Score, SeedRecord, means
+from cycleqd.store import RunStore, StoreError
+from cycleqd.upkeep.inventory import Inventory
+
+log = logging.getLogger(__name__)
+
+S = TypeVar("S")
+T = TypeVar("T")
+
+READERS = 16
+"""Records read at a time: a bucket answers in tens of milliseconds, and a long run has thousands."""
+
+
+class DamagedRun(StoreError):
+    """A committed generation lacks something or disagrees with its record; the text says which, and how to go on."""
+
+
+class Fault(NamedTuple):
+    """Something that is not as a record says.
+
+    Attributes:
+        key: The object.
+        kind: Whether it is not there or not right.
+        text: What was expected and what came.
+    """
+
+    key: str
+    kind: Literal["missing", "damaged"]
+    text: str
+
+
+def seeded_archives(store: RunStore, seed: SeedRecord) -> Archives:
+    """The archives of the experts alone."""
+    config = store.config()
+    grid = config.grid
+    experts = {expert: means(seed.scores[expert]) for expert in seed.experts}
+    grids = grids_from_experts(list(experts.values()), bins=grid.bins, lower=grid.lower, upper=grid.upper)
+    return Archives.seeded(config.skill_names, grids, experts)
+
+
+def archives_after_each(
+    store: RunStore, seed: SeedRecord, records: list[GenerationRecord]
+) -> Iterator[tuple[int, Archives]]:
+    """The archives after each generation; one object, which changes from step to step."""
+    archives = seeded_archives(store, seed)
+    for record in records:
+        archives.insert(record.individual, means(record.scores), record.generation)
+        yield record.generation, archives
+
+
+def archives_key(generation: int) -> str:
+    """Where the archives after a generation are kept."""
+    return f"archives/{generation:05d}.json"
+
+
+def commit_key(generation: int) -> str:
+    """Where a generation's commit record is kept."""
+    return f"generations/{generation:05d}.json"
+
+
+def check_commits(store: RunStore) -> None:
+    """Checks that all committed generations are whole, and mends the archives that are derived from them.
+
+    Reads the small records only; `verify` looks into the large objects too.
+
+    Args:
+        store: A run whose lease this process holds.
+
+    Raises:
+        DamagedRun: A committed generation is not whole.
+    """
+    inventory = Inventory(store)
+    seed = store.seed()
+    if seed is None:
+        return
+    if faults := faults_of_seed(store, seed, inventory):
+        raise DamagedRun(
+            f"run {store.run_id!r}: the seeding is damaged: {_listed(faults)}. Restore what is named from a copy; "
+            "without one start again under another run_id"
+        )
+    records = store.generations()
+    found = in_parallel(lambda record: faults_of_generation(store, record, inventory), records)
+    for record, faults in zip(records, found, strict=True):
+        if faults:
+            raise DamagedRun(
+                f"run {store.run_id!r}: generation {record.generation} is damaged: {_listed(faults)}. Restore what "
+                f"is named from a copy, or remove {commit_key(record.generation)} and all later files of that folder "
+                "to have those generations evolved again"
+            )
+    if stray := after_gap(inventory, len(records)):
+        raise DamagedRun(
+            f"run {store.run_id!r}: generation {len(records)} is missing, but later ones are committed: "
+            f"{', '.join(stray[:3])}. Restore {commit_key(len(records))} from a copy, or remove the later ones to "
+            "have them evolved again"
+        )
+    for fault in faults_of_archives(store, seed, records):
+        log.warning("run %s: %s %s: %s; written again", store.run_id, fault.kind, fault.key, fault.text)
+        inventory.remove([fault.key])
+    for generation, archives in archives_after_each(store, seed, records):
+        if archives_key(generation) not in inventory:
+            store.write_json(archives_key(generation), json.loads(archives.to_json()))
+
+
+def faults_of_seed(store: RunStore, seed: SeedRecord, inventory: Inventory) -> list[Fault]:
+    """What the seeding's record promises and the store lacks."""
+    faults = []
+    for expert in seed.experts:
+        faults += _faults_of_individual(store, inventory, expert, seed.genomes[expert])
+        faults += _faults_of_scores(store, seed.genomes[expert], seed.scores[expert])
+    return faults
+
+
+def faults_of_generation(store: RunStore, record: GenerationRecord, inventory: Inventory) -> list[Fault]:
+    """What a generation's record promises and the store lacks."""
+    faults = _faults_of_individual(store, inventory, record.individual, record.genome)
+    return faults + _faults_of_scores(store, record.genome, record.scores)
+
+
+def faults_of_archives(store: RunStore, seed: SeedRecord, records: list[GenerationRecord]) -> list[Fault]:
+    """Stored archives that are missing or are not what the records give."""
+
+    def compare(expected: tuple[int, str]) -> Fault | None:
+        key = archives_key(expected[0])
+        if not store.exists(key):
+            return Fault(key, "missing", "no archives are stored for this committed generation")
+        try:
+            same = store.read_json(key) == json.loads(expected[1])
+        except StoreError as error:
+            return Fault(key, "damaged", str(error))
+        return None if same else Fault(key, "damaged", "not the archives that the commit records give")
+
+    rebuilt = ((generation, archives.to_json()) for generation, archives in archives_after_each(store, seed, records))
+    return [fault for fault in in_parallel(compare, list(rebuilt)) if fault]
+
+
+def after_gap(inventory: Inventory, finished: int) -> list[str]:
+    """Commit records beyond the first missing one."""
+    numbers = (key.rpartition("/")[2].removesuffix(".json") for key in inventory.under("generations"))
+    return [commit_key(int(number)) for number in numbers if number.isdigit() and int(number) >= finished]
+
+
+def in_parallel(function: Callable[[S], T], items: Sequence[S]) -> list[T]:
+    """The function's results over `items`, in their order."""
+    with ThreadPoolExecutor(READERS, thread_name_prefix="check") as pool:
+        return list(pool.map(function, items))
+
+
+def pruned_key(identifier: str) -> str:
+    """Where the tombstone of an individual is kept whose genome was pruned."""
+    return f"individuals/{identifier}/pruned.json"
+
+
+def genome_key(identifier: str) -> str:
+    """Where an individual's genome is kept."""
+    return f"individuals/{identifier}/genome.safetensors"
+
+
+def _faults_of_individual(store: RunStore, inventory: Inventory, identifier: str, genome: str) -> list[Fault]:
+    key = f"individuals/{identifier}/individual.json"
+    if key not in inventory:
+        return [Fault(key, "missing", "the recipe of a committed individual")]
+    faults = []
+    try:
+        if (found := store.individual(identifier).genome) != genome:
+            faults.append(Fault(key, "damaged", f"genome {found[:12]}, the commit record says {genome[:12]}"))
+    except (StoreError, ValidationError) as error:
+        faults.append(Fault(key, "damaged", _line(error)))
+    if genome_key(identifier) not in inventory and pruned_key(identifier) not in inventory:
+        faults.append(Fault(genome_key(identifier), "missing", "the genome of a committed individual, not pruned"))
+    return faults
+
+
+def _faults_of_scores(store: RunStore, genome: str, scores: dict[str, Score]) -> list[Fault]:
+    faults = []
+    for skill, score in scores.items():
+        key = f"evaluations/{genome}/{skill}-optimization.json"
+        try:
+            record = store.evaluation(genome, skill, "optimization")
+        except (StoreError, ValidationError) as error:
+            faults.append(Fault(key, "damaged", _line(error)))
+            continue
+        if record is None:
+            faults.append(Fault(key, "missing", "an evaluation of a committed individual"))
+        elif record.score != score:
+            faults.append(
+                Fault(key, "damaged", f"score {record.score.score:.4f}, the commit record says {score.score:.4f}")
+            )
+        elif Score.of([sample.score for sample in record.samples]) != record.score:
+            faults.append(Fault(key, "damaged", "its score is not the mean of its samples"))
+    return faults
+
+
+def _listed(faults: list[Fault]) -> str:
+    shown = "; ".join(f"{fault.key} is {fault.kind} ({fault.text})" for fault in faults[:3])
+    return shown + (f"; and {len(faults) - 3} more" if len(faults) > 3 else "")
+
+
+def _line(error: Exception) -> str:
+    return " ".join(str(error).split())[:200]

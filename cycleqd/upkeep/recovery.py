@@ -1,0 +1,20 @@
+"""What the holder of a run's lease does first."""
+
+from __future__ import annotations
+
+from cycleqd.store import RunStore
+from cycleqd.upkeep.commits import check_commits
+from cycleqd.upkeep.sweep import sweep
+
+
+def recover(store: RunStore) -> None:
+    """Removes what an earlier process left half done, then holds the run against its commit records.
+
+    Args:
+        store: A run whose lease this process holds.
+
+    Raises:
+        DamagedRun: A committed generation is not whole.
+    """
+    sweep(store)
+    check_commits(store)

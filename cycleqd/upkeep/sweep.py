@@ -1,0 +1,60 @@
+"""Removes what a process left behind that was killed while it wrote.
+
+Readers never take such leftovers for finished work: each kind lacks the object that is written last. Only the holder
+of the run's lease may sweep, as another writer's unfinished objects look the same.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable
+
+from cycleqd.store import RunStore
+from cycleqd.upkeep.inventory import SIDECAR, Inventory
+
+log = logging.getLogger(__name__)
+
+
+def leftovers(keys: Iterable[str]) -> dict[str, str]:
+    """Which of a run's objects are leftovers.
+
+    Args:
+        keys: All keys of the run.
+
+    Returns:
+        The leftovers' keys, each with the reason.
+    """
+    present = set(keys)
+    return {key: why for key in sorted(present) if (why := _why(key, present))}
+
+
+def sweep(store: RunStore) -> dict[str, str]:
+    """Removes the leftovers; returns their keys, each with the reason.
+
+    Args:
+        store: A run whose lease this process holds.
+    """
+    inventory = Inventory(store)
+    found = leftovers(inventory.sizes)
+    for key, why in found.items():
+        log.warning("run %s: removing %s (%s)", store.run_id, key, why)
+    inventory.remove(found)
+    return found
+
+
+def _why(key: str, present: set[str]) -> str | None:
+    if any(part.endswith(".partial") for part in key.split("/")):
+        return "half-written"
+    if key.endswith(SIDECAR) and key.removesuffix(SIDECAR) not in present:
+        return "checksum of an object that is not there"
+    folder, *rest = key.removesuffix(SIDECAR).split("/")
+    if folder == "individuals" and len(rest) > 1 and f"individuals/{rest[0]}/individual.json" not in present:
+        return "individual without its recipe"
+    if folder == "evaluations" and rest[-1].endswith(".jsonl.gz"):
+        record = f"{'/'.join((folder, *rest)).removesuffix('.jsonl.gz')}.json"
+        return None if record in present else "episodes without their evaluation's record"
+    if folder == "experts" and len(rest) > 2 and rest[1] == "model":
+        return None if f"experts/{rest[0]}/summary.json" in present else "expert whose training was not finished"
+    if folder == "archives" and f"generations/{rest[0]}" not in present:
+        return "archives of a generation that was not committed"
+    return None

@@ -1,0 +1,197 @@
+"""Looks at every object of a run: checksums, genomes, evaluations, records, archives."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from pydantic import ValidationError
+
+from cycleqd.config import ConfigError
+from cycleqd.records import EvaluationRecord, IndividualRecord, Score
+from cycleqd.store import RunStore, StoreError
+from cycleqd.upkeep.commits import (
+    Fault,
+    after_gap,
+    commit_key,
+    faults_of_archives,
+    faults_of_generation,
+    faults_of_seed,
+    genome_key,
+    in_parallel,
+)
+from cycleqd.upkeep.inventory import SIDECAR, Inventory
+from cycleqd.upkeep.prune import Pruned, read_tombstones
+from cycleqd.upkeep.sweep import leftovers
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Verification:
+    """What was looked at and what was found.
+
+    Attributes:
+        objects: Objects in the run's folder.
+        checksummed: Objects whose content was held against a checksum.
+        individuals: Individuals.
+        pruned: Individuals whose genome was pruned.
+        evaluations: Finished evaluations.
+        generations: Committed generations.
+        leftovers: Half-written objects by key, each with the reason; harmless, the next start removes them.
+        faults: What is missing or damaged.
+    """
+
+    objects: int
+    checksummed: int
+    individuals: int
+    pruned: int
+    evaluations: int
+    generations: int
+    leftovers: dict[str, str]
+    faults: list[Fault]
+
+
+def verify(store: RunStore) -> Verification:
+    """Checks every hash and every record of a run; reads all of it and changes nothing.
+
+    A run that is being written to is verified as it was when its folder was listed; what was under way at that
+    moment may show up among the leftovers.
+
+    Raises:
+        StoreError: The run has no readable configuration.
+    """
+    try:
+        store.config()
+    except ConfigError as error:
+        raise StoreError(str(error)) from None
+    inventory = Inventory(store)
+    known = leftovers(inventory.sizes)
+    checksummed = [key.removesuffix(SIDECAR) for key in inventory.sizes if key.endswith(SIDECAR) and key not in known]
+    faults = [fault for fault in in_parallel(lambda key: _checksum_fault(store, key), checksummed) if fault]
+    tombstones = read_tombstones(store, inventory)
+    individuals = _individuals(store, inventory, faults)
+    faults += [fault for record in individuals for fault in _individual_faults(store, record, inventory, tombstones)]
+    names = [key for key in inventory.under("evaluations") if key.endswith(".json")]
+    without = {tombstone.genome for tombstone in tombstones.values() if tombstone.episodes}
+    for found in in_parallel(lambda key: _evaluation_faults(store, key, inventory, without), names):
+        faults += found
+    generations = _commits(store, inventory, faults)
+    unique = {(fault.key, fault.kind): fault for fault in reversed(faults)}  # the first word on each object
+    return Verification(
+        objects=sum(not key.endswith(SIDECAR) for key in inventory.sizes),
+        checksummed=len(checksummed),
+        individuals=len(individuals),
+        pruned=len(tombstones),
+        evaluations=len(names),
+        generations=generations,
+        leftovers=known,
+        faults=sorted(unique.values()),
+    )
+
+
+def _checksum_fault(store: RunStore, key: str) -> Fault | None:
+    """Holds an object's bytes against its sidecar, a line of ``sha256sum``."""
+    expected = store.read_bytes(f"{key}{SIDECAR}").split()[:1]
+    digest = hashlib.sha256()
+    try:
+        with store.local(key).open("rb") as file:
+            while chunk := file.read(1 << 20):
+                digest.update(chunk)
+    except StoreError as error:  # the store's own verified read
+        return Fault(key, "damaged", str(error))
+    if expected == [digest.hexdigest().encode()]:
+        return None
+    return Fault(key, "damaged", f"sha256 {digest.hexdigest()[:12]} is not the one beside it")
+
+
+def _individuals(store: RunStore, inventory: Inventory, faults: list[Fault]) -> list[IndividualRecord]:
+    """The readable recipes; adds faults of the others."""
+    records = []
+    for key in inventory.under("individuals"):
+        if not key.endswith("/individual.json"):
+            continue
+        name = key.split("/")[1]
+        try:
+            record = store.individual(name)
+        except (StoreError, ValidationError) as error:
+            faults.append(Fault(key, "damaged", _line(error)))
+            continue
+        if record.id != name:
+            faults.append(Fault(key, "damaged", f"it is the recipe of {record.id}"))
+        records.append(record)
+    return records
+
+
+def _individual_faults(
+    store: RunStore, record: IndividualRecord, inventory: Inventory, tombstones: dict[str, Pruned]
+) -> Iterator[Fault]:
+    from cycleqd.steps import task_vector  # torch, which no other command of upkeep needs
+
+    for parent in record.parents:
+        if f"individuals/{parent}/individual.json" not in inventory:
+            yield Fault(f"individuals/{parent}/individual.json", "missing", f"a parent of {record.id}")
+    key = genome_key(record.id)
+    if key not in inventory:
+        if record.id not in tombstones:
+            yield Fault(key, "missing", "the genome of an individual that was not pruned")
+        return
+    try:
+        found = task_vector(store, record.id).hash()
+    except Exception as error:  # whatever a damaged file makes of its reader
+        yield Fault(key, "damaged", _line(error))
+        return
+    if found != record.genome:
+        yield Fault(key, "damaged", f"content hash {found[:12]}, the recipe says {record.genome[:12]}")
+
+
+def _evaluation_faults(store: RunStore, key: str, inventory: Inventory, without_episodes: set[str]) -> list[Fault]:
+    _, identity, name = key.split("/")
+    skill, _, split = name.removesuffix(".json").rpartition("-")
+    try:
+        record = EvaluationRecord.model_validate(store.read_json(key))
+    except (StoreError, ValidationError) as error:
+        return [Fault(key, "damaged", _line(error))]
+    faults = []
+    if (record.identity, record.skill, record.split) != (identity, skill, split):
+        faults.append(Fault(key, "damaged", f"it is of {record.identity[:12]}, {record.skill}, {record.split}"))
+    if Score.of([sample.score for sample in record.samples]) != record.score:
+        faults.append(Fault(key, "damaged", "its score is not the mean of its samples"))
+    episodes = f"{key.removesuffix('.json')}.jsonl.gz"
+    if episodes not in inventory:
+        if identity not in without_episodes:
+            faults.append(Fault(episodes, "missing", "the episodes of a finished evaluation"))
+        return faults
+    try:
+        played = [(episode.sample, episode.score) for episode in store.episodes(identity, skill, split)]
+    except (StoreError, ValidationError, OSError, EOFError) as error:
+        return [*faults, Fault(episodes, "damaged", _line(error))]
+    if played != [(sample.id, sample.score) for sample in record.samples]:
+        faults.append(Fault(episodes, "damaged", "its episodes are not the record's samples"))
+    return faults
+
+
+def _commits(store: RunStore, inventory: Inventory, faults: list[Fault]) -> int:
+    """Adds the faults of seeding, generations and archives; returns the number of generations."""
+    try:
+        seed, records = store.seed(), store.generations()
+    except (StoreError, ValidationError) as error:
+        faults.append(Fault("generations", "damaged", _line(error)))
+        return 0
+    if stray := after_gap(inventory, len(records)):
+        faults.append(Fault(commit_key(len(records)), "missing", f"later ones exist: {', '.join(stray[:3])}"))
+    if seed is None:
+        if records:
+            faults.append(Fault("generations/seed.json", "missing", "generations are committed without a seeding"))
+        return len(records)
+    faults += faults_of_seed(store, seed, inventory)
+    for found in in_parallel(lambda record: faults_of_generation(store, record, inventory), records):
+        faults += found
+    faults += faults_of_archives(store, seed, records)
+    return len(records)
+
+
+def _line(error: Exception) -> str:
+    return " ".join(str(error).split())[:200] or type(error).__name__

@@ -1,0 +1,57 @@
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cycleqd.upkeep import leftovers, sweep
+
+COMPLETE = [
+    "config.json", "base.json", "lease.json", ".lease.json.lock", "bases.safetensors",
+    "experts/os/demonstrations.json",
+    "experts/os/model/adapter.safetensors", "experts/os/model/deep/file", "experts/os/summary.json",
+    "individuals/g0000/genome.safetensors", "individuals/g0000/individual.json", "individuals/g0000/pruned.json",
+    "evaluations/ab/os-test.jsonl.gz", "evaluations/ab/os-test.json", "generations/seed.json",
+    "generations/00000.json", "archives/00000.json", "sessions/x.json", "aggregate/checkpoint/model.safetensors",
+    "report/index.html", "metrics/run.prom",
+]  # fmt: skip
+LAST = {
+    "individuals/g0000/individual.json": {"individuals/g0000/genome.safetensors", "individuals/g0000/pruned.json"},
+    "evaluations/ab/os-test.json": {"evaluations/ab/os-test.jsonl.gz"},
+    "experts/os/summary.json": {"experts/os/model/adapter.safetensors", "experts/os/model/deep/file"},
+    "generations/00000.json": {"archives/00000.json"},
+}
+"""What is written last, and what is worth nothing without it."""
+
+
+@given(st.sets(st.sampled_from(COMPLETE)), st.sets(st.sampled_from(sorted(LAST))), st.booleans())
+def test_exactly_what_lacks_its_last_object_is_a_leftover(without, unfinished, checksums):
+    keys = set(COMPLETE) - {key for key in without if key not in LAST} - unfinished
+    expected = {key for last in unfinished for key in LAST[last]} & keys
+    if checksums:
+        keys |= {f"{key}.sha256" for key in keys}
+        expected |= {f"{key}.sha256" for key in expected}
+    assert set(leftovers(keys)) == expected
+
+
+@given(st.sampled_from(COMPLETE))
+def test_half_written_objects_and_lonely_checksums_are_leftovers(key):
+    partial = f"{key}.0123.partial"
+    assert set(leftovers([*COMPLETE, partial, f"{partial}/inside"])) == {partial, f"{partial}/inside"}
+    assert set(leftovers([*(set(COMPLETE) - {"config.json"}), "config.json.sha256"])) == {"config.json.sha256"}
+
+
+def test_sweep_leaves_a_whole_run_as_it_is(store, root):
+    before = sorted(root.rglob("*"))
+    assert sweep(store) == {}
+    assert sorted(root.rglob("*")) == before
+
+
+def test_sweep_removes_leftovers_with_their_folders_and_says_so(store, root, caplog):
+    before = sorted(root.rglob("*"))
+    (root / "individuals" / "g0099").mkdir()
+    (root / "individuals" / "g0099" / "genome.safetensors").write_bytes(b"half")
+    (root / "experts" / "os" / "model.77.partial").mkdir(parents=True)
+    (root / "experts" / "os" / "model.77.partial" / "weights").write_bytes(b"half")
+    (root / "evaluations" / "cd").mkdir()
+    (root / "evaluations" / "cd" / "os-test.jsonl.gz").write_bytes(b"half")
+    assert len(sweep(store)) == 3
+    assert sorted(root.rglob("*")) == before
+    assert "g0099/genome.safetensors (individual without its recipe)" in caplog.text
