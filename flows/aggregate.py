@@ -11,6 +11,7 @@ from cycleqd.workspace import BASE, opened
 from tasks import evolution
 from tasks.options import THREADS
 from tasks.scoring import evaluate_everywhere
+from tasks.server import machine_slots
 
 
 @flow(name="aggregate", flow_run_name="aggregate {run_id}", task_runner=THREADS)
@@ -24,7 +25,7 @@ def aggregate(run_id: str, storage: str = "runs") -> str:
     Returns:
         Id of the aggregate.
     """
-    with opened(storage, run_id) as ws:
+    with opened(storage, run_id) as ws, machine_slots(ws.config.sandbox.max_containers):
         skills = ws.config.skill_names
         identifier = evolution.aggregate(storage, run_id)
         elites = list(dict.fromkeys(ws.store.individual(identifier).parents))
@@ -43,3 +44,22 @@ def aggregate(run_id: str, storage: str = "runs") -> str:
                 export_individual(ws.store, identifier, out, format="adapter")
         get_run_logger().info("the final model lies in %s", ws.store.url("aggregate/checkpoint"))
         return identifier
+
+
+@flow(name="aggregate-and-report", flow_run_name="aggregate and report {run_id}")
+def aggregate_and_report(run_id: str, storage: str = "runs") -> str:
+    """Aggregates as `aggregate` does and draws the report anew.
+
+    Args:
+        run_id: A run with seeded archives; any number of generations.
+        storage: Folder or URL that holds it.
+
+    Returns:
+        The report's address.
+    """
+    with opened(storage, run_id) as ws, machine_slots(ws.config.sandbox.max_containers):
+        try:
+            aggregate(run_id, storage)
+        finally:
+            ws.save_session()
+        return evolution.report(storage, run_id)

@@ -10,6 +10,7 @@ from cycleqd.workspace import opened
 from tasks import evolution
 from tasks.options import THREADS
 from tasks.scoring import evaluate_everywhere
+from tasks.server import machine_slots
 
 
 @flow(name="evolve", flow_run_name="evolve {run_id}", task_runner=THREADS)
@@ -25,7 +26,7 @@ def evolve(run_id: str, storage: str = "runs", generations: int | None = None) -
         Generations that the run has now.
     """
     log = get_run_logger()
-    with opened(storage, run_id) as ws:
+    with opened(storage, run_id) as ws, machine_slots(ws.config.sandbox.max_containers):
         skills = ws.config.skill_names
         total = ws.config.generations if generations is None else generations
         steps.rebuild_archives(ws)
@@ -39,7 +40,7 @@ def evolve(run_id: str, storage: str = "runs", generations: int | None = None) -
                 storage, run_id, child, "optimization", skills=skills, options=ws.config.tasks, label=child
             )
             spent = ws.phases() - before
-            evolution.commit(storage, run_id, generation, spent)
+            evolution.commit(storage, run_id, generation, spent, total)
             ws.generations += 1
             log.info(
                 "generation %d of %d %s %.1f s (generate %.1f, sandbox %.1f, merge %.1f), about %.0f min to go",

@@ -11,6 +11,7 @@ from cycleqd import steps
 from cycleqd.records import Phases, Score
 from cycleqd.report import write_report
 from cycleqd.workspace import opened
+from tasks import artifacts
 
 
 @task(task_run_name="seed archives", tags=["archive"])
@@ -42,10 +43,11 @@ def breed(storage: str, run_id: str, generation: int) -> str:
 
 
 @task(task_run_name="g{generation:04d} commit")
-def commit(storage: str, run_id: str, generation: int, seconds: Phases) -> str:
+def commit(storage: str, run_id: str, generation: int, seconds: Phases, total: int) -> str:
     """Offers the child to all archives and commits the generation; returns one line that says what came out."""
     with opened(storage, run_id) as ws:
         record = steps.commit(ws, generation, seconds)
+        artifacts.show_generation(ws, generation, total)
     cells = ", ".join(
         f"{skill} {cell.bins}" + (f" from {cell.displaced}" if cell.displaced else "")
         for skill, cell in record.cells.items()
@@ -70,6 +72,7 @@ def report(storage: str, run_id: str) -> str:
     """Draws tables and figures from the records; returns the report's address."""
     with opened(storage, run_id) as ws:
         write_report(ws.store)
+        artifacts.show_report(ws)
         return ws.store.url("report/index.html")
 
 

@@ -8,8 +8,10 @@ from prefect.logging import get_run_logger
 from cycleqd import steps
 from cycleqd.config import TaskConfig
 from cycleqd.records import Score
+from cycleqd.report.reading import verdicts_line
 from cycleqd.skills.protocol import Split
-from cycleqd.workspace import opened
+from cycleqd.workspace import BASE, opened
+from tasks import artifacts
 from tasks.options import is_infrastructure_fault
 
 
@@ -28,13 +30,16 @@ def evaluate_individual(
     with opened(storage, run_id) as ws:
         record = steps.evaluate_individual(ws, individual, skill, split)
         transcripts = ws.store.url(f"evaluations/{record.identity}/{skill}-{split}.jsonl.gz")
+        parents = [] if individual == BASE else ws.store.individual(individual).parents
+        artifacts.show_evaluation(ws, individual, record, transcripts)
     solved = sum(sample.score == 1.0 for sample in record.samples)
     turns = sum(sample.turns for sample in record.samples)
     get_run_logger().info(
-        "%s on %s %s: %.3f ± %.3f (%d of %d solved, %d turns, %d tokens, %.1f s); episodes: %s",
-        individual, skill, split, record.score.score, record.score.se, solved, record.score.n,
-        turns, record.tokens, record.seconds, transcripts,
+        "%s (parents: %s) on %s %s: %.3f ± %.3f (%d of %d solved, %d turns, %d tokens, %.1f s); episodes: %s",
+        individual, ", ".join(parents) or "none", skill, split, record.score.score, record.score.se, solved,
+        record.score.n, turns, record.tokens, record.seconds, transcripts,
     )  # fmt: skip
+    get_run_logger().info("%s on %s: %s", individual, skill, verdicts_line(record))
     return record.score.model_dump()
 
 

@@ -16,11 +16,12 @@ from cycleqd.report.templates import render
 SOLVED = 1.0
 """The score of a solved sample; anything lower counts as failed."""
 
-_ROLES = {
+ROLES = {
     "system": ("instructions", "bright_black"),
     "user": ("to the model", "cyan"),
     "assistant": ("model", "green"),
 }
+"""What a reader calls the speakers, and their colours in a terminal."""
 
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
@@ -43,7 +44,7 @@ def terminal(episodes: Sequence[EpisodeRecord]) -> Iterator[RenderableType]:
     for episode in episodes:
         parts: list[RenderableType] = []
         for message in episode.messages:
-            name, colour = _ROLES[message["role"]]
+            name, colour = ROLES[message["role"]]
             parts.append(Rule(Text(name, style=colour), align="left", style=colour))
             parts.append(Text(visible(message["content"]).rstrip()))
         solved = episode.score >= SOLVED
@@ -78,7 +79,7 @@ def transcript_page(record: EvaluationRecord, episodes: Sequence[EpisodeRecord],
                 "solved": episode.score >= SOLVED,
                 "reason": visible(episode.reason),
                 "messages": [
-                    {"role": message["role"], "name": _ROLES[message["role"]][0], "text": visible(message["content"])}
+                    {"role": message["role"], "name": ROLES[message["role"]][0], "text": visible(message["content"])}
                     for message in episode.messages
                 ],
             }

@@ -1,0 +1,82 @@
+"""One evaluation as Markdown: how every sample went, and the first episodes in full, within a size."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+from cycleqd.records import EpisodeRecord, EvaluationRecord
+from cycleqd.report.tables import Grid
+from cycleqd.report.transcripts import ROLES, SOLVED, visible
+
+SIZE_LIMIT = 100_000
+"""Characters of one document; Prefect's UI becomes sluggish with more than twice as many."""
+
+REASON_LENGTH = 80
+"""Characters of a judge's reason that a list shows."""
+
+
+def verdicts_line(record: EvaluationRecord) -> str:
+    """Which samples were solved and which failed why, in one line of a log."""
+    solved = [sample.id for sample in record.samples if sample.score >= SOLVED]
+    failed = [f"{one.id} ({_short(one.reason)})" for one in record.samples if one.score < SOLVED]
+    return f"solved: {', '.join(solved) or 'none'}; failed: {', '.join(failed) or 'none'}"
+
+
+def evaluation_markdown(
+    record: EvaluationRecord, episodes: Sequence[EpisodeRecord], *, individual: str, transcripts: str
+) -> str:
+    """A table of verdicts, then episode by episode messages, actions, observations and verdict.
+
+    Args:
+        record: The finished evaluation.
+        episodes: Its episodes.
+        individual: Whose evaluation it is.
+        transcripts: Where all of them lie, in case that they are too many to show.
+    """
+    table = Grid(
+        "",
+        ("sample", "score", "turns", "tokens", "verdict"),
+        tuple(
+            (one.id, f"{one.score:g}", str(one.turns), str(one.tokens), _short(one.reason)) for one in record.samples
+        ),
+    )
+    score = record.score
+    parts = [
+        f"# {individual}: {record.skill}, {record.split}",
+        f"Score **{100 * score.score:.1f} ± {100 * score.se:.1f} %** over {score.n} samples, {record.tokens} tokens, "
+        f"{record.seconds:.1f} s. All episodes: `{transcripts}`",
+        table.to_markdown(),
+    ]
+    size = sum(map(len, parts))
+    for number, episode in enumerate(episodes):
+        text = _episode(episode)
+        size += len(text)
+        if size > SIZE_LIMIT:
+            parts.append(f"{len(episodes) - number} more episodes are in `{transcripts}`.")
+            break
+        parts.append(text)
+    return "\n\n".join(parts)
+
+
+def _episode(episode: EpisodeRecord) -> str:
+    verdict = "solved" if episode.score >= SOLVED else "failed"
+    lines = [f"## {episode.sample} ({episode.template}): {verdict}"]
+    for message in episode.messages:
+        lines.append(f"**{ROLES[message['role']][0]}**")
+        lines.append(_fenced(visible(message["content"])))
+    lines.append(f"**verdict** {episode.score:g}: {_short(episode.reason)}")
+    return "\n\n".join(lines)
+
+
+def _fenced(text: str) -> str:
+    """Text as a code block that nothing in it can end."""
+    longest = max((len(run) for run in re.findall(r"`+", text)), default=0)
+    fence = "`" * max(3, longest + 1)
+    return f"{fence}text\n{text}\n{fence}"
+
+
+def _short(reason: str) -> str:
+    """One line of what may be a model's words."""
+    line = " ".join(visible(reason).split())
+    return line if len(line) <= REASON_LENGTH else line[: REASON_LENGTH - 1] + "…"

@@ -1,0 +1,128 @@
+"""Tells a Prefect server about the flows: work pools, deployments, the automation that finds vanished runs.
+
+    PREFECT_API_URL=http://127.0.0.1:4200/api python -m deployments.register
+
+Run it in the checkout. It may be repeated: what a person changed in the UI since stays as it is.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import subprocess
+import sys
+from datetime import timedelta
+from pathlib import Path
+
+from prefect.automations import Automation
+from prefect.client.orchestration import SyncPrefectClient, get_client
+from prefect.client.schemas.actions import WorkPoolCreate
+from prefect.client.schemas.objects import StateType
+from prefect.events.actions import ChangeFlowRunState
+from prefect.events.schemas.automations import EventTrigger, Posture, ResourceSpecification
+from prefect.exceptions import ObjectAlreadyExists
+from prefect.workers.utilities import get_default_base_job_template_for_infrastructure_type
+
+HOME = Path(__file__).resolve().parents[1]
+DECLARATION = Path("deployments") / "prefect.yaml"
+
+POOLS = {"cycleqd-process": "process", "cycleqd-docker": "docker"}
+"""Work pools and their types."""
+
+VANISHED = "cycleqd: mark vanished runs as crashed"
+HEARTBEAT_SECONDS = 30
+"""How often a flow run says that it is alive; ``PREFECT_FLOWS_HEARTBEAT_FREQUENCY`` of the worker."""
+SILENCE = timedelta(seconds=4 * HEARTBEAT_SECONDS)
+"""A run that was silent for so long has vanished. A starved one may miss a beat or two."""
+
+
+def main() -> None:
+    """Registers everything with the server of ``PREFECT_API_URL``."""
+    with get_client(sync_client=True) as client:
+        create_pools(client)
+        before = schedules(client)
+        deploy()
+        pause_new_schedules(client, before)
+    watch_for_vanished_runs()
+
+
+def create_pools(client: SyncPrefectClient) -> None:
+    """Makes the work pools that are missing."""
+    for name, kind in POOLS.items():
+        template = asyncio.run(get_default_base_job_template_for_infrastructure_type(kind))
+        try:
+            client.create_work_pool(WorkPoolCreate(name=name, type=kind, base_job_template=template or {}))
+        except ObjectAlreadyExists:
+            continue
+        print(f"work pool {name} ({kind})")
+
+
+def deploy() -> None:
+    """Registers the deployments of ``prefect.yaml``; unchanged ones stay as they are."""
+    # As a module: the command `prefect` would not look for `flows` in the checkout.
+    command = [sys.executable, "-m", "prefect", "--no-prompt", "deploy", "--all", "--prefect-file", str(DECLARATION)]
+    done = subprocess.run(  # noqa: S603 - our own command
+        command,
+        cwd=HOME,
+        env={**os.environ, "PYTHONPATH": str(HOME)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if done.returncode:
+        raise RuntimeError(f"the deployments were not registered:\n{done.stdout}\n{done.stderr}")
+
+
+def schedules(client: SyncPrefectClient) -> set[tuple[str, str | None]]:
+    """The schedules that the server knows, as (deployment's id, slug)."""
+    return {
+        (str(deployment.id), schedule.slug)
+        for deployment in client.read_deployments()
+        for schedule in deployment.schedules
+    }
+
+
+def pause_new_schedules(client: SyncPrefectClient, before: set[tuple[str, str | None]]) -> None:
+    """Turns off the schedules that are new to the server.
+
+    ``active: false`` in the declaration would turn them off again at every registration, also those that a person
+    has turned on since.
+    """
+    for deployment in client.read_deployments():
+        for schedule in deployment.schedules:
+            if (str(deployment.id), schedule.slug) not in before:
+                client.update_deployment_schedule(deployment.id, schedule.id, active=False)
+                print(f"schedule {schedule.slug} of {deployment.name}, off until someone turns it on")
+
+
+def watch_for_vanished_runs() -> None:
+    """Has the server mark a run as crashed whose heartbeats have stopped, e.g. after a power cut."""
+    if any(automation.name == VANISHED for automation in _automations()):
+        return
+    ended = {f"prefect.flow-run.{state}" for state in ("Completed", "Failed", "Cancelled", "Crashed")}
+    Automation(
+        name=VANISHED,
+        trigger=EventTrigger(
+            after={"prefect.flow-run.heartbeat"},
+            expect={"prefect.flow-run.heartbeat", *ended},
+            match=ResourceSpecification({"prefect.resource.id": ["prefect.flow-run.*"]}),
+            for_each={"prefect.resource.id"},
+            posture=Posture.Proactive,
+            threshold=1,
+            within=SILENCE,
+        ),
+        actions=[ChangeFlowRunState(state=StateType.CRASHED, message=f"no heartbeat for {SILENCE.seconds} s")],
+    ).create()
+    print(f"automation {VANISHED!r}")
+
+
+def _automations() -> list[Automation]:
+    async def read() -> list[Automation]:
+        async with get_client() as client:
+            return await client.read_automations()
+
+    return asyncio.run(read())
+
+
+if __name__ == "__main__":
+    main()

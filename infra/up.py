@@ -1,0 +1,106 @@
+"""Starts everything on one machine and ends it again: ``make up``, ``make down``.
+
+    python -m infra.up          database, Prefect server, deployments, worker; prints the UI's address
+    python -m infra.up --down   ends what it started, and nothing else
+
+State, logs and pid files are kept in ``.cycleqd/`` (or ``CYCLEQD_STATE``). Both may be repeated.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+from deployments.register import HEARTBEAT_SECONDS, HOME
+from infra import postgres
+from infra.services import Service
+
+PORT = int(os.environ.get("CYCLEQD_PORT", "4200"))
+"""The server's; PostgreSQL takes the next one."""
+
+RUNS_AT_A_TIME = 4
+"""Flow runs that the worker starts; those that want the same engine queue for it."""
+
+
+def main() -> None:
+    """Starts, or with ``--down`` ends, all services."""
+    state = Path(os.environ.get("CYCLEQD_STATE") or HOME / ".cycleqd").resolve()
+    if "--down" in sys.argv[1:]:
+        down(state)
+    else:
+        up(state)
+
+
+def up(state: Path) -> None:
+    """Starts what does not run yet."""
+    state.mkdir(parents=True, exist_ok=True)
+    database = _database(state)
+    url = f"http://127.0.0.1:{PORT}"
+    # What the server and its clients read; the user's own Prefect profile is left alone.
+    client = {
+        "PREFECT_HOME": str(state / "prefect"),
+        "PREFECT_API_URL": f"{url}/api",
+        "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+        "DO_NOT_TRACK": "1",
+        "CYCLEQD_HOME": str(HOME),
+    }
+    server = Service("prefect-server", state)
+    settings = {
+        "PREFECT_SERVER_UI_API_URL": "/api",  # the UI then works behind any address
+        **({"PREFECT_SERVER_DATABASE_CONNECTION_URL": database} if database else {}),
+    }
+    command = [sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", str(PORT)]
+    started = server.start(command, env=client | settings, folder=HOME)
+    server.wait_until(lambda: _answers(f"{url}/api/health"), seconds=180)
+    print(f"Prefect server {'started' if started else 'runs'}, on {'PostgreSQL' if database else 'SQLite'}")
+    subprocess.run([sys.executable, "-m", "deployments.register"], cwd=HOME, env={**os.environ, **client}, check=True)
+    worker = Service("worker", state)
+    started = worker.start(
+        [
+            *(sys.executable, "-m", "prefect", "worker", "start", "--pool", "cycleqd-process"),
+            *("--name", "cycleqd", "--limit", str(RUNS_AT_A_TIME)),
+        ],
+        env=client
+        | {
+            "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": str(HEARTBEAT_SECONDS),
+            "PREFECT_LOGGING_EXTRA_LOGGERS": "cycleqd",
+        },
+        folder=HOME,
+    )
+    print(f"worker {'started' if started else 'runs'}")
+    print("runs are kept in runs/; in object storage with storage: s3://bucket/folder (and AWS_* variables)")
+    print(f"logs: {server.log.parent}")
+    print(f"UI: {url}")
+
+
+def down(state: Path) -> None:
+    """Ends the services, those that need others first."""
+    for name in ("worker", "prefect-server", "postgres"):
+        if Service(name, state).stop():
+            print(f"{name} ended")
+
+
+def _database(state: Path) -> str | None:
+    """The URL of the private PostgreSQL; None, with a message, where the server must do with SQLite."""
+    try:
+        return postgres.start(state, PORT + 1)
+    except (RuntimeError, OSError, KeyError, subprocess.CalledProcessError) as error:
+        detail = error.stderr.strip() if isinstance(error, subprocess.CalledProcessError) else str(error)
+        print(f"no PostgreSQL, so the server keeps its data in SQLite, which suits one run at a time: {detail}")
+        return None
+
+
+def _answers(url: str) -> bool:
+    try:
+        with urllib.request.urlopen(url, timeout=2) as answer:  # noqa: S310 - our own address
+            return bool(answer.status == 200)
+    except OSError:
+        return False
+
+
+if __name__ == "__main__":
+    main()
