@@ -84,6 +84,10 @@ class Verdict(NamedTuple):
     extra: Mapping[str, float] = MappingProxyType({})
 
 
+class NoReference(LookupError):
+    """The data holds no solution of a sample; the text says what is missing. Says nothing against the sample."""
+
+
 class Episode(Protocol):
     """One attempt at one sample. Not thread-safe; different episodes may run in parallel."""
 
@@ -141,7 +145,11 @@ class Skill(Protocol):
         ...
 
     def gold_replies(self, sample: Sample) -> list[str]:
-        """The replies of an agent that solves the sample, one a turn."""
+        """The replies of an agent that solves the sample, one a turn.
+
+        Raises:
+            NoReference: The data does not say how to solve it.
+        """
         ...
 
     def session(self, sandboxes: Sandboxes) -> AbstractContextManager[SkillSession]:

@@ -1,0 +1,250 @@
+"""The skill `agentbench_db`: AgentBench's database tasks (Liu 2023, https://arxiv.org/abs/2308.03688).
+
+A turn runs one SQL statement or gives the final answer, in AgentBench's grammar to the letter: the first line of the
+form ``Action: WORD`` decides, ``Operation`` alone runs the first ```sql block (its line ends become spaces), and in
+any other turn a line ``Final Answer: ...`` (not the first line) ends the episode, as does a turn with neither.
+
+Questions are judged by the answer, changes by the table's state however the episode ended: the score is whether
+AgentBench's hash of it matches, and `table_state`, recorded beside it, whether all rows are those that the gold
+statement leaves. Unlike AgentBench, an episode without a single valid turn scores 0 even where the gold statement
+changes nothing, and the final answer counts among the five turns.
+"""
+
+from __future__ import annotations
+
+import re
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final, Literal, NamedTuple
+
+from cycleqd.sandbox import Database, DatabaseServer, Sandboxes, StatementResult, Table
+from cycleqd.skills.agentbench_db_data import CHANGES, FILES, read_problems
+from cycleqd.skills.agentbench_db_judge import published_hash, same_answer, table_hash
+from cycleqd.skills.benchmark import Source, files_sha256, halves, locate, prompt_text, without_excluded
+from cycleqd.skills.parsing import MAX_REPLY_CHARS
+from cycleqd.skills.prompting import conversation
+from cycleqd.skills.protocol import Message, NoReference, Origin, Sample, SkillSession, Split, Verdict
+
+PROMPT: Final = Path(__file__).parent / "prompts" / "agentbench_db.md"
+MAX_OUTPUT_CHARS: Final = 800
+"""Of a result that the model sees, as in AgentBench."""
+TABLE_STATE: Final = "table_state"
+"""Our own verdict on a change, beside AgentBench's hash."""
+
+State = tuple[tuple[str | None, ...], ...]
+
+
+class Action(NamedTuple):
+    """What a reply asks for.
+
+    Attributes:
+        kind: The action.
+        text: The statement of an operation, the text behind ``Final Answer:`` of an answer.
+    """
+
+    kind: Literal["operation", "answer"]
+    text: str
+
+
+def parse_action(reply: str) -> Action | None:
+    """The action of a reply by AgentBench's grammar; None when there is none."""
+    text = reply[:MAX_REPLY_CHARS]
+    named = re.search(r"Action: (.*?)\n", text)
+    if named is not None and named[1] == "Operation":
+        block = re.search(r"```sql\n(.*?)\n```", text, re.DOTALL)
+        return Action("operation", block[1].strip().replace("\n", " ")) if block else None
+    answer = re.search(r"\nFinal Answer:(.*)", text)
+    return Action("answer", answer[1]) if answer else None
+
+
+def operation(statement: str) -> str:
+    """The reply that executes a statement."""
+    return f"Action: Operation\n```sql\n{statement}\n```"
+
+
+def final_answer(values: str) -> str:
+    """The reply that ends an episode."""
+    return f"Action: Answer\nFinal Answer: {values}"
+
+
+def observation(result: StatementResult) -> str:
+    """What the model is told of a statement: the rows as a list of tuples, or the error."""
+    text = result.error if result.error is not None else str([tuple(row) for row in result.rows])
+    return text if len(text) <= MAX_OUTPUT_CHARS else text[:MAX_OUTPUT_CHARS] + "[TRUNCATED]"
+
+
+def table_of(sample: Sample) -> Table:
+    """The sample's table."""
+    data = sample.data
+    return Table(data["table"], tuple(data["columns"]), tuple(tuple(row) for row in data["rows"]))
+
+
+class AgentBenchDbEpisode:
+    """One database, up to five replies."""
+
+    def __init__(self, sample: Sample, messages: list[Message], session: AgentBenchDbSession, turns: int) -> None:
+        self.sample = sample
+        self.messages = messages
+        self._session = session
+        self._turns_left = turns
+        self._acted = False
+        self._answer: str | None = None
+        self._database: Database | None = None
+        self._fault = ""
+        try:
+            self._database = session.server.open([table_of(sample)])
+        except ValueError as error:  # the data is at fault: the sample is broken, the evaluation goes on
+            self._fault = str(error)
+
+    def act(self, reply: str) -> bool:
+        """Executes the reply's statement, or takes its answer; a reply that is neither ends the episode."""
+        self.messages.append({"role": "assistant", "content": reply})
+        self._turns_left -= 1
+        action = parse_action(reply)
+        if action is None:
+            return True
+        self._acted = True
+        if action.kind == "answer":
+            self._answer = action.text
+            return True
+        seen = self._execute(action.text)
+        if self._turns_left == 0:
+            return True
+        self.messages.append({"role": "user", "content": seen})
+        return False
+
+    def judge(self) -> Verdict:
+        """Compares the answer, or the table's state."""
+        if self._database is None:
+            return Verdict(0.0, self._fault)
+        if not self._acted:
+            return Verdict(0.0, "neither `Action: Operation` with a ```sql block nor a line `Final Answer:`")
+        if self.sample.data["kind"] in CHANGES:
+            return self._judge_state(self._database)
+        label = self.sample.data["label"]
+        if self._answer is None:
+            return Verdict(0.0, "ended without a final answer")
+        if same_answer(self._answer, label):
+            return Verdict(1.0, "the answer is right")
+        return Verdict(0.0, f"answered {self._answer.strip()[:100]}, expected {str(label)[:100]}")
+
+    def close(self) -> None:
+        """Drops the database."""
+        if self._database is not None:
+            self._database.close()
+
+    def _execute(self, statement: str) -> str:
+        if self._database is None:
+            return self._fault
+        seen = observation(self._database.execute(statement))
+        if self.sample.data["kind"] in CHANGES:
+            self._database.execute("COMMIT")  # AgentBench commits after every statement, whatever a model began
+        return seen
+
+    def _judge_state(self, database: Database) -> Verdict:
+        data = self.sample.data
+        found = database.content(data["table"])
+        matches = table_hash(found) == published_hash(data["md5"])
+        wanted = self._session.state_after_gold(self.sample)
+        if isinstance(wanted, str):
+            reason, extra = f"no comparison of states ({wanted})", {}
+        else:
+            missing = len(wanted) - len(set(wanted) & set(found))
+            reason = "the same state" if found == wanted else f"another state, {missing} of {len(wanted)} rows missing"
+            extra = {TABLE_STATE: float(found == wanted)}
+        return Verdict(float(matches), f"the hash {'matches' if matches else 'differs'}; {reason}", extra)
+
+
+class AgentBenchDbSession:
+    """Episodes that share a server, each with a database and a user of its own."""
+
+    def __init__(self, skill: AgentBenchDbSkill, server: DatabaseServer) -> None:
+        self.server = server
+        self._skill = skill
+        self._states: dict[str, State | str] = {}
+        self._lock = threading.Lock()
+
+    def start(self, sample: Sample) -> AgentBenchDbEpisode:
+        """Creates and fills a database.
+
+        Raises:
+            SandboxUnavailable: The server is at fault.
+        """
+        return AgentBenchDbEpisode(sample, self._skill.initial_messages(sample), self, self._skill.max_turns)
+
+    def state_after_gold(self, sample: Sample) -> State | str:
+        """The rows that the gold statements leave, or the server's error; computed once a sample.
+
+        Raises:
+            SandboxUnavailable: The server is at fault.
+        """
+        with self._lock:
+            known = self._states.get(sample.id)
+        if known is not None:
+            return known
+        state: State | str
+        with self.server.open([table_of(sample)]) as database:
+            errors = [database.execute(statement).error for statement in sample.data["label"]]
+            error = next((error for error in errors if error is not None), None)
+            state = database.content(sample.data["table"]) if error is None else f"the gold statement fails: {error}"
+        with self._lock:
+            self._states[sample.id] = state
+        return state
+
+
+class AgentBenchDbSkill:
+    """AgentBench's database tasks.
+
+    Args:
+        counts: Samples per split; None or absent is the whole half.
+        source: The data, the prompt, what to leave out.
+
+    Raises:
+        DataUnavailable: The data or the prompt can't be read.
+        ValueError: A half has fewer samples than asked for, or the prompt has another form.
+    """
+
+    name = "agentbench_db"
+    max_turns = 5
+    max_new_tokens = 512
+    stop: tuple[str, ...] = ()
+
+    def __init__(self, *, counts: Mapping[Split, int | None], source: Source) -> None:
+        paths = locate(source.data, FILES, skill=self.name)
+        problems, skipped = read_problems(paths[0])
+        kept, excluded = without_excluded(problems, source.excluded)
+        self._prompt, prompt = prompt_text(source.prompt_file, PROMPT)
+        conversation(self._prompt, "")
+        self._samples = halves(self.name, kept, counts=counts, seed=source.split_seed)
+        self.origin = Origin(paths[0].stem, files_sha256(paths[:1]), prompt, (*skipped, *excluded))
+
+    def samples(self, split: Split) -> Sequence[Sample]:
+        """The samples of a half; `train` has none."""
+        return self._samples[split]
+
+    def initial_messages(self, sample: Sample) -> list[Message]:
+        """The instructions and the problem, without an example, as in AgentBench."""
+        return conversation(self._prompt, sample.data["problem"])
+
+    def gold_replies(self, sample: Sample) -> list[str]:
+        """The label as the answer to a question; the gold statements, then an empty answer, for a change.
+
+        The statements that AgentBench's records give for questions were made by a machine and are mostly wrong.
+
+        Raises:
+            NoReference: There are more gold statements than turns.
+        """
+        label = sample.data["label"]
+        if sample.data["kind"] not in CHANGES:
+            return [final_answer(str(label))]
+        if not 0 < len(label) < self.max_turns:
+            raise NoReference(f"{len(label)} gold statements, {self.max_turns - 1} fit the turns")
+        return [*map(operation, label), final_answer("[]")]
+
+    @contextmanager
+    def session(self, sandboxes: Sandboxes) -> Iterator[SkillSession]:
+        """Opens one database server for all episodes."""
+        with sandboxes.database() as server:
+            yield AgentBenchDbSession(self, server)
