@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import torch
-from peft import LoraConfig
 
 from cycleqd.task_vector.bases import LoraFactors
 from cycleqd.task_vector.factored import FactoredTaskVector
@@ -60,6 +59,8 @@ def save_lora_adapter(vector: FactoredTaskVector, base_name_or_path: str, out_di
     Raises:
         ValueError: The vector carries noise, is empty, or covers a parameter that is no layer's ``weight``.
     """
+    from peft import LoraConfig  # takes four seconds, which a cancelled flow run would spend again to be cancelled
+
     factors = to_lora(vector)
     if not factors:
         raise ValueError("the task vector covers no parameters; there is no adapter to write")
