@@ -288,6 +288,17 @@ class RunConfig(Section):
     """Folder or fsspec URL that holds the runs."""
     model: ModelConfig = ModelConfig()
     skills: Annotated[tuple[SkillConfig, ...], Field(min_length=1)] = (
+class RetentionConfig(Section):
+    """Which individuals' weights a run keeps; recipes, scores and records are always kept."""
+
+    policy: Literal["keep-all", "keep-elites", "keep-every-n"] = "keep-all"
+    """``keep-elites`` keeps what an archive holds or the final model needs; ``keep-every-n`` also every n-th child."""
+    every: Annotated[int, Field(ge=1)] = 10
+    """The n of ``keep-every-n``."""
+    episodes: bool = False
+    """Whether the transcripts of an individual's episodes go with its weights."""
+
+
         SkillConfig(name="coding"),
         SkillConfig(name="os"),
         SkillConfig(name="db"),
@@ -315,6 +326,7 @@ class RunConfig(Section):
         for name in self.skill_names:
             if name not in GENERATED_SKILLS and name not in self.experts.data:
                 raise ValueError(
+    retention: RetentionConfig = RetentionConfig()
                     f"{name} is a benchmark and has no training data of its own: set experts.data.{name}, e.g. "
                     f"{{sources: [{{recipe: {_USUAL_RECIPES[name]}}}]}}"
                 )

@@ -12,12 +12,14 @@ from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
 
-from cycleqd import search
-from cycleqd.archive import Archives, grids_from_experts
+from cycleqd import metrics, search
+from cycleqd.archive import Archives
 from cycleqd.base_model import BaseWeights
 from cycleqd.config import MutationConfig, SamplingConfig
 from cycleqd.evaluation import evaluate
-from cycleqd.experts import TrainingSummary, train_expert
+from cycleqd.events import about, event
+from cycleqd.experts import Conversation, TrainingSummary, train_expert
+from cycleqd.experts.data import TrainingDataUnavailable, prepare_skill
 from cycleqd.operators import MUTATIONS, SAMPLERS, LinearCrossover, Mutation, Sampler, SoftmaxAggregation, mean
 from cycleqd.randomness import rng
 from cycleqd.records import (
@@ -41,6 +43,8 @@ from cycleqd.task_vector import (
     load_task_vector,
     read_lora_adapter,
 )
+from cycleqd.upkeep.commits import seeded_archives
+from cycleqd.upkeep.prune import plan_pruning, prune
 from cycleqd.workspace import BASE, Workspace
 
 log = logging.getLogger(__name__)
@@ -49,6 +53,8 @@ AVERAGE = "average"
 """Id of the plain average of the experts, the baseline that every merge has to beat."""
 AGGREGATE = "aggregate"
 """Id of the final model."""
+PRUNE_INTERVAL = 20
+"""Generations between two prunings: listing a bucket takes seconds, so not after each."""
 
 
 def expert_id(skill: str) -> str:
@@ -168,6 +174,7 @@ def load(ws: Workspace, identifier: str) -> str:
     with ws.clock.measuring("merge"):
         if identifier == BASE:
             ws.engine.load(BASE, None)
+    ws.check_lease()
             return BASE
         genome = ws.store.individual(identifier).genome
         if ws.engine.loaded != genome:
@@ -210,7 +217,8 @@ def scores(ws: Workspace, identifier: str, split: Split) -> dict[str, Score]:
     Raises:
         RuntimeError: An evaluation is missing.
     """
-    identity = BASE if identifier == BASE else ws.store.individual(identifier).genome
+    individual = None if identifier == BASE else ws.store.individual(identifier)
+    identity = individual.genome if individual else BASE
     found = {skill: ws.store.evaluation(identity, skill, split) for skill in ws.config.skill_names}
     missing = [skill for skill, record in found.items() if record is None]
     if missing:
@@ -231,8 +239,34 @@ def seed_archives(ws: Workspace) -> SeedRecord:
             genomes={expert: ws.store.individual(expert).genome for expert in experts},
             scores={expert: scores(ws, expert, "optimization") for expert in experts},
         )
+    ws.check_lease()
         ws.store.write_seed(record)
+    metrics.count_evaluation(ws.config.run_id, result.record)
+    generation = individual.generation if individual else None
+    with about(run=ws.config.run_id, generation=generation, individual=identifier, skill=skill, split=split):
+        _tell_evaluation(result.record)
     return record
+
+
+def _tell_evaluation(record: EvaluationRecord) -> None:
+    for sample in record.samples:
+        event(
+            "episode_finished",
+            level=logging.DEBUG,
+            episode=sample.id,
+            score=sample.score,
+            turns=sample.turns,
+            tokens=sample.tokens,
+            reason=sample.reason,
+        )
+    event(
+        "evaluation_finished",
+        score=record.score.score,
+        se=record.score.se,
+        n=record.score.n,
+        tokens=record.tokens,
+        seconds=record.seconds,
+    )
 
 
 def rebuild_archives(ws: Workspace) -> Archives:
@@ -241,12 +275,10 @@ def rebuild_archives(ws: Workspace) -> Archives:
     Raises:
         RuntimeError: The run was not seeded.
     """
-    seed, grid = ws.store.seed(), ws.config.grid
+    seed = ws.store.seed()
     if seed is None:
         raise RuntimeError(f"run {ws.config.run_id} has no seeded archives; run the seed-archives flow first")
-    experts = {expert: means(seed.scores[expert]) for expert in seed.experts}
-    grids = grids_from_experts(list(experts.values()), bins=grid.bins, lower=grid.lower, upper=grid.upper)
-    archives = Archives.seeded(ws.config.skill_names, grids, experts)
+    archives = seeded_archives(ws.store, seed)
     for record in ws.store.generations():
         search.tell(archives, record.individual, means(record.scores), record.generation)
     ws.archives = archives
@@ -259,10 +291,12 @@ def breed(ws: Workspace, generation: int) -> IndividualRecord:
     if ws.store.has_individual(identifier):
         return ws.store.individual(identifier)
     config = ws.config
-    with ws.clock.measuring("merge"):
+    with ws.clock.measuring("merge"), metrics.merging(config.run_id):
         proposal = search.propose(_archives(ws), generation, config.seed, build_sampler(config.sampling))
         first, second = (task_vector(ws.store, parent) for parent in proposal.parents)
+        ws.check_lease()
         child = search.breed(
+        event("archives_seeded", run=ws.config.run_id, experts=len(experts))
             (first, second),
             task_vector(ws.store, expert_id(proposal.skill)),
             generation,
@@ -280,7 +314,16 @@ def breed(ws: Workspace, generation: int) -> IndividualRecord:
             coefficients=list(child.coefficients),
             mutation={key: value for key, value in mutation.items() if value is not None},
         )
-        return _add_individual(ws, child.task_vector, record)
+        record = _add_individual(ws, child.task_vector, record)
+    event(
+        "child_bred",
+        run=config.run_id,
+        generation=generation,
+        individual=identifier,
+        archive=proposal.skill,
+        parents=",".join(proposal.parents),
+    )
+    return record
 
 
 def build_sampler(config: SamplingConfig) -> Sampler:
@@ -347,3 +390,30 @@ def aggregate(ws: Workspace) -> IndividualRecord:
 
 def _archives(ws: Workspace) -> Archives:
     return ws.archives if ws.archives is not None else rebuild_archives(ws)
+    ws.check_lease()
+    metrics.count_generation(ws.config.run_id, record)
+    metrics.export(ws.store)
+    event(
+        "generation_committed",
+        run=ws.config.run_id,
+        generation=generation,
+        individual=child.id,
+        cells=",".join(cells),
+        seconds=seconds.total,
+    )
+def retain(ws: Workspace, generation: int) -> None:
+    """Prunes as the configuration's retention says, every `PRUNE_INTERVAL` generations and after the last.
+
+    Args:
+        ws: The run.
+        generation: The generation that was committed last.
+    """
+    settings = ws.config.retention
+    if settings.policy == "keep-all" or ((generation + 1) % PRUNE_INTERVAL and generation + 1 < ws.config.generations):
+        return
+    ws.check_lease()
+    plan = plan_pruning(ws.store, settings.policy, every=settings.every, episodes=settings.episodes)
+    freed = prune(ws.store, plan, settings.policy)
+    event("pruned", run=ws.config.run_id, generation=generation, individuals=len(plan), bytes=freed)
+
+

@@ -42,7 +42,7 @@ from cycleqd.records import (
 
 R = TypeVar("R", bound=Record)
 
-CHANGEABLE = frozenset({"generations", "storage", "tasks"})
+CHANGEABLE = frozenset({"generations", "retention", "storage", "tasks"})
 """Settings that may differ when a run is continued: they change how long and how it runs, not what comes out."""
 
 

@@ -16,18 +16,21 @@ from functools import cached_property
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+from cycleqd import metrics
 from cycleqd.archive import Archives
 from cycleqd.base_model import BaseWeights, resolve_base
 from cycleqd.clock import Clock
 from cycleqd.config import RunConfig, SkillConfig
 from cycleqd.inference import open_engine
 from cycleqd.inference.protocol import Engine
+from cycleqd.lease import Lease
 from cycleqd.records import Phases, SessionRecord
 from cycleqd.sandbox import Limits, Sandboxes
 from cycleqd.skills import build_skill
 from cycleqd.skills.benchmark import Source, read_exclusions
 from cycleqd.skills.protocol import Skill
 from cycleqd.store import RunStore
+from cycleqd.upkeep import recover
 
 log = logging.getLogger(__name__)
 
@@ -64,6 +67,8 @@ class Workspace:
         self.clock = Clock()
         self.stop = threading.Event()
         """Set when the run is to end: evaluations stop at their next turn."""
+        self.lease: Lease | None = None
+        """Says that no other process writes to the run; None in a workspace that was not `opened`."""
         self.archives: Archives | None = None
         """The archives after the last finished generation; None until the run is seeded."""
         self._tokens = 0
@@ -134,8 +139,18 @@ class Workspace:
             self._tokens += tokens
 
     def phases(self) -> Phases:
+    def check_lease(self) -> None:
+        """Called ahead of every write.
+
+        Raises:
+            LeaseLost: The run may belong to another process by now.
+        """
+        if self.lease is not None:
+            self.lease.check()
+
         """Where this process' time on the run went so far."""
         return self.clock.phases(self._engine.busy_seconds() if self._engine else 0.0)
+        self.check_lease()
 
     def save_session(self) -> None:
         """Writes down where this process' time went; a later call brings the record up to date."""
@@ -178,7 +193,12 @@ _lock = threading.Lock()
 
 @contextmanager
 def opened(storage: str, run_id: str) -> Iterator[Workspace]:
-    """The workspace of a run in this process; the outermost user closes it."""
+    """The workspace of a run in this process, which holds the run's lease; the outermost user closes it.
+
+    Raises:
+        RunLocked: Another process works on the run.
+        DamagedRun: A committed generation is not whole.
+    """
     key = (storage, run_id)
     with _lock:
         if key not in _open:
@@ -194,4 +214,21 @@ def opened(storage: str, run_id: str) -> Iterator[Workspace]:
             if last:
                 del _open[key], _users[key]
         if last:
-            workspace.close()
+            try:
+                workspace.close()
+            finally:
+                if workspace.lease is not None:
+                    workspace.lease.release()
+
+
+def _begin(store: RunStore) -> Workspace:
+    """A workspace with the run's lease, after what an earlier process left was cleared up."""
+    workspace = Workspace(store)
+    workspace.lease = Lease.acquire(store, on_loss=workspace.stop.set)
+    try:
+        recover(store)
+    except BaseException:
+        workspace.lease.release()
+        raise
+    metrics.serve()
+    return workspace

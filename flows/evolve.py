@@ -42,6 +42,7 @@ def evolve(run_id: str, storage: str = "runs", generations: int | None = None) -
             spent = ws.phases() - before
             evolution.commit(storage, run_id, generation, spent, total)
             ws.generations += 1
+            steps.retain(ws, generation)
             log.info(
                 "generation %d of %d %s %.1f s (generate %.1f, sandbox %.1f, merge %.1f), about %.0f min to go",
                 generation + 1, total, _bar((generation + 1) / total), spent.total, spent.generate, spent.sandbox,
