@@ -202,7 +202,7 @@ def opened(storage: str, run_id: str) -> Iterator[Workspace]:
     key = (storage, run_id)
     with _lock:
         if key not in _open:
-            _open[key], _users[key] = Workspace(RunStore(storage, run_id)), 0
+            _open[key], _users[key] = _begin(RunStore(storage, run_id)), 0
         workspace = _open[key]
         _users[key] += 1
     try:
