@@ -104,6 +104,14 @@ class DataSourceConfig(Section):
     max_samples: Annotated[int, Field(ge=1)] | None = None
     """At most so many of the rows that are fit to train on, drawn by the run's seed. Unless given: all."""
 
+    @model_validator(mode="after")
+    def _can_be_found(self) -> DataSourceConfig:
+        if self.recipe == "chat" and self.path is None:
+            raise ValueError("recipe chat has no published data set: set path to a file or a hub id")
+        if self.subset is not None and self.recipe != "agent_flan":
+            raise ValueError(f"the rows of {self.recipe} belong to no subset; only agent_flan's do")
+        return self
+
 
 class DataConfig(Section):
     """What one skill's expert learns from, in place of the suite's own gold episodes."""
@@ -149,6 +157,11 @@ class ExpertConfig(Section):
     """Fills a forward pass with whole conversations up to `max_length` tokens instead of padding them."""
     validation_fraction: Annotated[float, Field(ge=0, lt=0.5)] = 0.0
     """Share of the conversations held out to choose the best epoch; 0 keeps the last."""
+
+    def max_length_of(self, skill: str) -> int:
+        """Tokens of a skill's longest conversation."""
+        own = {name: data.max_length for name, data in self.data.items()}.get(skill)  # type: ignore[call-overload]
+        return own or self.max_length
 
 
 class GridConfig(Section):
@@ -275,6 +288,17 @@ _USUAL_RECIPES = {
 """What the paper trained the benchmarks' experts on, for the error that asks for data."""
 
 
+class RetentionConfig(Section):
+    """Which individuals' weights a run keeps; recipes, scores and records are always kept."""
+
+    policy: Literal["keep-all", "keep-elites", "keep-every-n"] = "keep-all"
+    """``keep-elites`` keeps what an archive holds or the final model needs; ``keep-every-n`` also every n-th child."""
+    every: Annotated[int, Field(ge=1)] = 10
+    """The n of ``keep-every-n``."""
+    episodes: bool = False
+    """Whether the transcripts of an individual's episodes go with its weights."""
+
+
 class RunConfig(Section):
     """Everything that determines one CycleQD run."""
 
@@ -288,17 +312,6 @@ class RunConfig(Section):
     """Folder or fsspec URL that holds the runs."""
     model: ModelConfig = ModelConfig()
     skills: Annotated[tuple[SkillConfig, ...], Field(min_length=1)] = (
-class RetentionConfig(Section):
-    """Which individuals' weights a run keeps; recipes, scores and records are always kept."""
-
-    policy: Literal["keep-all", "keep-elites", "keep-every-n"] = "keep-all"
-    """``keep-elites`` keeps what an archive holds or the final model needs; ``keep-every-n`` also every n-th child."""
-    every: Annotated[int, Field(ge=1)] = 10
-    """The n of ``keep-every-n``."""
-    episodes: bool = False
-    """Whether the transcripts of an individual's episodes go with its weights."""
-
-
         SkillConfig(name="coding"),
         SkillConfig(name="os"),
         SkillConfig(name="db"),
@@ -313,6 +326,7 @@ class RetentionConfig(Section):
     engine: EngineConfig = EngineConfig()
     sandbox: SandboxConfig = SandboxConfig()
     tasks: TaskConfig = TaskConfig()
+    retention: RetentionConfig = RetentionConfig()
 
     @model_validator(mode="after")
     def _distinct_skills(self) -> RunConfig:
@@ -326,7 +340,6 @@ class RetentionConfig(Section):
         for name in self.skill_names:
             if name not in GENERATED_SKILLS and name not in self.experts.data:
                 raise ValueError(
-    retention: RetentionConfig = RetentionConfig()
                     f"{name} is a benchmark and has no training data of its own: set experts.data.{name}, e.g. "
                     f"{{sources: [{{recipe: {_USUAL_RECIPES[name]}}}]}}"
                 )

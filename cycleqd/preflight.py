@@ -44,6 +44,7 @@ def check(config: RunConfig) -> list[Check]:
         _guarded("engine", config, _engine),
         _guarded("model", config, _model),
         _guarded("tokenizer", config, _tokenizer),
+        _guarded("training data", config, _training_data),
         _guarded("storage", config, _storage),
         _guarded("disk", config, _disk),
     ]
@@ -101,6 +102,21 @@ def _tokenizer(config: RunConfig) -> Check:
             "tokenizer", False, f"the model reads {limit} tokens", f"set engine.max_model_len to {limit} or less"
         )
     return Check("tokenizer", True, f"chat template found; context {limit}, used {config.engine.max_model_len}")
+
+
+def _training_data(config: RunConfig) -> Check:
+    from cycleqd.experts.data import TrainingDataUnavailable, check_source, sources_of
+
+    found = []
+    for skill in config.skill_names:
+        data = config.experts.data.get(skill)  # type: ignore[call-overload]
+        for number, source in enumerate(sources_of(data) if data else ()):
+            try:
+                found.append(f"{skill}: {check_source(source)}")
+            except TrainingDataUnavailable as error:
+                setting = f"experts.data.{skill}.sources.{number}.path"
+                return Check("training data", False, str(error), f"set {setting} to a file that is there")
+    return Check("training data", True, "; ".join(found) or "the suites' own gold episodes")
 
 
 def _storage(config: RunConfig) -> Check:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from pathlib import Path
 
@@ -82,12 +82,42 @@ def record_demonstrations(ws: Workspace, skill: str) -> list[list[Message]]:
     return conversations
 
 
+def training_data(ws: Workspace, skill: str) -> Sequence[Conversation]:
+    """What the expert of a skill learns from: the data sets that the configuration names, else gold episodes.
+
+    Raises:
+        TrainingDataUnavailable: A data set cannot be had, or has changed since this run read it.
+    """
+    data = ws.config.experts.data.get(skill)  # type: ignore[call-overload]
+    if data is None:
+        return record_demonstrations(ws, skill)
+    key = f"experts/{skill}/data.json"
+    with ws.clock.measuring("train"):
+        prepared = prepare_skill(ws.config, skill, ws.skills.values())
+    if ws.store.exists(key) and (before := ws.store.read_json(key)["hash"]) != prepared.report.hash:
+        raise TrainingDataUnavailable(
+            f"the training data of {skill} is not what this run read before ({prepared.report.hash[:12]}, then "
+            f"{before[:12]}): restore it, or start a run of another name"
+        )
+    if not ws.store.exists(key):
+        ws.store.write_json(key, prepared.report.model_dump(mode="json"))
+    return prepared.conversations
+
+
+def gather_training_data(ws: Workspace, skill: str) -> int:
+    """Makes sure that the expert's training data is there; returns the number of conversations."""
+    key = f"experts/{skill}/data.json"
+    if ws.store.exists(key):
+        return int(ws.store.read_json(key)["conversations"])
+    return len(training_data(ws, skill))
+
+
 def train(ws: Workspace, skill: str, progress: Callable[..., None] | None = None) -> TrainingSummary:
     """Fine-tunes the expert of a skill."""
     folder, summary = f"experts/{skill}/model", f"experts/{skill}/summary.json"
     if ws.store.exists(summary):
         return TrainingSummary(**ws.store.read_json(summary))
-    conversations = record_demonstrations(ws, skill)
+    conversations = training_data(ws, skill)
     settings = ws.config.experts
     with ws.clock.measuring("train"), ws.store.writing(folder) as out:
         result = train_expert(
@@ -101,7 +131,8 @@ def train(ws: Workspace, skill: str, progress: Callable[..., None] | None = None
             learning_rate=settings.learning_rate,
             global_batch=settings.global_batch,
             micro_batch=settings.micro_batch,
-            max_length=settings.max_length,
+            max_length=settings.max_length_of(skill),
+            packing=settings.packing,
             warmup_fraction=settings.warmup_fraction,
             max_grad_norm=settings.max_grad_norm,
             weight_decay=settings.weight_decay,
@@ -143,6 +174,7 @@ def derive_experts(ws: Workspace) -> list[IndividualRecord]:
 
 def _add_individual(ws: Workspace, vector: TaskVector, record: IndividualRecord) -> IndividualRecord:
     """Writes genome, then recipe; fills in the genome's hash."""
+    ws.check_lease()
     with ws.store.writing(f"individuals/{record.id}/genome.safetensors") as path:
         vector.save(path)
     record = record.model_copy(update={"genome": vector.hash()})
@@ -174,7 +206,6 @@ def load(ws: Workspace, identifier: str) -> str:
     with ws.clock.measuring("merge"):
         if identifier == BASE:
             ws.engine.load(BASE, None)
-    ws.check_lease()
             return BASE
         genome = ws.store.individual(identifier).genome
         if ws.engine.loaded != genome:
@@ -189,7 +220,8 @@ def evaluate_individual(ws: Workspace, identifier: str, skill: str, split: Split
         SandboxUnavailable: Infrastructure failed; nothing was scored.
         RuntimeError: The engine holds other weights.
     """
-    identity = BASE if identifier == BASE else ws.store.individual(identifier).genome
+    individual = None if identifier == BASE else ws.store.individual(identifier)
+    identity = individual.genome if individual else BASE
     finished = ws.store.evaluation(identity, skill, split)
     if finished is not None:
         return finished
@@ -207,45 +239,13 @@ def evaluate_individual(ws: Workspace, identifier: str, skill: str, split: Split
             stop=ws.stop,
         )
     ws.count_tokens(result.record.tokens)
-    ws.store.write_evaluation(result.record, result.episodes)
-    return result.record
-
-
-def scores(ws: Workspace, identifier: str, split: Split) -> dict[str, Score]:
-    """The finished scores of an individual, per skill.
-
-    Raises:
-        RuntimeError: An evaluation is missing.
-    """
-    individual = None if identifier == BASE else ws.store.individual(identifier)
-    identity = individual.genome if individual else BASE
-    found = {skill: ws.store.evaluation(identity, skill, split) for skill in ws.config.skill_names}
-    missing = [skill for skill, record in found.items() if record is None]
-    if missing:
-        raise RuntimeError(f"{identifier} has no {split} evaluation of {', '.join(missing)}")
-    return {skill: record.score for skill, record in found.items() if record is not None}
-
-
-# Search
-
-
-def seed_archives(ws: Workspace) -> SeedRecord:
-    """Commits the experts' scores, which fix the grids, and offers the experts to all archives."""
-    record = ws.store.seed()
-    if record is None:
-        experts = [expert_id(skill) for skill in ws.config.skill_names]
-        record = SeedRecord(
-            experts=experts,
-            genomes={expert: ws.store.individual(expert).genome for expert in experts},
-            scores={expert: scores(ws, expert, "optimization") for expert in experts},
-        )
     ws.check_lease()
-        ws.store.write_seed(record)
+    ws.store.write_evaluation(result.record, result.episodes)
     metrics.count_evaluation(ws.config.run_id, result.record)
     generation = individual.generation if individual else None
     with about(run=ws.config.run_id, generation=generation, individual=identifier, skill=skill, split=split):
         _tell_evaluation(result.record)
-    return record
+    return result.record
 
 
 def _tell_evaluation(record: EvaluationRecord) -> None:
@@ -267,6 +267,39 @@ def _tell_evaluation(record: EvaluationRecord) -> None:
         tokens=record.tokens,
         seconds=record.seconds,
     )
+
+
+def scores(ws: Workspace, identifier: str, split: Split) -> dict[str, Score]:
+    """The finished scores of an individual, per skill.
+
+    Raises:
+        RuntimeError: An evaluation is missing.
+    """
+    identity = BASE if identifier == BASE else ws.store.individual(identifier).genome
+    found = {skill: ws.store.evaluation(identity, skill, split) for skill in ws.config.skill_names}
+    missing = [skill for skill, record in found.items() if record is None]
+    if missing:
+        raise RuntimeError(f"{identifier} has no {split} evaluation of {', '.join(missing)}")
+    return {skill: record.score for skill, record in found.items() if record is not None}
+
+
+# Search
+
+
+def seed_archives(ws: Workspace) -> SeedRecord:
+    """Commits the experts' scores, which fix the grids, and offers the experts to all archives."""
+    record = ws.store.seed()
+    if record is None:
+        experts = [expert_id(skill) for skill in ws.config.skill_names]
+        record = SeedRecord(
+            experts=experts,
+            genomes={expert: ws.store.individual(expert).genome for expert in experts},
+            scores={expert: scores(ws, expert, "optimization") for expert in experts},
+        )
+        ws.check_lease()
+        ws.store.write_seed(record)
+        event("archives_seeded", run=ws.config.run_id, experts=len(experts))
+    return record
 
 
 def rebuild_archives(ws: Workspace) -> Archives:
@@ -294,9 +327,7 @@ def breed(ws: Workspace, generation: int) -> IndividualRecord:
     with ws.clock.measuring("merge"), metrics.merging(config.run_id):
         proposal = search.propose(_archives(ws), generation, config.seed, build_sampler(config.sampling))
         first, second = (task_vector(ws.store, parent) for parent in proposal.parents)
-        ws.check_lease()
         child = search.breed(
-        event("archives_seeded", run=ws.config.run_id, experts=len(experts))
             (first, second),
             task_vector(ws.store, expert_id(proposal.skill)),
             generation,
@@ -359,9 +390,36 @@ def commit(ws: Workspace, generation: int, seconds: Phases) -> GenerationRecord:
         cells=cells,
         seconds=seconds,
     )
+    ws.check_lease()
     ws.store.write_generation(record)
     ws.store.write_json(f"archives/{generation:05d}.json", json.loads(archives.to_json()))
+    metrics.count_generation(ws.config.run_id, record)
+    metrics.export(ws.store)
+    event(
+        "generation_committed",
+        run=ws.config.run_id,
+        generation=generation,
+        individual=child.id,
+        cells=",".join(cells),
+        seconds=seconds.total,
+    )
     return record
+
+
+def retain(ws: Workspace, generation: int) -> None:
+    """Prunes as the configuration's retention says, every `PRUNE_INTERVAL` generations and after the last.
+
+    Args:
+        ws: The run.
+        generation: The generation that was committed last.
+    """
+    settings = ws.config.retention
+    if settings.policy == "keep-all" or ((generation + 1) % PRUNE_INTERVAL and generation + 1 < ws.config.generations):
+        return
+    ws.check_lease()
+    plan = plan_pruning(ws.store, settings.policy, every=settings.every, episodes=settings.episodes)
+    freed = prune(ws.store, plan, settings.policy)
+    event("pruned", run=ws.config.run_id, generation=generation, individuals=len(plan), bytes=freed)
 
 
 def aggregate(ws: Workspace) -> IndividualRecord:
@@ -390,30 +448,3 @@ def aggregate(ws: Workspace) -> IndividualRecord:
 
 def _archives(ws: Workspace) -> Archives:
     return ws.archives if ws.archives is not None else rebuild_archives(ws)
-    ws.check_lease()
-    metrics.count_generation(ws.config.run_id, record)
-    metrics.export(ws.store)
-    event(
-        "generation_committed",
-        run=ws.config.run_id,
-        generation=generation,
-        individual=child.id,
-        cells=",".join(cells),
-        seconds=seconds.total,
-    )
-def retain(ws: Workspace, generation: int) -> None:
-    """Prunes as the configuration's retention says, every `PRUNE_INTERVAL` generations and after the last.
-
-    Args:
-        ws: The run.
-        generation: The generation that was committed last.
-    """
-    settings = ws.config.retention
-    if settings.policy == "keep-all" or ((generation + 1) % PRUNE_INTERVAL and generation + 1 < ws.config.generations):
-        return
-    ws.check_lease()
-    plan = plan_pruning(ws.store, settings.policy, every=settings.every, episodes=settings.episodes)
-    freed = prune(ws.store, plan, settings.policy)
-    event("pruned", run=ws.config.run_id, generation=generation, individuals=len(plan), bytes=freed)
-
-

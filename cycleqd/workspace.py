@@ -92,10 +92,7 @@ class Workspace:
     @cached_property
     def skills(self) -> dict[str, Skill]:
         """The run's skills by name, in the order of the cycle."""
-        return {
-            skill.name: build_skill(skill.name, seed=self.config.seed, counts=skill.counts, source=_source(skill))
-            for skill in self.config.skills
-        }
+        return build_skills(self.config)
 
     @property
     def engine(self) -> Engine:
@@ -139,6 +136,9 @@ class Workspace:
             self._tokens += tokens
 
     def phases(self) -> Phases:
+        """Where this process' time on the run went so far."""
+        return self.clock.phases(self._engine.busy_seconds() if self._engine else 0.0)
+
     def check_lease(self) -> None:
         """Called ahead of every write.
 
@@ -148,12 +148,9 @@ class Workspace:
         if self.lease is not None:
             self.lease.check()
 
-        """Where this process' time on the run went so far."""
-        return self.clock.phases(self._engine.busy_seconds() if self._engine else 0.0)
-        self.check_lease()
-
     def save_session(self) -> None:
         """Writes down where this process' time went; a later call brings the record up to date."""
+        self.check_lease()
         self.store.write_session(
             SessionRecord(
                 started=self._started.isoformat(timespec="seconds"),
@@ -174,6 +171,14 @@ class Workspace:
             if self._engine is not None:
                 self._engine.close()
                 self._engine = None
+
+
+def build_skills(config: RunConfig) -> dict[str, Skill]:
+    """The skills of a configuration by name, in the order of the cycle."""
+    return {
+        skill.name: build_skill(skill.name, seed=config.seed, counts=skill.counts, source=_source(skill))
+        for skill in config.skills
+    }
 
 
 def _source(skill: SkillConfig) -> Source:

@@ -18,11 +18,11 @@ from tasks.options import is_infrastructure_fault
     retry_condition_fn=is_infrastructure_fault,
 )
 def record_demonstrations(storage: str, run_id: str, skill: str) -> int:
-    """Plays the gold episodes of a skill's train split; returns their number."""
+    """Plays the gold episodes of a skill's train split, or reads its data sets; returns how many conversations."""
     with opened(storage, run_id) as ws:
-        conversations = steps.record_demonstrations(ws, skill)
-    get_run_logger().info("%s: %d training conversations", skill, len(conversations))
-    return len(conversations)
+        conversations = steps.gather_training_data(ws, skill)
+    get_run_logger().info("%s: %d training conversations", skill, conversations)
+    return conversations
 
 
 @task(task_run_name="train {skill} expert", tags=["experts"])

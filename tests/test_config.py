@@ -29,8 +29,48 @@ def test_paper_profile_has_the_papers_settings():
     assert config.crossover.mu == 1.0
     assert config.experts.global_batch == 64
     assert config.experts.warmup_fraction == 0.1
-    assert config.experts.epochs_by_skill == {"coding": 3}
+    assert config.experts.epochs_by_skill == {"mbpp_plus": 3}
     assert config.experts.epochs == 1
+
+
+def test_paper_profile_trains_on_the_papers_data():
+    config = load_config("paper")
+    assert config.skill_names == ("mbpp_plus", "agentbench_os", "agentbench_db")
+    assert all(set(skill.counts.values()) == {0, None} for skill in config.skills)
+    sources = {skill: [(s.recipe, s.subset) for s in data.sources] for skill, data in config.experts.data.items()}
+    assert sources == {
+        "mbpp_plus": [("magicoder_evol", None), ("magicoder_oss", None)],
+        "agentbench_os": [("agent_flan", "os")],
+        "agentbench_db": [("agent_flan", "db")],
+    }
+
+
+@pytest.mark.parametrize("skill", ["mbpp_plus", "agentbench_os", "agentbench_db"])
+def test_benchmark_without_training_data_is_refused_with_the_setting_to_change(skill):
+    with pytest.raises(ConfigError, match=rf"set experts\.data\.{skill}"):
+        parse_config({"skills": [{"name": skill}]})
+    data = {skill: {"sources": [{"recipe": "chat", "path": "mine.jsonl"}]}}
+    assert parse_config({"skills": [{"name": skill}], "experts": {"data": data}}).skill_names == (skill,)
+
+
+@pytest.mark.parametrize(
+    ("source", "fault"),
+    [
+        ({"recipe": "chat"}, "set path"),
+        ({"recipe": "magicoder_oss", "subset": "os"}, "no subset"),
+        ({"recipe": "alpaca"}, "recipe"),
+        ({"recipe": "chat", "path": "a.jsonl", "max_samples": 0}, "max_samples"),
+    ],
+)
+def test_training_data_that_cannot_be_meant_is_refused(source, fault):
+    with pytest.raises(ConfigError, match=fault):
+        parse_config({"experts": {"data": {"os": {"sources": [source]}}}})
+
+
+def test_a_skills_own_max_length_wins():
+    data = {"os": {"sources": [{"recipe": "agent_flan"}], "max_length": 99}}
+    experts = parse_config({"experts": {"max_length": 50, "data": data}}).experts
+    assert (experts.max_length_of("os"), experts.max_length_of("db")) == (99, 50)
 
 
 def test_all_faults_are_reported_at_once_with_their_paths():

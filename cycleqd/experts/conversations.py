@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import logging
-from collections.abc import Iterator, Sequence
-from typing import Any, Final, NamedTuple
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, Final, NamedTuple, NotRequired
 
 import torch
 from datasets import Dataset
@@ -20,12 +22,24 @@ _SORTED_BATCHES: Final = 8
 _log = logging.getLogger(__name__)
 
 
+class TrainingMessage(Message):
+    """A message of a data set that may ask not to be trained, as Agent-FLAN's ``loss`` does."""
+
+    trained: NotRequired[bool]
+    """False: an assistant's turn that is shown but not learned. Other roles are never trained."""
+
+
+Conversation = Sequence[Message | TrainingMessage]
+"""What one training example is made of."""
+
+
 class Encoded(NamedTuple):
     """One conversation for training.
 
     Attributes:
         input_ids: Token ids of the whole conversation.
-        labels: The same ids where the assistant speaks (its end-of-turn token included), `IGNORED` elsewhere.
+        labels: The same ids where the assistant speaks (its end-of-turn token included), `IGNORED` elsewhere
+            and in turns that ask not to be trained.
     """
 
     input_ids: list[int]
@@ -33,20 +47,31 @@ class Encoded(NamedTuple):
 
 
 class Batch(NamedTuple):
-    """Conversations of one forward pass, padded on the right.
+    """Rows of one forward pass, padded on the right.
 
     Attributes:
         input_ids: (n, longest) int64. Causal attention keeps the padding out of what comes before it.
         labels: (n, longest) int64.
         tokens: Number of tokens without the padding.
+        position_ids: (n, longest) int64, from 0 again where a packed row's next conversation begins; None where
+            every row is one conversation.
     """
 
     input_ids: torch.Tensor
     labels: torch.Tensor
     tokens: int
+    position_ids: torch.Tensor | None = None
 
 
-def encode(tokenizer: Any, conversation: Sequence[Message], ends: Sequence[int]) -> Encoded:
+def content_hash(conversations: Iterable[Conversation]) -> str:
+    """Content hash of conversations in their order, which goes into the training's summary."""
+    digest = hashlib.sha256()
+    for conversation in conversations:
+        digest.update(json.dumps(list(conversation), sort_keys=True).encode() + b"\n")
+    return digest.hexdigest()
+
+
+def encode(tokenizer: Any, conversation: Conversation, ends: Sequence[int]) -> Encoded:
     """Token ids and labels of a conversation under the tokenizer's chat template.
 
     Where the assistant speaks is found by rendering the conversation's prefixes, so any template will do whose
@@ -55,7 +80,7 @@ def encode(tokenizer: Any, conversation: Sequence[Message], ends: Sequence[int])
 
     Args:
         tokenizer: A transformers tokenizer with a chat template.
-        conversation: Messages, at least one of them the assistant's.
+        conversation: Messages, at least one of them the assistant's and trained.
         ends: Token ids that end a turn.
 
     Raises:
@@ -79,16 +104,18 @@ def encode(tokenizer: Any, conversation: Sequence[Message], ends: Sequence[int])
         shown, said = _tokens(tokenizer, prompt[len(done) :]), _tokens(tokenizer, through[len(prompt) :])
         # Behind the end of the turn the template may write a line break, which no engine ever generates.
         last = max((index for index, token in enumerate(said) if token in ends), default=len(said) - 1)
+        kept = last + 1 if message.get("trained", True) else 0
         ids += shown + said
-        labels += [IGNORED] * len(shown) + said[: last + 1] + [IGNORED] * (len(said) - last - 1)
+        labels += [IGNORED] * len(shown) + said[:kept] + [IGNORED] * (len(said) - kept)
         done = through
-    if not ids:
-        raise ValueError("a training conversation has no assistant turn")
+    if all(label == IGNORED for label in labels):
+        raise ValueError("a training conversation has no assistant turn to train on")
     return Encoded(ids, labels)
 
 
-def _template(tokenizer: Any, messages: Sequence[Message], *, reply_follows: bool) -> str:
-    text: str = tokenizer.apply_chat_template(list(messages), tokenize=False, add_generation_prompt=reply_follows)
+def _template(tokenizer: Any, messages: Conversation, *, reply_follows: bool) -> str:
+    plain = [{"role": message["role"], "content": message["content"]} for message in messages]
+    text: str = tokenizer.apply_chat_template(plain, tokenize=False, add_generation_prompt=reply_follows)
     return text
 
 
@@ -98,7 +125,7 @@ def _tokens(tokenizer: Any, text: str) -> list[int]:
 
 
 def build_dataset(
-    tokenizer: Any, conversations: Sequence[Sequence[Message]], ends: Sequence[int], max_length: int
+    tokenizer: Any, conversations: Sequence[Conversation], ends: Sequence[int], max_length: int
 ) -> Dataset:
     """Encodes conversations and leaves out, with a warning, those longer than `max_length` tokens.
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, nullcontext
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -14,10 +14,19 @@ from peft import LoraConfig, get_peft_model
 from peft.helpers import disable_input_dtype_casting
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from cycleqd.experts.conversations import IGNORED, Batch, Encoded, build_dataset, collate, schedule
+from cycleqd.experts.conversations import (
+    IGNORED,
+    Batch,
+    Conversation,
+    Encoded,
+    build_dataset,
+    collate,
+    content_hash,
+    schedule,
+)
+from cycleqd.experts.packing import collate_packed, pack
 from cycleqd.experts.progress import ProgressCallback, TrainingProgress, default_progress
 from cycleqd.inference.rendering import end_tokens
-from cycleqd.messages import Message
 
 Method = Literal["lora", "full"]
 
@@ -35,6 +44,8 @@ class TrainingSummary(NamedTuple):
         loss_first: Loss of the first step, in nats a trained token.
         loss_last: Mean loss of the last tenth of the steps.
         validation_loss: Lowest validation loss, whose weights were kept; None without validation.
+        data_hash: Content hash of the conversations that were given, in their order.
+        padding: Share of the positions in all forward passes that held padding.
     """
 
     steps: int
@@ -46,11 +57,13 @@ class TrainingSummary(NamedTuple):
     loss_first: float
     loss_last: float
     validation_loss: float | None
+    data_hash: str = ""
+    padding: float = 0.0
 
 
 def train_expert(
     base: Path,
-    conversations: Sequence[Sequence[Message]],
+    conversations: Sequence[Conversation],
     out: Path,
     *,
     method: Method = "lora",
@@ -61,6 +74,7 @@ def train_expert(
     global_batch: int = 8,
     micro_batch: int = 8,
     max_length: int = 512,
+    packing: bool = False,
     warmup_fraction: float = 0.1,
     max_grad_norm: float = 1.0,
     weight_decay: float = 0.0,
@@ -87,8 +101,10 @@ def train_expert(
         epochs: Passes over the conversations; may be fractional.
         learning_rate: Peak learning rate.
         global_batch: Conversations an optimizer step.
-        micro_batch: Conversations a forward pass, at most; gradients accumulate to the global batch.
+        micro_batch: Rows a forward pass, at most; gradients accumulate to the global batch.
         max_length: Longer conversations, in tokens, are left out.
+        packing: Whether a row holds as many conversations of the global batch as fit into `max_length` tokens,
+            instead of one and its padding. What is learned is the same, up to rounding.
         warmup_fraction: Share of the steps in which the learning rate rises, in [0, 1).
         max_grad_norm: Gradients are clipped to this norm.
         weight_decay: AdamW's.
@@ -120,22 +136,21 @@ def train_expert(
     loss_of = _loss_function(model, dtype, device)
     losses: list[float] = []
     best = _Best(trained)
-    tokens = 0
+    tokens = positions = 0
     with ExitStack() as stack:
         report = progress or stack.enter_context(default_progress())
         model.train()
         started = time.perf_counter()
         for step, indices in enumerate(order, start=1):
             rows = [train[index] for index in indices]  # of ascending length, so that micro batches are of alike ones
-            parts = [rows[first : first + micro_batch] for first in range(0, len(rows), micro_batch)]
             targets = sum(_targets(row) for row in rows)
             loss = 0.0
-            for part in parts:
-                batch = collate(part, ends[0])
+            for batch in _batches(rows, micro_batch, max_length if packing else None, ends[0]):
                 summed = loss_of(batch) / targets
                 summed.backward()  # type: ignore[no-untyped-call] # torch has no types for it
                 loss += summed.item()
                 tokens += batch.tokens
+                positions += batch.input_ids.numel()
             if not math.isfinite(loss):
                 raise RuntimeError(f"the loss is {loss} in step {step}: training diverged; lower the learning rate")
             torch.nn.utils.clip_grad_norm_(trained, max_grad_norm)
@@ -160,7 +175,20 @@ def train_expert(
         loss_first=losses[0],
         loss_last=sum(tail) / len(tail),
         validation_loss=best.loss,
+        data_hash=content_hash(conversations),
+        padding=1 - tokens / positions,
     )
+
+
+def _batches(rows: Sequence[Encoded], micro_batch: int, capacity: int | None, padding: int) -> Iterator[Batch]:
+    """Cuts a global batch into forward passes; `capacity` is a packed row's tokens, None pads."""
+    if capacity is None:
+        for first in range(0, len(rows), micro_batch):
+            yield collate(rows[first : first + micro_batch], padding)
+        return
+    packs = pack([len(row.input_ids) for row in rows], capacity)
+    for first in range(0, len(packs), micro_batch):
+        yield collate_packed([[rows[index] for index in one] for one in packs[first : first + micro_batch]], padding)
 
 
 def _split(
@@ -179,7 +207,7 @@ def _build_model(base: Path, method: Method, rank: int, alpha: float, dtype: str
     # What is trained stays fp32: bf16 would swallow small steps. A frozen base may be bf16.
     frozen_bf16 = method == "lora" and dtype == "bfloat16"
     model = AutoModelForCausalLM.from_pretrained(base, dtype=torch.bfloat16 if frozen_bf16 else torch.float32)
-    model.config.use_cache = False
+    model.config.use_cache = False  # with a cache, packed rows would attend across their conversations
     if method == "full":
         return model
     config = LoraConfig(r=rank, lora_alpha=alpha, target_modules="all-linear", lora_dropout=0.0, task_type="CAUSAL_LM")
@@ -218,7 +246,9 @@ def _loss_function(model: Any, dtype: str, device: torch.device) -> Callable[[Ba
                 stack.enter_context(
                     disable_input_dtype_casting(model) if hasattr(model, "peft_config") else nullcontext()
                 )
-            logits = model(batch.input_ids.to(device), logits_to_keep=positions.to(device)).logits
+            # Positions that start anew tell transformers where a packed row's conversations end: no attention across.
+            places = {} if batch.position_ids is None else {"position_ids": batch.position_ids.to(device)}
+            logits = model(batch.input_ids.to(device), logits_to_keep=positions.to(device), **places).logits
         chosen = targets[:, positions].to(device)
         wanted = chosen != IGNORED
         return torch.nn.functional.cross_entropy(logits[wanted].float(), chosen[wanted], reduction="sum")

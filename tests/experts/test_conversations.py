@@ -34,6 +34,18 @@ def test_only_the_assistants_turns_and_their_ends_are_trained():
     assert trained_text(tokenizer(), encoded) == "|Act: bash\nls | wc -l<|im_end|>|Act: answer(7)<|im_end|>"
 
 
+def test_turn_that_asks_not_to_be_trained_is_shown_only():
+    flagged = [*TURNS[:2], {**TURNS[2], "trained": False}, *TURNS[3:]]
+    encoded = encode(tokenizer(), flagged, END)
+    assert trained_text(tokenizer(), encoded) == "|Act: answer(7)<|im_end|>"
+    assert encoded.input_ids == encode(tokenizer(), TURNS, END).input_ids
+
+
+def test_conversation_whose_turns_are_all_flagged_is_refused():
+    with pytest.raises(ValueError, match="no assistant turn"):
+        encode(tokenizer(), [TURNS[1], {**TURNS[2], "trained": False}], END)
+
+
 def test_real_tokenizer_trains_the_same_text(smollm2):
     tokens = AutoTokenizer.from_pretrained(smollm2)
     encoded = encode(tokens, TURNS, END)

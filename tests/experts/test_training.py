@@ -9,6 +9,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from cycleqd.base_model import BaseWeights
 from cycleqd.experts import IGNORED, encode, train_expert
+from cycleqd.experts.conversations import content_hash
 from cycleqd.experts.training import _warmup_then_cosine
 from cycleqd.inference import ChatRequest, open_engine
 from cycleqd.task_vector import build_bases, read_lora_adapter
@@ -91,6 +92,29 @@ def test_accumulated_micro_batches_equal_one_batch(tiny_tied, tmp_path):
     whole, cut = (load_file(tmp_path / name / "adapter_model.safetensors") for name in ("whole", "cut"))
     for name, tensor in whole.items():
         torch.testing.assert_close(cut[name], tensor, rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize("model", ["tiny_tied", "tiny_biased"])
+def test_packed_training_learns_what_padded_training_learns(model, request, tmp_path):
+    base = request.getfixturevalue(model)
+    padded = train(base, tmp_path / "padded", global_batch=8, micro_batch=8)
+    packed = train(base, tmp_path / "packed", global_batch=8, micro_batch=2, packing=True)
+    assert (packed.steps, packed.tokens, packed.conversations) == (padded.steps, padded.tokens, padded.conversations)
+    assert packed.padding != padded.padding
+    one, two = (load_file(tmp_path / name / "adapter_model.safetensors") for name in ("padded", "packed"))
+    for name, tensor in one.items():
+        torch.testing.assert_close(two[name], tensor, rtol=1e-3, atol=1e-4)
+
+
+def test_turns_that_ask_not_to_be_trained_are_shown_only(tiny_tied, tmp_path):
+    flagged = [
+        [message, {**reply, "trained": False}, {"role": "user", "content": "again"}, {**reply, "content": "so"}]
+        for message, reply in conversations()
+    ]
+    settings = {"rank": 4, "dtype": "float32", "learning_rate": 1e-2, "max_length": 128, "epochs": 8}
+    summary = train_expert(tiny_tied, flagged, tmp_path, progress=ignore, **settings)
+    assert summary.loss_last < 0.05  # "aye" and "no" could not be told apart so well
+    assert summary.data_hash == content_hash(flagged) != content_hash(conversations())
 
 
 def test_first_loss_is_the_mean_over_the_assistants_tokens(tiny_tied, tmp_path):

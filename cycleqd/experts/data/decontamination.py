@@ -1,0 +1,80 @@
+"""Decontamination: training text that shares a run of words with an evaluation sample is found and left out.
+
+Texts are compared as lower-case words (letters, digits and underscores), so that layout and punctuation do not
+hide a copy. Following Brown et al. 2020, Language Models are Few-Shot Learners, appendix C, a shared n-gram counts
+as contamination; n is the caller's, 13 there.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Final
+
+from cycleqd.skills.protocol import Skill, Split
+
+SHORTEST: Final = 5
+"""Words below which an evaluation text is too common to be looked for (``return True``)."""
+_EVALUATED: Final[tuple[Split, ...]] = ("optimization", "test")
+_SHARED: Final = 0.05
+"""Words that more than this share of the samples (and more than two) have in common are a suite's own phrases,
+such as instructions. Ours."""
+_WORD: Final = re.compile(r"\w+")
+
+
+def words(text: str) -> list[str]:
+    """The words by which texts are compared."""
+    return _WORD.findall(text.casefold())
+
+
+def evaluation_texts(skills: Iterable[Skill]) -> Iterator[list[str]]:
+    """What must not be trained on: each sample's question and solution, of both splits that score models."""
+    for skill in skills:
+        for split in _EVALUATED:
+            for sample in skill.samples(split):
+                yield [skill.initial_messages(sample)[-1]["content"], *skill.gold_replies(sample)]
+
+
+class EvaluationNgrams:
+    """The word n-grams of evaluation samples.
+
+    A text of fewer than n words (at least `SHORTEST`) counts as one shorter n-gram.
+
+    Args:
+        samples: The texts of each sample.
+        n: Words that must agree, at least `SHORTEST`.
+    """
+
+    def __init__(self, samples: Iterable[Sequence[str]], n: int) -> None:
+        if n < SHORTEST:
+            raise ValueError(f"n must be at least {SHORTEST}, got {n}")
+        counts: Counter[tuple[str, ...]] = Counter()
+        total = 0
+        for texts in samples:
+            total += 1
+            counts.update({gram for text in texts for gram in _grams(words(text), n)})
+        self._grams = {gram for gram, count in counts.items() if count <= max(2, _SHARED * total)}
+        self._sizes = sorted({len(gram) for gram in self._grams})
+        # Most positions of a text begin no n-gram; asking for two words is cheaper than building n.
+        self._starts = {gram[:2] for gram in self._grams}
+
+    def __len__(self) -> int:
+        return len(self._grams)
+
+    def find(self, text: str) -> str | None:
+        """The first words of `text` that an evaluation sample has, too; None where there are none."""
+        found = words(text)
+        for start in range(len(found) - SHORTEST + 1):
+            if (found[start], found[start + 1]) in self._starts:
+                for size in self._sizes:
+                    if (gram := tuple(found[start : start + size])) in self._grams:
+                        return " ".join(gram)
+        return None
+
+
+def _grams(found: Sequence[str], n: int) -> Iterator[tuple[str, ...]]:
+    if SHORTEST <= len(found) < n:
+        yield tuple(found)
+    for start in range(len(found) - n + 1):
+        yield tuple(found[start : start + n])

@@ -1,0 +1,146 @@
+"""Where a data set's rows come from: local JSONL or Parquet files, or the Hugging Face hub."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import datasets
+
+from cycleqd.experts.data.recipes import RECIPES, Recipe
+
+_SUFFIXES: Final = (".jsonl", ".jsonl.gz", ".parquet")
+_HUB_SECONDS: Final = 10.0
+"""How long the hub may take to say that it has a data set."""
+
+
+class TrainingDataUnavailable(OSError):
+    """Training data cannot be had here: no such file, nothing readable in it, no connection to the hub."""
+
+
+@dataclass(frozen=True, slots=True)
+class DataSource:
+    """One data set that an expert learns from.
+
+    Attributes:
+        recipe: A name of `RECIPES`.
+        path: File, folder or hub id; None is the recipe's hub id.
+        split: Split of a hub data set; None is the recipe's.
+        subset: Only rows of this part.
+        max_samples: At most so many conversations.
+    """
+
+    recipe: str
+    path: str | None = None
+    split: str | None = None
+    subset: str | None = None
+    max_samples: int | None = None
+
+    @property
+    def rule(self) -> Recipe:
+        """The recipe itself."""
+        return RECIPES[self.recipe]
+
+    @property
+    def place(self) -> str:
+        """The path or hub id that is read."""
+        return self.path or self.rule.hub_id or ""
+
+
+def local_files(source: DataSource) -> list[Path]:
+    """The files of a local source, sorted; empty for one on the hub.
+
+    Raises:
+        TrainingDataUnavailable: The path looks like a file or folder but holds no data.
+    """
+    path = Path(source.place).expanduser()
+    if path.is_file():
+        return [path]
+    if path.is_dir():
+        found = sorted(file for file in path.iterdir() if file.name.endswith(_SUFFIXES))
+        if not found:
+            raise TrainingDataUnavailable(f"{source.place}: the folder holds no file of {', '.join(_SUFFIXES)}")
+        return found
+    if source.place.endswith(_SUFFIXES) or source.place.startswith((".", "~", "/")) or source.place.count("/") != 1:
+        raise TrainingDataUnavailable(f"{source.place}: no such file or folder (a hub id has the form owner/name)")
+    return []
+
+
+def check_source(source: DataSource) -> str:
+    """Makes sure, without reading the data, that it can be had.
+
+    Returns:
+        What was found, in a few words.
+
+    Raises:
+        TrainingDataUnavailable: It cannot; the text says what to set.
+    """
+    if files := local_files(source):
+        if empty := [file for file in files if not file.stat().st_size]:
+            raise TrainingDataUnavailable(f"{empty[0]}: the file is empty")
+        return f"{len(files)} file(s) at {source.place}"
+    from httpx import HTTPError
+    from huggingface_hub import HfApi
+    from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled
+
+    try:
+        HfApi().dataset_info(source.place, timeout=_HUB_SECONDS)
+    except (HfHubHTTPError, HTTPError, OfflineModeIsEnabled, OSError) as error:
+        raise TrainingDataUnavailable(_unreachable(source, error)) from None
+    return f"{source.place} on the hub"
+
+
+def rows(source: DataSource) -> Iterator[dict[str, Any]]:
+    """The rows of a source, in its order.
+
+    Raises:
+        TrainingDataUnavailable: The data cannot be had or read.
+    """
+    files = local_files(source)
+    try:
+        yield from _local(files) if files else _hub(source)
+    except TrainingDataUnavailable:
+        raise
+    # pyarrow's faults are ValueErrors, as UnicodeDecodeError is; a missing hub file is an OSError
+    except (datasets.exceptions.DatasetsError, OSError, ValueError) as error:
+        if files:
+            raise TrainingDataUnavailable(f"{source.place}: cannot be read: {error}") from None
+        raise TrainingDataUnavailable(_unreachable(source, error)) from None
+
+
+def _local(files: list[Path]) -> Iterator[dict[str, Any]]:
+    for file in files:
+        if file.suffix == ".parquet":
+            yield from datasets.load_dataset("parquet", data_files=str(file), split="train")
+        else:
+            yield from _lines(str(file))
+
+
+def _hub(source: DataSource) -> Iterator[dict[str, Any]]:
+    split = source.split or source.rule.split
+    if source.rule.hub_file:
+        yield from _lines(f"hf://datasets/{source.place}/{source.rule.hub_file.format(split=split)}")
+    else:
+        yield from datasets.load_dataset(source.place, split=split)
+
+
+def _lines(file: str) -> Iterator[dict[str, Any]]:
+    """JSON lines read as text: rows that lack a field, or have one more, would not fit one Arrow schema."""
+    for number, line in enumerate(datasets.load_dataset("text", data_files=file, split="train"), start=1):
+        if not line["text"].strip():
+            continue
+        try:
+            row = json.loads(line["text"])
+        except json.JSONDecodeError as error:
+            raise TrainingDataUnavailable(f"{file}, line {number}: not JSON: {error}") from None
+        yield row if isinstance(row, dict) else {}
+
+
+def _unreachable(source: DataSource, error: Exception) -> str:
+    return (
+        f"{source.place}: the hub does not give this data set ({type(error).__name__}). "
+        "Check the id and the network, or download it elsewhere and set the source's path to the file"
+    )
