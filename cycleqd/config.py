@@ -104,6 +104,14 @@ class DataSourceConfig(Section):
     max_samples: Annotated[int, Field(ge=1)] | None = None
     """At most so many of the rows that are fit to train on, drawn by the run's seed. Unless given: all."""
 
+    @model_validator(mode="after")
+    def _can_be_found(self) -> DataSourceConfig:
+        if self.recipe == "chat" and self.path is None:
+            raise ValueError("recipe chat has no published data set: set path to a file or a hub id")
+        if self.subset is not None and self.recipe != "agent_flan":
+            raise ValueError(f"the rows of {self.recipe} belong to no subset; only agent_flan's do")
+        return self
+
 
 class DataConfig(Section):
     """What one skill's expert learns from, in place of the suite's own gold episodes."""
@@ -149,6 +157,11 @@ class ExpertConfig(Section):
     """Fills a forward pass with whole conversations up to `max_length` tokens instead of padding them."""
     validation_fraction: Annotated[float, Field(ge=0, lt=0.5)] = 0.0
     """Share of the conversations held out to choose the best epoch; 0 keeps the last."""
+
+    def max_length_of(self, skill: str) -> int:
+        """Tokens of a skill's longest conversation."""
+        own = {name: data.max_length for name, data in self.data.items()}.get(skill)  # type: ignore[call-overload]
+        return own or self.max_length
 
 
 class GridConfig(Section):

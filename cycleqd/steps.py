@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from pathlib import Path
 
@@ -18,7 +18,8 @@ from cycleqd.base_model import BaseWeights
 from cycleqd.config import MutationConfig, SamplingConfig
 from cycleqd.evaluation import evaluate
 from cycleqd.events import about, event
-from cycleqd.experts import TrainingSummary, train_expert
+from cycleqd.experts import Conversation, TrainingSummary, train_expert
+from cycleqd.experts.data import TrainingDataUnavailable, prepare_skill
 from cycleqd.operators import MUTATIONS, SAMPLERS, LinearCrossover, Mutation, Sampler, SoftmaxAggregation, mean
 from cycleqd.randomness import rng
 from cycleqd.records import (
@@ -81,12 +82,42 @@ def record_demonstrations(ws: Workspace, skill: str) -> list[list[Message]]:
     return conversations
 
 
+def training_data(ws: Workspace, skill: str) -> Sequence[Conversation]:
+    """What the expert of a skill learns from: the data sets that the configuration names, else gold episodes.
+
+    Raises:
+        TrainingDataUnavailable: A data set cannot be had, or has changed since this run read it.
+    """
+    data = ws.config.experts.data.get(skill)  # type: ignore[call-overload]
+    if data is None:
+        return record_demonstrations(ws, skill)
+    key = f"experts/{skill}/data.json"
+    with ws.clock.measuring("train"):
+        prepared = prepare_skill(ws.config, skill, ws.skills.values())
+    if ws.store.exists(key) and (before := ws.store.read_json(key)["hash"]) != prepared.report.hash:
+        raise TrainingDataUnavailable(
+            f"the training data of {skill} is not what this run read before ({prepared.report.hash[:12]}, then "
+            f"{before[:12]}): restore it, or start a run of another name"
+        )
+    if not ws.store.exists(key):
+        ws.store.write_json(key, prepared.report.model_dump(mode="json"))
+    return prepared.conversations
+
+
+def gather_training_data(ws: Workspace, skill: str) -> int:
+    """Makes sure that the expert's training data is there; returns the number of conversations."""
+    key = f"experts/{skill}/data.json"
+    if ws.store.exists(key):
+        return int(ws.store.read_json(key)["conversations"])
+    return len(training_data(ws, skill))
+
+
 def train(ws: Workspace, skill: str, progress: Callable[..., None] | None = None) -> TrainingSummary:
     """Fine-tunes the expert of a skill."""
     folder, summary = f"experts/{skill}/model", f"experts/{skill}/summary.json"
     if ws.store.exists(summary):
         return TrainingSummary(**ws.store.read_json(summary))
-    conversations = record_demonstrations(ws, skill)
+    conversations = training_data(ws, skill)
     settings = ws.config.experts
     with ws.clock.measuring("train"), ws.store.writing(folder) as out:
         result = train_expert(
@@ -100,7 +131,8 @@ def train(ws: Workspace, skill: str, progress: Callable[..., None] | None = None
             learning_rate=settings.learning_rate,
             global_batch=settings.global_batch,
             micro_batch=settings.micro_batch,
-            max_length=settings.max_length,
+            max_length=settings.max_length_of(skill),
+            packing=settings.packing,
             warmup_fraction=settings.warmup_fraction,
             max_grad_norm=settings.max_grad_norm,
             weight_decay=settings.weight_decay,

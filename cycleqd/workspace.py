@@ -92,10 +92,7 @@ class Workspace:
     @cached_property
     def skills(self) -> dict[str, Skill]:
         """The run's skills by name, in the order of the cycle."""
-        return {
-            skill.name: build_skill(skill.name, seed=self.config.seed, counts=skill.counts, source=_source(skill))
-            for skill in self.config.skills
-        }
+        return build_skills(self.config)
 
     @property
     def engine(self) -> Engine:
@@ -174,6 +171,14 @@ class Workspace:
             if self._engine is not None:
                 self._engine.close()
                 self._engine = None
+
+
+def build_skills(config: RunConfig) -> dict[str, Skill]:
+    """The skills of a configuration by name, in the order of the cycle."""
+    return {
+        skill.name: build_skill(skill.name, seed=config.seed, counts=skill.counts, source=_source(skill))
+        for skill in config.skills
+    }
 
 
 def _source(skill: SkillConfig) -> Source:
