@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 from pathlib import Path
 
-IMAGE_NAMES = ("shell", "python", "mariadb")
+IMAGE_NAMES = ("shell", "python", "mariadb", "evalplus")
 IMAGE_DIRECTORY = Path(__file__).resolve().parents[2] / "infra" / "images"
 BASE_RELEASE = "bookworm"
 """The Debian release under every image, pulled (`debian:12-slim`) or made with debootstrap."""

@@ -13,6 +13,7 @@ import socket
 import tempfile
 import threading
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from types import TracebackType
@@ -52,8 +53,9 @@ class Sandboxes:
         limits: Of every container.
         max_containers: Shell containers at a time, at least 1. Runners and database servers, few and long-lived,
             don't count.
-        images: Docker image by name (``shell``, ``python``, ``mariadb``, or names of your own for `shell`), in place
-            of those that ``make images`` builds. A shell or python image must have ``python3`` (3.9 or later).
+        images: Docker image by name (``shell``, ``python``, ``mariadb``, ``evalplus``, or names of your own for
+            `shell`), in place of those that ``make images`` builds. An image of a shell or for programs must have
+            ``python3`` (3.9 or later).
 
     Raises:
         ValueError: `max_containers` is less than 1.
@@ -120,30 +122,35 @@ class Sandboxes:
             channel.send(source)
             return ShellSession(channel, self._limits, remove)
 
-    def runner(self) -> ProgramRunner:
+    def runner(self, *, image: str = "python", memory_mb: int | None = None) -> ProgramRunner:
         """Starts a container that runs programs, two at a time.
+
+        Args:
+            image: A name among the images.
+            memory_mb: Address space of a program; unless given, that of the limits.
 
         Raises:
             SandboxUnavailable: The engine can't, or this is closed.
         """
         source = guest_source("runner")
         slots = runner.make_slots(PROGRAMS)
+        limits = self._limits if memory_mb is None else replace(self._limits, memory_mb=memory_mb)
         channel, remove = self._start(
             "runner",
-            "python",
+            image,
             guest_command(source, "-s"),
-            memory_mb=PROGRAMS * (self._limits.memory_mb + self._limits.tmpfs_mb) + GUEST_MB,
-            pids=self._limits.pids,
-            cpus=PROGRAMS * self._limits.cpus,
-            file_mb=self._limits.tmpfs_mb,
-            tmpfs=runner.tmpfs(slots, self._limits),
+            memory_mb=PROGRAMS * (limits.memory_mb + limits.tmpfs_mb) + GUEST_MB,
+            pids=limits.pids,
+            cpus=PROGRAMS * limits.cpus,
+            file_mb=limits.tmpfs_mb,
+            tmpfs=runner.tmpfs(slots, limits),
             capabilities=runner.CAPABILITIES,
             # The order of sets is then the same every time, and with it what a program returns.
             environment={"PYTHONHASHSEED": "0"},
         )
         with _removed_on_failure(remove):
             channel.send(source)
-            return ProgramRunner(channel, slots, self._limits, remove)
+            return ProgramRunner(channel, slots, limits, remove)
 
     def database(self) -> DatabaseServer:
         """Starts a database server and waits until it answers.

@@ -73,7 +73,16 @@ class ProgramRunner:
         settings = {"slots": [slot._asdict() for slot in slots], "memory_bytes": limits.memory_mb * 1024 * 1024}
         channel.send(json.dumps(settings).encode() + b"\n")
 
-    def run(self, source: str, *, entry_point: str, calls: Sequence[str], seconds: float = 5.0) -> list[CallOutcome]:
+    def run(
+        self,
+        source: str,
+        *,
+        entry_point: str,
+        calls: Sequence[str],
+        seconds: float = 5.0,
+        value_bytes: int | None = None,
+        total_bytes: int | None = None,
+    ) -> list[CallOutcome]:
         """Defines a program and calls one of its functions.
 
         Args:
@@ -81,10 +90,12 @@ class ProgramRunner:
             entry_point: The name of the function that the program defines.
             calls: For each call the positional arguments, as the text of a literal tuple: ``"(1, 'a')"``.
             seconds: Wall-clock time for the whole program, positive.
+            value_bytes: Longest value; `Limits.output_bytes` unless given.
+            total_bytes: What the program may report in all, which has to fit into the container's memory; unless
+                given, as much as its calls can amount to.
 
         Returns:
-            One outcome a call, in order. Calls share the program's state. A value is at most
-            `Limits.output_bytes` long.
+            One outcome a call, in order. Calls share the program's state.
 
         Raises:
             ValueError: `seconds` is not positive.
@@ -99,7 +110,8 @@ class ProgramRunner:
             "entry_point": entry_point,
             "calls": list(calls),
             "seconds": seconds,
-            "value_bytes": self._limits.output_bytes,
+            "value_bytes": self._limits.output_bytes if value_bytes is None else value_bytes,
+            "total_bytes": total_bytes,
         }
         # Waiting for a free slot here keeps the queue out of the time-out.
         with self._free:

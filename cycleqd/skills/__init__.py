@@ -15,6 +15,7 @@ from typing import Protocol
 from cycleqd.skills.benchmark import Source
 from cycleqd.skills.coding import CodingSkill
 from cycleqd.skills.db import DbSkill
+from cycleqd.skills.mbpp_plus import MbppPlusSkill
 from cycleqd.skills.os_shell import OsSkill
 from cycleqd.skills.protocol import Skill, Split
 
@@ -41,7 +42,9 @@ SUITES: Mapping[str, SuiteBuilder] = {
     "db": DbSkill,  # AgentBench-like SQL
 }
 
-BENCHMARKS: Mapping[str, BenchmarkBuilder] = {}
+BENCHMARKS: Mapping[str, BenchmarkBuilder] = {
+    "mbpp_plus": MbppPlusSkill,  # MBPP+, through evalplus
+}
 
 
 def build_skill(

@@ -1,7 +1,8 @@
 """The guest of a runner container: runs programs, each in a process and under a user id of its own.
 
-Requests: ``{"id", "source", "entry_point", "calls", "seconds", "value_bytes"}``. Replies: ``{"id", "outcomes"}``, a
-list of ``[value, error]``, one a call. The first request is ``{"slots": [{"uid", "directory"}], "memory_bytes"}``.
+Requests: ``{"id", "source", "entry_point", "calls", "seconds", "value_bytes", "total_bytes"}``, the last of which may
+be null. Replies: ``{"id", "outcomes"}``, a list of ``[value, error]``, one a call. The first request is
+``{"slots": [{"uid", "directory"}], "memory_bytes"}``.
 
 A program is one process with one thread (RLIMIT_NPROC 1 for a user id that nobody else has), without any open file
 but the pipe for its own values: it can't signal, trace or read the guest or another program, can't outlive its kill,
@@ -133,7 +134,8 @@ class Job:
         self.buffer, self.total = bytearray(), 0
         self.deadline = time.monotonic() + request["seconds"]
         self.cause: str | None = None
-        self.limit = len(request["calls"]) * (6 * request["value_bytes"] + 4 * ERROR_CHARACTERS)
+        most = len(request["calls"]) * (6 * request["value_bytes"] + 4 * ERROR_CHARACTERS)
+        self.limit = most if request["total_bytes"] is None else min(most, request["total_bytes"])
         self.report, report_write = os.pipe()
         leave = os._exit  # the program may replace it
         self.pid = os.fork()

@@ -1,0 +1,140 @@
+"""The mbpp_plus skill: write the function that MBPP asks for; MBPP's tests and evalplus' further ones judge it.
+
+MBPP: Austin 2021, https://arxiv.org/abs/2108.07732. MBPP+: Liu 2023, https://arxiv.org/abs/2305.01210. The score is
+pass@1 on the base tests, the CycleQD paper's metric; whether the solution passes the plus tests, too, is recorded
+beside it. Every result carries the data's version and hash.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final
+
+from cycleqd.sandbox import ProgramRunner, Sandboxes
+from cycleqd.skills.benchmark import Source, halves, prompt_text
+from cycleqd.skills.mbpp_plus_check import Outcome, References, check
+from cycleqd.skills.mbpp_plus_data import Task, evalplus_module, read_records
+from cycleqd.skills.parsing import MAX_REPLY_CHARS
+from cycleqd.skills.protocol import Message, Origin, Sample, SkillSession, Split, Verdict
+
+PROMPT: Final = Path(__file__).with_name("prompts") / "mbpp_plus.txt"
+PLACE: Final = "{problem}"
+"""Where a prompt wants the problem's text; without it the problem follows the prompt."""
+IMAGE: Final = "evalplus"
+MEMORY_MB: Final = 512
+"""Of a solution: some references build lists of a hundred megabytes."""
+MAX_LINES: Final = 100
+"""Lines of a reply that are read: sanitising tries all their ranges, so its time grows with the square."""
+
+
+def solution_of(reply: str, entry_point: str) -> str:
+    """The program in a reply, as evalplus extracts it; nothing is executed.
+
+    That is the longest run of lines that is valid Python, without what the entry point does not need.
+
+    Raises:
+        DataUnavailable: evalplus is not installed.
+    """
+    sanitize = evalplus_module("sanitize").sanitize
+    text = "\n".join(reply[:MAX_REPLY_CHARS].splitlines()[:MAX_LINES])
+    try:
+        return str(sanitize(text, entry_point))
+    except (ValueError, RecursionError, MemoryError, IndexError):  # texts that the parsers can't take
+        return ""
+
+
+class MbppPlusEpisode:
+    """One reply, one program, two verdicts."""
+
+    def __init__(self, sample: Sample, messages: list[Message], session: MbppPlusSession) -> None:
+        self.sample = sample
+        self.messages = messages
+        self._session = session
+        self._solution = ""
+
+    def act(self, reply: str) -> bool:
+        """Takes the program out of the reply; the episode is over."""
+        self.messages.append({"role": "assistant", "content": reply})
+        self._solution = solution_of(reply, self.sample.data["entry_point"])
+        return True
+
+    def judge(self) -> Verdict:
+        """Runs the base tests, and the plus tests of what passes them."""
+        if self.sample.data["entry_point"] not in self._solution:
+            # Else any text that happens to be valid Python would cost a process.
+            return Verdict(0.0, f"no function {self.sample.data['entry_point']} in the reply", {"plus": 0.0})
+        base = self._session.check(self.sample, "base", self._solution)
+        if not base.passed:
+            return Verdict(0.0, f"base fail: {base.reason}", {"plus": 0.0})
+        plus = self._session.check(self.sample, "plus", self._solution)
+        if not plus.passed:
+            return Verdict(1.0, f"base pass ({base.reason}), plus fail: {plus.reason}", {"plus": 0.0})
+        return Verdict(1.0, f"base pass ({base.reason}), plus pass ({plus.reason})", {"plus": 1.0})
+
+    def close(self) -> None:
+        """The runner belongs to the session."""
+
+
+class MbppPlusSession:
+    """Episodes that share one program runner."""
+
+    def __init__(self, skill: MbppPlusSkill, runner: ProgramRunner) -> None:
+        self._skill = skill
+        self._runner = runner
+
+    def start(self, sample: Sample) -> MbppPlusEpisode:
+        """Opens an episode; never blocks."""
+        return MbppPlusEpisode(sample, self._skill.initial_messages(sample), self)
+
+    def check(self, sample: Sample, suite: str, solution: str) -> Outcome:
+        """See `cycleqd.skills.mbpp_plus_check.check`."""
+        return check(self._skill.tasks[sample.id], suite, solution, self._skill.references, self._runner)
+
+
+class MbppPlusSkill:
+    """MBPP+.
+
+    Args:
+        counts: Samples per split; None or absent is the whole half.
+        source: Where the data lies.
+
+    Raises:
+        DataUnavailable: There is no data, or the evalplus package is missing.
+        ValueError: The data has fewer samples than asked for.
+    """
+
+    name = "mbpp_plus"
+    max_turns = 1
+    max_new_tokens = 512
+    stop: tuple[str, ...] = ()
+
+    def __init__(self, *, counts: Mapping[Split, int | None], source: Source) -> None:
+        records = read_records(source)
+        self._prompt, prompt_name = prompt_text(source.prompt_file, PROMPT)
+        self.tasks: dict[str, Task] = records.tasks
+        self.references = References()
+        self.origin = Origin(records.version, records.sha256, prompt_name, records.skipped)
+        self._samples = halves(self.name, records.problems, counts=counts, seed=source.split_seed)
+
+    def samples(self, split: Split) -> Sequence[Sample]:
+        """The samples of a split."""
+        return self._samples[split]
+
+    def initial_messages(self, sample: Sample) -> list[Message]:
+        """The problem in its prompt."""
+        problem = sample.data["prompt"].strip()
+        text = self._prompt.strip()
+        shown = text.replace(PLACE, problem) if PLACE in text else f"{text}\n\n{problem}"
+        return [{"role": "user", "content": shown}]
+
+    def gold_replies(self, sample: Sample) -> list[str]:
+        """The canonical solution in a code block."""
+        return [f"```python\n{self.tasks[sample.id].reference.strip()}\n```"]
+
+    @contextmanager
+    def session(self, sandboxes: Sandboxes) -> Iterator[SkillSession]:
+        """Opens one program runner for all episodes."""
+        with sandboxes.runner(image=IMAGE, memory_mb=MEMORY_MB) as runner:
+            yield MbppPlusSession(self, runner)
