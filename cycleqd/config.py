@@ -29,10 +29,18 @@ class ConfigError(ValueError):
     """A configuration cannot be used; the text lists every fault with its field's path."""
 
 
+def _number_the_fields(schema: dict[str, Any]) -> None:
+    # A Prefect server on Postgres forgets the order of keys; its form goes by these numbers.
+    for position, field in enumerate(schema.get("properties", {}).values()):
+        field["position"] = position
+
+
 class Section(BaseModel):
     """Base of all configuration sections: immutable, and an unknown key is an error."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", use_attribute_docstrings=True, json_schema_extra=_number_the_fields
+    )
 
 
 class ModelConfig(Section):
