@@ -8,10 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
-from typing import NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from cycleqd.messages import Message
-from cycleqd.task_vector import TaskVector
+
+if TYPE_CHECKING:  # whoever only talks to an endpoint needs no torch
+    from cycleqd.task_vector import TaskVector
 
 
 class Reply(NamedTuple):

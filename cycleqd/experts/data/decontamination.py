@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Final
 
-from cycleqd.skills.protocol import Skill, Split
+from cycleqd.skills.protocol import NoReference, Skill, Split
 
 SHORTEST: Final = 5
 """Words below which an evaluation text is too common to be looked for (``return True``)."""
@@ -33,7 +33,11 @@ def evaluation_texts(skills: Iterable[Skill]) -> Iterator[list[str]]:
     for skill in skills:
         for split in _EVALUATED:
             for sample in skill.samples(split):
-                yield [skill.initial_messages(sample)[-1]["content"], *skill.gold_replies(sample)]
+                question = skill.initial_messages(sample)[-1]["content"]
+                try:
+                    yield [question, *skill.gold_replies(sample)]
+                except NoReference:
+                    yield [question]
 
 
 class EvaluationNgrams:

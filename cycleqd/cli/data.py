@@ -1,0 +1,112 @@
+"""Commands that look at training data."""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import Annotated, Any
+
+import typer
+from rich import box
+from rich.table import Table
+from rich.text import Text
+
+from cycleqd.cli.common import ConfigArgument, SetOption, err, out
+from cycleqd.config import ConfigError, load_config
+
+data = typer.Typer(no_args_is_help=True, help="Look at the data sets that experts learn from.")
+_SHOWN = 400
+"""Characters of a message that an example shows."""
+
+
+@data.command(epilog="Example: cycleqd data inspect paper --skill mbpp_plus")
+def inspect(
+    config: ConfigArgument,
+    skills: Annotated[list[str] | None, typer.Option("--skill", help="Only this skill. Repeatable.")] = None,
+    examples: Annotated[int, typer.Option(min=0, help="Conversations of each skill to show.")] = 3,
+    as_json: Annotated[bool, typer.Option("--json", help="Only the counts, as JSON.")] = False,
+    overrides: SetOption = None,
+) -> None:
+    """Read a configuration's training data as training will: rows, what is left out and why, hash, examples."""
+    from cycleqd.experts.data import prepare_skill
+    from cycleqd.report.transcripts import visible
+    from cycleqd.workspace import build_skills
+
+    settings = load_config(config, tuple(overrides or ()))
+    chosen = [name for name in settings.skill_names if name in settings.experts.data and name in (skills or (name,))]
+    if not chosen:
+        raise ConfigError(
+            f"{config}: no skill {'of these ' if skills else ''}has experts.data; gold episodes are used"
+        )
+    tokenizer = _tokenizer(settings.model.name)
+    try:
+        evaluated = build_skills(settings)
+    except ValueError as error:
+        raise ConfigError(str(error)) from None
+    found: dict[str, Any] = {}
+    for skill in chosen:
+        with err.status(f"Reading the data of {skill}"):
+            conversations, report = prepare_skill(settings, skill, evaluated.values())
+            too_long = _too_long(tokenizer, conversations, settings.experts.max_length_of(skill))
+        found[skill] = {**report.model_dump(mode="json"), "too_long": too_long}
+        if as_json:
+            continue
+        out.print(_table(skill, found[skill]))
+        for number, conversation in enumerate(conversations[:examples], start=1):
+            out.print(Text(f"{skill}, example {number}", style="bold"))
+            for message in conversation:
+                speaker = message["role"] + ("" if message.get("trained", True) else " (not trained)")
+                text = message["content"]
+                shown = text[:_SHOWN] + (f"... ({len(text)} characters)" if len(text) > _SHOWN else "")
+                out.print(Text.assemble((f"{speaker}: ", "cyan"), visible(shown)), soft_wrap=True)
+    if as_json:
+        sys.stdout.write(json.dumps(found, indent=1) + "\n")
+
+
+def _table(skill: str, found: dict[str, Any]) -> Table:
+    n = found["decontamination"]
+    counts = ("rows", "elsewhere", "malformed", "contaminated", "capped", "kept")
+    table = Table(
+        title=f"{skill}: {found['conversations']} conversations, "
+        + ("length unknown" if found["too_long"] is None else f"{found['too_long']} too long")
+        + f", decontamination {f'by {n} words' if n else 'off'}, hash {found['hash'][:12]}",
+        box=box.SIMPLE_HEAD,
+        title_justify="left",
+        title_style="bold",
+    )
+    table.add_column("source", overflow="fold")
+    for name in counts:
+        table.add_column("other subsets" if name == "elsewhere" else name, justify="right")
+    for source in found["sources"]:
+        table.add_row(Text(f"{source['recipe']}: {source['path']}"), *(str(source[name]) for name in counts))
+    return table
+
+
+def _tokenizer(name: str) -> Any:
+    """The base model's tokenizer without its weights; None, with a warning, where it cannot be had."""
+    from transformers import AutoTokenizer
+
+    from cycleqd.base_model import EMBEDDED_MODEL, resolve_base
+    from cycleqd.workspace import cache_dir
+
+    place = resolve_base(name, cache_dir()) if name == EMBEDDED_MODEL else name
+    try:
+        return AutoTokenizer.from_pretrained(place)
+    except (OSError, ValueError) as error:
+        first = str(error).partition("\n")[0]
+        err.print(Text(f"Lengths are not counted: no tokenizer of {name} ({first})", style="yellow"), soft_wrap=True)
+        return None
+
+
+def _too_long(tokenizer: Any, conversations: list[Any], max_length: int) -> int | None:
+    from cycleqd.experts import encode
+
+    if tokenizer is None:
+        return None
+    ends = (tokenizer.eos_token_id,)
+    return sum(len(encode(tokenizer, conversation, ends).input_ids) > max_length for conversation in conversations)
+
+
+@data.callback()
+def _group() -> None:
+    """Keeps `inspect` a command of its own while it is the only one."""

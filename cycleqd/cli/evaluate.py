@@ -1,0 +1,152 @@
+"""The command that measures any model, also one that no run made, on the skills of a configuration."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple, get_args
+
+import typer
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+from rich.text import Text
+
+from cycleqd.cli.common import ConfigArgument, SetOption, err, out
+from cycleqd.config import ConfigError, RunConfig, SkillConfig, SkillName, load_config
+
+if TYPE_CHECKING:
+    from cycleqd.evaluation import Evaluation
+    from cycleqd.inference import Engine
+
+
+def evaluate(
+    config: ConfigArgument = "demo",
+    endpoint: Annotated[
+        str | None,
+        typer.Option(metavar="URL", help="An OpenAI-compatible endpoint; its key is read from OPENAI_API_KEY."),
+    ] = None,
+    model: Annotated[str | None, typer.Option(metavar="NAME", help="The endpoint's name of the model.")] = None,
+    path: Annotated[
+        Path | None, typer.Option(metavar="MODELDIR", help="A Hugging Face checkpoint, e.g. from cycleqd export.")
+    ] = None,
+    skills: Annotated[
+        list[str] | None, typer.Option("--skill", help="Only this skill, of CONFIG or any other. Repeatable.")
+    ] = None,
+    split: Annotated[Literal["test", "optimization"], typer.Option(help="Which of the skills' splits.")] = "test",
+    folder: Annotated[
+        Path | None, typer.Option("--out", metavar="DIR", help="Write summary, records and episodes to this folder.")
+    ] = None,
+    concurrency: Annotated[int, typer.Option(min=1, help="Requests that an endpoint gets at a time.")] = 8,
+    timeout: Annotated[float, typer.Option(min=0.1, help="Seconds that an endpoint has for one reply.")] = 120.0,
+    overrides: SetOption = None,
+) -> None:
+    """Measure an endpoint's model or a local checkpoint on the same skills, samples and table as a run's models."""
+    if (endpoint is None) == (path is None):
+        raise typer.BadParameter("give either --endpoint (with --model) or --path")
+    if (endpoint is None) != (model is None):
+        raise typer.BadParameter("--endpoint and --model go together")
+    if folder is not None and folder.exists() and any(folder.iterdir()):
+        raise typer.BadParameter(f"--out {folder} is not empty")
+    settings = _with_skills(load_config(config, tuple(overrides or ())), tuple(skills or ()))
+    subject = _checkpoint(settings, path) if path else _endpoint(endpoint or "", model or "", concurrency, timeout)
+    try:
+        evaluations = _play(settings, subject, split)
+    finally:
+        subject.engine.close()
+
+    from cycleqd.report.models import model_table, summarise_model, write_model
+    from cycleqd.workspace import package_versions
+
+    summary = summarise_model(subject.name, subject.source, evaluations, package_versions())
+    out.print(model_table(summary).to_rich())
+    if folder is not None:
+        write_model(folder, summary, evaluations)
+        out.print(Text(f"Written to {folder}"), soft_wrap=True)
+
+
+class _Subject(NamedTuple):
+    """What is measured."""
+
+    engine: Engine
+    name: str
+    source: str
+    identity: str
+    batching: Literal["strict", "throughput"]
+
+
+def _checkpoint(settings: RunConfig, path: Path) -> _Subject:
+    from cycleqd.base_model import BaseWeights, resolve_base
+    from cycleqd.inference import open_engine
+    from cycleqd.workspace import cache_dir
+
+    if not path.is_dir():
+        raise ConfigError(f"--path {path}: no such folder")
+    base = resolve_base(str(path), cache_dir())
+    with err.status("Loading the model"):
+        engine = open_engine(
+            settings.engine.kind,
+            base,
+            dtype=settings.model.dtype,
+            max_model_len=settings.engine.max_model_len,
+            kv_cache_gb=settings.engine.kv_cache_gb,
+            gpu_memory_fraction=settings.engine.gpu_memory_fraction,
+        )
+    return _Subject(engine, base.name, str(path), BaseWeights(base).hash(), settings.engine.batching)
+
+
+def _endpoint(url: str, model: str, concurrency: int, timeout: float) -> _Subject:
+    from cycleqd.inference.endpoint import EndpointEngine
+
+    try:
+        engine = EndpointEngine(url, model, concurrency=concurrency, timeout=timeout)
+    except ValueError as error:
+        raise ConfigError(str(error)) from None
+    try:
+        engine.check()
+    except OSError:
+        engine.close()
+        raise
+    # Which episodes share a batch is the server's business; waiting for rounds would only be slow.
+    return _Subject(engine, model, engine.url, engine.loaded, "throughput")
+
+
+def _with_skills(config: RunConfig, names: tuple[str, ...]) -> RunConfig:
+    """The configuration with these skills only; one that it does not have gets its defaults."""
+    if unknown := [name for name in names if name not in get_args(SkillName)]:
+        raise ConfigError(f"no skill is called {unknown[0]!r}; there are {', '.join(get_args(SkillName))}")
+    known = {skill.name: skill for skill in config.skills}
+    chosen = [known.get(name) or SkillConfig.model_validate({"name": name}) for name in names]  # type: ignore[call-overload]
+    # Containers of a run of the same name must not be taken for this command's. Experts' data does not matter here.
+    return config.model_copy(update={"run_id": f"{config.run_id}-evaluate", "skills": tuple(chosen) or config.skills})
+
+
+def _play(settings: RunConfig, subject: _Subject, split: Literal["test", "optimization"]) -> list[Evaluation]:
+    from cycleqd.evaluation import Evaluation
+    from cycleqd.evaluation import evaluate as play
+    from cycleqd.workspace import build_skills, open_sandboxes
+
+    evaluations = []
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    try:
+        skills = build_skills(settings)
+    except ValueError as error:
+        raise ConfigError(str(error)) from None
+    with open_sandboxes(settings) as sandboxes, Progress(*columns, console=err) as bar:
+        for name, skill in skills.items():
+            task = bar.add_task(name, total=len(skill.samples(split)))
+            record, episodes = play(
+                skill,
+                split,
+                subject.engine,
+                sandboxes,
+                batching=subject.batching,
+                live_episodes=settings.sandbox.max_containers,
+                workers=settings.sandbox.workers,
+                progress=partial(_advance, bar, task),
+            )
+            record = record.model_copy(update={"identity": subject.identity})
+            evaluations.append(Evaluation(record, episodes))
+    return evaluations
+
+
+def _advance(bar: Progress, task: TaskID, finished: int) -> None:
+    bar.update(task, completed=finished)

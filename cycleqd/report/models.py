@@ -1,0 +1,91 @@
+"""Reference models: any model measured on the skills that runs are measured on, in the same table."""
+
+from __future__ import annotations
+
+import gzip
+import math
+from collections.abc import Sequence
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict
+
+from cycleqd.evaluation import Evaluation
+from cycleqd.records import Score
+from cycleqd.report.tables import Grid, percent
+
+
+class ModelSummary(BaseModel):
+    """What ``summary.json`` of an evaluated model holds; fields of a run's `Summary` mean what they mean there.
+
+    Attributes:
+        model: The model's name, its row in `splits`.
+        source: The endpoint's URL or the checkpoint's folder.
+        identities: Content hash of the checkpoint's weights, or the endpoint's model and host, by row.
+        data_hashes: Content hash of the samples, by skill.
+        wall_seconds: Wall-clock seconds by skill.
+        tokens: Tokens generated.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    model: str
+    source: str
+    skills: list[str]
+    splits: dict[str, dict[str, dict[str, Score | float]]]
+    mean_se: dict[str, dict[str, float]]
+    identities: dict[str, str]
+    data_hashes: dict[str, str]
+    wall_seconds: dict[str, float]
+    tokens: int
+    versions: dict[str, str]
+
+
+def summarise_model(
+    model: str, source: str, evaluations: Sequence[Evaluation], versions: dict[str, str]
+) -> ModelSummary:
+    """The figures of a model's evaluations, all on one split and each on another skill."""
+    records = [evaluation.record for evaluation in evaluations]
+    split = records[0].split
+    scores: dict[str, Score | float] = {record.skill: record.score for record in records}
+    scores["mean"] = sum(record.score.score for record in records) / len(records)
+    # The skills' samples are independent.
+    se = math.sqrt(sum(record.score.se**2 for record in records)) / len(records)
+    return ModelSummary(
+        model=model,
+        source=source,
+        skills=[record.skill for record in records],
+        splits={split: {model: scores}},
+        mean_se={split: {model: se}},
+        identities={model: records[0].identity},
+        data_hashes={record.skill: record.data_hash for record in records},
+        wall_seconds={record.skill: record.seconds for record in records},
+        tokens=sum(record.tokens for record in records),
+        versions=versions,
+    )
+
+
+def model_table(summary: ModelSummary) -> Grid:
+    """The model's score per skill, as a run's report shows them."""
+    ((split, rows),) = summary.splits.items()
+    scores = rows[summary.model]
+    header, cells = ["model"], [summary.model]
+    for skill in summary.skills:
+        score = scores[skill]
+        if isinstance(score, Score):
+            header.append(f"{skill} (n {score.n})")
+            cells.append(f"{percent(score.score)} ± {percent(score.se)}")
+    mean = scores["mean"]
+    if isinstance(mean, float):
+        cells.append(f"{percent(mean)} ± {percent(summary.mean_se[split][summary.model])}")
+    return Grid(f"Scores on the {split} split, %", (*header, "mean"), (tuple(cells),))
+
+
+def write_model(out: Path, summary: ModelSummary, evaluations: Sequence[Evaluation]) -> None:
+    """Writes each evaluation's record and episodes, as a run keeps them, and the summary last."""
+    out.mkdir(parents=True, exist_ok=True)
+    for record, episodes in evaluations:
+        stem = out / f"{record.skill}-{record.split}"
+        lines = "".join(f"{episode.model_dump_json()}\n" for episode in episodes)
+        stem.with_suffix(".jsonl.gz").write_bytes(gzip.compress(lines.encode(), mtime=0))
+        stem.with_suffix(".json").write_text(record.model_dump_json(indent=1) + "\n")
+    (out / "summary.json").write_text(summary.model_dump_json(indent=1) + "\n")

@@ -1,0 +1,64 @@
+import json
+
+import pytest
+from typer.testing import CliRunner
+
+from cycleqd.cli import app, common
+from tests.experts.data.files import agent_flan_row, write_lines
+
+
+@pytest.fixture(autouse=True)
+def _surroundings(tmp_path, monkeypatch):
+    monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", tmp_path / "cache")
+    monkeypatch.setattr(common.out, "width", 200)
+    monkeypatch.setattr(common.err, "width", 200)
+
+
+@pytest.fixture
+def config(tmp_path, tiny_tied):
+    rows = [agent_flan_row(f"os_{n}", answer="Act: bash \x1b[31m" + "x" * (450 if n == 0 else 9)) for n in range(5)]
+    path = write_lines(tmp_path / "flan.jsonl", [*rows, agent_flan_row("db_0"), {"id": "os_5"}])
+    text = {
+        "model": {"name": str(tiny_tied)},
+        "skills": [{"name": "os", "optimization": 2, "test": 2}, {"name": "db", "optimization": 2, "test": 2}],
+        "experts": {
+            "data": {"os": {"sources": [{"recipe": "agent_flan", "path": path, "subset": "os"}], "max_length": 500}}
+        },
+    }
+    (tmp_path / "config.yaml").write_text(json.dumps(text))
+    return str(tmp_path / "config.yaml")
+
+
+def inspect(*arguments):
+    return CliRunner().invoke(app, ["data", "inspect", *arguments])
+
+
+def test_inspect_counts_rows_lengths_and_shows_examples(config):
+    result = inspect(config, "--examples", "2")
+    assert result.exit_code == 0, result.output
+    text = " ".join(result.stdout.split())
+    assert "os: 5 conversations, 1 too long, decontamination by 10 words, hash" in text
+    assert "flan.jsonl 7 1 1 0 0 5" in text
+    assert "os, example 2" in text
+    assert "os, example 3" not in text
+    assert "assistant (not trained): Understood." in text
+    assert "\x1b[31m" not in result.stdout
+
+
+def test_inspect_as_json_is_the_report_that_training_writes(config):
+    found = json.loads(inspect(config, "--json").stdout)
+    assert found["os"]["too_long"] == 1
+    assert found["os"]["conversations"] == 5
+    assert len(found["os"]["hash"]) == 64
+
+
+def test_missing_data_is_told_in_one_line(config):
+    result = inspect(config, "--set", "experts.data.os.sources.0.path=missing.jsonl")
+    assert result.exit_code == 2
+    assert "missing.jsonl: no such file or folder" in " ".join(result.stderr.split())
+
+
+def test_skills_that_learn_from_gold_episodes_have_nothing_to_inspect(config):
+    result = inspect(config, "--skill", "db")
+    assert result.exit_code == 2
+    assert "gold episodes" in " ".join(result.stderr.split())

@@ -1,0 +1,112 @@
+import gzip
+import json
+import time
+
+import pytest
+from typer.testing import CliRunner
+
+from cycleqd.cli import app, common
+from cycleqd.config import parse_config
+from cycleqd.records import EpisodeRecord, EvaluationRecord
+from cycleqd.report.models import ModelSummary
+from cycleqd.workspace import build_skills
+from tests.inference.chat_server import ChatServer, completion
+
+SKILLS = [{"name": name, "optimization": 1, "test": 4} for name in ("coding", "os", "db")]
+
+
+@pytest.fixture(autouse=True)
+def _surroundings(monkeypatch):
+    monkeypatch.setattr(common.out, "width", 200)
+    monkeypatch.setattr(common.err, "width", 200)
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-never-to-be-seen")
+
+
+@pytest.fixture
+def config(tmp_path):
+    path = tmp_path / "config.yaml"
+    path.write_text(json.dumps({"skills": SKILLS, "sandbox": {"max_containers": 4}, "engine": {"max_model_len": 512}}))
+    return str(path)
+
+
+def call(*arguments):
+    return CliRunner().invoke(app, ["evaluate", *map(str, arguments)])
+
+
+def gold(solves):
+    """Answers as an agent that solves the samples of some skills, and says nothing to the others."""
+    replies = {}
+    for name, skill in build_skills(parse_config({"skills": SKILLS})).items():
+        for sample in skill.samples("test"):
+            start = skill.initial_messages(sample)
+            replies[start[-1]["content"]] = len(start), skill.gold_replies(sample) if name in solves else []
+
+    def answer(body):
+        messages = body["messages"]
+        length, said = next(replies[m["content"]] for m in reversed(messages) if m["content"] in replies)
+        turn = (len(messages) - length) // 2
+        return 200, completion(said[turn] if turn < len(said) else "")
+
+    return answer
+
+
+@pytest.mark.docker
+def test_endpoint_is_measured_on_the_configurations_skills(config, tmp_path):
+    with ChatServer(gold({"coding", "db"})).running() as server:
+        result = call(config, "--endpoint", server.url, "--model", "tiny", "--out", tmp_path / "out")
+    assert result.exit_code == 0, result.output
+    text = " ".join(result.stdout.split())
+    assert "Scores on the test split" in text
+    assert "model coding (n 4) os (n 4) db (n 4) mean" in text
+    assert "tiny 100.0 ± 0.0 0.0 ± 0.0 100.0 ± 0.0 66.7 ± 0.0" in text
+    summary = ModelSummary.model_validate_json((tmp_path / "out/summary.json").read_text())
+    assert summary.skills == ["coding", "os", "db"]
+    assert summary.tokens > 0
+    for skill in summary.skills:
+        record = EvaluationRecord.model_validate_json((tmp_path / f"out/{skill}-test.json").read_text())
+        lines = gzip.decompress((tmp_path / f"out/{skill}-test.jsonl.gz").read_bytes()).splitlines()
+        episodes = [EpisodeRecord.model_validate_json(line) for line in lines]
+        assert [episode.sample for episode in episodes] == [sample.id for sample in record.samples]
+        assert record.identity == summary.identities["tiny"]
+        assert record.score == summary.splits["test"]["tiny"][skill]
+    assert not any(b"never-to-be-seen" in file.read_bytes() for file in (tmp_path / "out").iterdir())
+
+
+@pytest.mark.docker
+def test_checkpoint_is_measured_by_the_ordinary_engine(config, tmp_path, tiny_tied):
+    settings = ["--set", "engine.kind=transformers", "--set", "model.dtype=float32", "--skill", "coding"]
+    result = call(config, "--path", tiny_tied, "--out", tmp_path / "out", *settings)
+    assert result.exit_code == 0, result.output
+    assert "tiny-tied 0.0 ± 0.0" in " ".join(result.stdout.split())
+    record = EvaluationRecord.model_validate_json((tmp_path / "out/coding-test.json").read_text())
+    assert len(record.identity) == 64
+
+
+def test_dead_endpoint_is_told_at_once(config):
+    with ChatServer(lambda body: (200, completion(""))).running() as server:
+        url = server.url
+    started = time.monotonic()
+    result = call(config, "--endpoint", url, "--model", "tiny")
+    assert time.monotonic() - started < 2
+    assert result.exit_code == 2
+    assert "nothing answers" in " ".join(result.stderr.split())
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        [],
+        ["--endpoint", "http://localhost:1"],
+        ["--model", "tiny"],
+        ["--endpoint", "http://localhost:1", "--model", "tiny", "--path", "."],
+        ["--endpoint", "localhost", "--model", "tiny"],
+        ["--path", "nowhere"],
+        ["--path", "nowhere", "--skill", "cooking"],
+    ],
+)
+def test_wrong_usage_is_refused(config, arguments):
+    assert call(config, *arguments).exit_code == 2
+
+
+def test_folder_with_something_in_it_is_not_written_over(config, tmp_path):
+    assert call(config, "--path", "nowhere", "--out", tmp_path).exit_code == 2
