@@ -28,7 +28,7 @@ def inspect(
     overrides: SetOption = None,
 ) -> None:
     """Read a configuration's training data as training will: rows, what is left out and why, hash, examples."""
-    from cycleqd.experts.data import prepare_skill
+    from cycleqd.experts.data import check_source, prepare_skill, sources_of
     from cycleqd.report.transcripts import visible
     from cycleqd.workspace import build_skills
 
@@ -38,6 +38,9 @@ def inspect(
         raise ConfigError(
             f"{config}: no skill {'of these ' if skills else ''}has experts.data; gold episodes are used"
         )
+    for skill in chosen:
+        for source in sources_of(settings.experts.data[skill]):
+            check_source(source)
     tokenizer = _tokenizer(settings.model.name)
     try:
         evaluated = build_skills(settings)
