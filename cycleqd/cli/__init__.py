@@ -10,8 +10,9 @@ from typing import Annotated
 
 import typer
 
-from cycleqd.cli import results, start
+from cycleqd.cli import audit, evaluate, results, start
 from cycleqd.cli.common import FaultGroup
+from cycleqd.cli.data import data
 from cycleqd.cli.show import show
 
 app = typer.Typer(
@@ -23,6 +24,7 @@ app = typer.Typer(
     epilog="A first run: [bold]cycleqd doctor[/], [bold]cycleqd run demo[/], [bold]cycleqd report demo[/].",
 )
 app.add_typer(show, name="show")
+app.add_typer(data, name="data")
 
 
 @app.callback()
@@ -46,3 +48,7 @@ app.command("config", epilog="Example: cycleqd config demo > my.yaml, edit it, c
 app.command(epilog="Example: cycleqd report demo")(results.report)
 app.command(epilog="Example: cycleqd export demo ./model --elite os, then cycleqd chat ./model")(results.export)
 app.command(epilog='Example: cycleqd chat ./model --prompt "Write a function that adds two numbers."')(results.chat)
+app.command("audit", epilog="Example: cycleqd audit mbpp_plus --data MbppPlus.jsonl.gz --json audit.json")(audit.audit)
+app.command(epilog="Example: cycleqd evaluate --endpoint http://localhost:8000/v1 --model NAME --out reference")(
+    evaluate.evaluate
+)

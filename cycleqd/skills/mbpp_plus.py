@@ -7,6 +7,8 @@ beside it. Every result carries the data's version and hash.
 
 from __future__ import annotations
 
+import ast
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,7 +18,7 @@ from cycleqd.sandbox import ProgramRunner, Sandboxes
 from cycleqd.skills.benchmark import Source, halves, prompt_text
 from cycleqd.skills.mbpp_plus_check import Outcome, References, check
 from cycleqd.skills.mbpp_plus_data import Task, evalplus_module, read_records
-from cycleqd.skills.parsing import MAX_REPLY_CHARS
+from cycleqd.skills.parsing import MAX_REPLY_CHARS, fenced_block
 from cycleqd.skills.protocol import Message, Origin, Sample, SkillSession, Split, Verdict
 
 PROMPT: Final = Path(__file__).with_name("prompts") / "mbpp_plus.txt"
@@ -32,7 +34,9 @@ MAX_LINES: Final = 100
 def solution_of(reply: str, entry_point: str) -> str:
     """The program in a reply, as evalplus extracts it; nothing is executed.
 
-    That is the longest run of lines that is valid Python, without what the entry point does not need.
+    That is the longest run of lines that is valid Python, without what the entry point does not need. evalplus drops
+    every function that has no ``return``, generators included, even where the entry point calls it (the canonical
+    solution of Mbpp/630 is lost that way); such functions are put back.
 
     Raises:
         DataUnavailable: evalplus is not installed.
@@ -40,9 +44,26 @@ def solution_of(reply: str, entry_point: str) -> str:
     sanitize = evalplus_module("sanitize").sanitize
     text = "\n".join(reply[:MAX_REPLY_CHARS].splitlines()[:MAX_LINES])
     try:
-        return str(sanitize(text, entry_point))
+        return _with_helpers(str(sanitize(text, entry_point)), text)
     except (ValueError, RecursionError, MemoryError, IndexError):  # texts that the parsers can't take
         return ""
+
+
+def _with_helpers(kept: str, reply: str) -> str:
+    """Puts functions without ``return`` back that what was kept refers to."""
+    source = fenced_block(reply, ("python", "py", "python3")) or reply
+    try:
+        functions = {node.name: node for node in ast.parse(source).body if isinstance(node, ast.FunctionDef)}
+        present = {node.name for node in ast.parse(kept).body if isinstance(node, ast.FunctionDef)}
+    except SyntaxError:
+        return kept
+    wanted = [kept]
+    for text in wanted:  # grows while it is read: what was put back may refer to more
+        for name in functions.keys() - present:
+            if re.search(rf"\b{re.escape(name)}\b", text):
+                present.add(name)
+                wanted.append(ast.get_source_segment(source, functions[name]) or "")
+    return "\n".join(wanted)
 
 
 class MbppPlusEpisode:

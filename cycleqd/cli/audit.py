@@ -1,0 +1,98 @@
+"""The command that audits a skill's samples."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, get_args
+
+import typer
+from rich.table import Table
+from rich.text import Text
+
+from cycleqd.cli.common import UNFIT, err, hint, out
+from cycleqd.config import ConfigError, SkillName
+
+if TYPE_CHECKING:
+    from cycleqd.audit import Audit, Finding
+
+LISTED = 40
+"""Rows of a table on the terminal; the JSON has all."""
+
+
+def audit(
+    name: Annotated[str, typer.Argument(metavar="SKILL", help=f"One of {', '.join(get_args(SkillName))}.")],
+    data: Annotated[
+        str | None, typer.Option(help="A benchmark's file or folder. [default: $CYCLEQD_DATA_DIR, else a download]")
+    ] = None,
+    json: Annotated[Path | None, typer.Option(help="Write what was found to this file.")] = None,
+    exclude: Annotated[
+        list[str] | None, typer.Option(metavar="ID", help="Leave a benchmark's sample out. Repeatable.")
+    ] = None,
+    exclude_file: Annotated[
+        Path | None, typer.Option(help="Leave samples out: ids, one a line, or an audit's JSON.")
+    ] = None,
+    strict: Annotated[bool, typer.Option("--strict", help="Exit code 1 if anything is broken or cheated.")] = False,
+) -> None:
+    """Play gold solutions, silence and cheats over every sample: what is solvable, broken, skipped, and why."""
+    if name not in get_args(SkillName):
+        raise ConfigError(f"no skill is called {name!r}{hint(name, list(get_args(SkillName)), '')}")
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+    from cycleqd.audit import audit as play_audit
+    from cycleqd.audit import default_counts
+    from cycleqd.skills.benchmark import Source, read_exclusions
+
+    excluded = frozenset((*(exclude or ()), *(read_exclusions(exclude_file) if exclude_file else ())))
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=err, transient=True) as progress:
+        bar = progress.add_task(f"Episodes of {name}", total=None)
+        found = play_audit(
+            name,
+            source=Source(data=data, excluded=excluded),
+            counts=default_counts(name),
+            started=lambda total: progress.update(bar, total=total),
+            advanced=lambda: progress.advance(bar),
+        )
+    _show(found)
+    if json is not None:
+        json.parent.mkdir(parents=True, exist_ok=True)
+        json.write_text(found.model_dump_json(indent=2) + "\n", encoding="utf-8")
+        out.print(f"Written to {json}.", soft_wrap=True)
+    if strict and (found.broken or found.cheated):
+        raise typer.Exit(UNFIT)
+
+
+def _show(found: Audit) -> None:
+    table = Table("fact", "value", title=f"Audit of {found.skill}", show_header=False)
+    rows: list[tuple[str, object]] = [
+        ("samples played", found.n),
+        ("gold solution passes", found.oracle_passed),
+        ("empty agent passes", found.empty_passed),
+        ("cheats pass", len(found.cheated)),
+        ("broken", len(found.broken)),
+        ("skipped", len(found.skipped)),
+        ("seconds", found.seconds),
+    ]
+    if found.data_sha256:
+        rows += [("data", f"{found.data_version or 'no version'}, sha256 {found.data_sha256[:16]}")]
+        rows += [
+            (f"stratum {stratum}", ", ".join(f"{split} {count}" for split, count in row.items()))
+            for stratum, row in found.splits.items()
+        ]
+    for fact, value in rows:
+        table.add_row(fact, str(value))
+    out.print(table)
+    _list("Broken", found.broken)
+    _list("Solved by a cheat", found.cheated)
+    _list("Skipped", found.skipped)
+
+
+def _list(title: str, findings: list[Finding]) -> None:
+    if not findings:
+        return
+    table = Table("sample", "why", title=f"{title} ({len(findings)})")
+    for finding in findings[:LISTED]:
+        table.add_row(Text(finding.id), Text(finding.reason))
+    out.print(table)
+    if len(findings) > LISTED:
+        out.print(f"... and {len(findings) - LISTED} more; --json writes all.")
