@@ -9,7 +9,10 @@ from __future__ import annotations
 import hashlib
 from pathlib import Path
 
-IMAGE_NAMES = ("shell", "python", "mariadb", "evalplus")
+IMAGE_NAMES = (
+    *("shell", "python", "mariadb", "evalplus"),
+    *("agentbench-default", "agentbench-packages", "agentbench-ubuntu"),
+)
 IMAGE_DIRECTORY = Path(__file__).resolve().parents[2] / "infra" / "images"
 BASE_RELEASE = "bookworm"
 """The Debian release under every image, pulled (`debian:12-slim`) or made with debootstrap."""

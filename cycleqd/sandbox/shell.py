@@ -51,12 +51,13 @@ class ShellSession:
         self._remove = remove
         self._closed = False
 
-    def run(self, command: str, *, timeout: float | None = None) -> CommandResult:
+    def run(self, command: str, *, timeout: float | None = None, fresh: bool = False) -> CommandResult:
         """Runs a command, which may be a script of many lines, and waits for it.
 
         Args:
             command: Any text: what is no valid bash is bash's error message and a status.
             timeout: Wall-clock seconds, positive; by default the limits'.
+            fresh: In another bash, without the variables, functions and options of this one; processes stay.
 
         Raises:
             SandboxUnavailable: The container is gone.
@@ -67,7 +68,7 @@ class ShellSession:
         if len(command) > COMMAND_CHARACTERS:
             text = f"bash: command of {len(command)} characters is longer than {COMMAND_CHARACTERS}\n"
             return CommandResult(text, REFUSED_STATUS, timed_out=False, truncated=False)
-        payload = {"command": command, "seconds": seconds, "limit": self._limits.output_bytes}
+        payload = {"command": command, "seconds": seconds, "limit": self._limits.output_bytes, "fresh": fresh}
         return CommandResult(**self._channel.request(payload, seconds=seconds + GRACE_SECONDS))
 
     def close(self) -> None:

@@ -12,7 +12,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Protocol
 
-from cycleqd.skills.benchmark import Source
+from cycleqd.skills.agentbench_db import AgentBenchDbSkill
+from cycleqd.skills.agentbench_os import AgentBenchOsSkill
+from cycleqd.skills.benchmark import DataUnavailable, Source
 from cycleqd.skills.coding import CodingSkill
 from cycleqd.skills.db import DbSkill
 from cycleqd.skills.mbpp_plus import MbppPlusSkill
@@ -44,6 +46,8 @@ SUITES: Mapping[str, SuiteBuilder] = {
 
 BENCHMARKS: Mapping[str, BenchmarkBuilder] = {
     "mbpp_plus": MbppPlusSkill,  # MBPP+, through evalplus
+    "agentbench_db": AgentBenchDbSkill,  # AgentBench's database tasks
+    "agentbench_os": AgentBenchOsSkill,  # AgentBench's shell tasks
 }
 
 
@@ -64,14 +68,14 @@ def build_skill(
 
     Raises:
         ValueError: There is no such skill, or it holds fewer distinct problems than asked for.
-        DataUnavailable: The benchmark's data can't be found or read.
+        DataUnavailable: The benchmark's data can't be found or read, or a generated suite is given some.
     """
     if name in BENCHMARKS:
         return BENCHMARKS[name](counts=counts, source=source)
     if name not in SUITES:
         raise ValueError(f"no skill is called {name!r}; there are {', '.join((*SUITES, *BENCHMARKS))}")
     if source != Source():
-        raise ValueError(f"{name} is generated and takes no data, prompt file, exclusions or split seed")
+        raise DataUnavailable(f"{name} is generated and takes no data, prompt file, exclusions or split seed")
     return SUITES[name](seed=seed, counts={split: count for split, count in counts.items() if count is not None})
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, runtime_checkable
 
 from cycleqd.sandbox import Sandboxes
 from cycleqd.skills.protocol import Message, Sample, Skill, SkillSession, Verdict
@@ -88,8 +88,23 @@ def play_all(
         return list(pool.map(lambda sample: play(session, sample, agent_of(sample)), samples))
 
 
+@runtime_checkable
+class GoldAgentMaker(Protocol):
+    """A skill whose solutions depend on what the sandbox shows."""
+
+    def gold_agent(self, sample: Sample) -> Agent:
+        """An agent that solves the sample.
+
+        Raises:
+            NoReference: The data does not say how to solve it.
+        """
+        ...
+
+
 def oracle_of(skill: Skill) -> Callable[[Sample], Agent]:
-    """Makes oracles for the samples of a skill."""
+    """Makes oracles for the samples of a skill; they raise `NoReference` for a sample without a solution."""
+    if isinstance(skill, GoldAgentMaker):
+        return skill.gold_agent
     return lambda sample: OracleAgent(skill.gold_replies(sample))
 
 

@@ -1,6 +1,6 @@
 """The guest of a shell container: one bash that lives across commands. Runs as the container's first process.
 
-Requests: ``{"id", "command", "seconds", "limit"}``. Replies: ``{"id", "output", "exit_code", "timed_out",
+Requests: ``{"id", "command", "seconds", "limit", "fresh"}``. Replies: ``{"id", "output", "exit_code", "timed_out",
 "truncated", "restarted"}``.
 
 bash reads its script from a pipe, one line ``eval '<command>' </dev/null`` a request, followed by a line that writes
@@ -188,14 +188,15 @@ class Shell:
                     buffer += data
         return buffer
 
-    def run(self, command: str, seconds: float, limit: int) -> dict[str, Any]:
+    def run(self, command: str, seconds: float, limit: int, fresh: bool) -> dict[str, Any]:
         """Runs a command to its end or for `seconds`; returns the reply without its id.
 
-        Of the output the first `limit` bytes are kept; the rest is read and dropped.
+        Of the output the first `limit` bytes are kept; the rest is read and dropped. `fresh` starts another bash
+        first, whatever the present one is doing: it ends when its script does, which is now.
         """
         deadline = time.monotonic() + seconds
         restarted = False
-        if self.ended is not None:
+        if fresh or self.ended is not None:
             self.restart(HOME)
             restarted = True
         complaint = unclosed_substitution(command)
@@ -307,7 +308,7 @@ def main() -> None:
             sys.exit(0)
         request = json.loads(line)
         try:
-            reply = shell.run(request["command"], request["seconds"], request["limit"])
+            reply = shell.run(request["command"], request["seconds"], request["limit"], request["fresh"])
         except OSError as error:
             # No processes left to fork, or the like: clear the table and start again.
             end_everything()

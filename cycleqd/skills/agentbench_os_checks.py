@@ -1,0 +1,101 @@
+"""What AgentBench's shell tasks compare answers with: its five comparators and `match`, on the host.
+
+The answer is a model's, so nothing here takes long on any text: texts are cut, patterns run against a clock.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from typing import Final
+
+import regex
+
+MAX_ANSWER_CHARS: Final = 8_000
+MATCH_SECONDS: Final = 1.0
+"""For one pattern on one answer: Python's own `re` would backtrack for ever on some."""
+_SIZE: Final = re.compile(r"([0-9]{1,30}(?:\.[0-9]{0,30})?)\s*(?:([KMGTP]?)B?)", re.I)
+_POWERS: Final = " KMGTP"
+
+
+def same_integer(answer: str, wanted: str) -> bool:
+    """``integer-match``: both are integers, and equal."""
+    try:
+        return int(answer) == int(wanted)
+    except ValueError:
+        return False
+
+
+def same_text(answer: str, wanted: str) -> bool:
+    """``string-match``: equal but for the kind of line ends and the space around."""
+    return _normalised(answer) == _normalised(wanted)
+
+
+def contains(answer: str, wanted: str) -> bool:
+    """``containing``: the wanted text is somewhere in the answer."""
+    return _normalised(wanted) in _normalised(answer)
+
+
+def is_in(answer: str, wanted: str) -> bool:
+    """``in``: the answer is somewhere in the wanted text."""
+    return _normalised(answer) in _normalised(wanted)
+
+
+def same_size(answer: str, wanted: str) -> bool:
+    """``size-match``: both are sizes (bytes, or with a unit up to P, in powers of 1024), and equal."""
+    size = _bytes(answer)
+    return size is not None and size == _bytes(wanted)
+
+
+COMPARATORS: Final[Mapping[str, Callable[[str, str], bool]]] = {
+    "integer-match": same_integer,
+    "string-match": same_text,
+    "containing": contains,
+    "in": is_in,
+    "size-match": same_size,
+}
+"""By the name of AgentBench's script; called with the answer and the example's output."""
+
+
+def matches(answer: str, match: Mapping[str, str]) -> bool:
+    """``match``: the stripped answer equals ``answer``, or ``regex`` is found in it.
+
+    Args:
+        answer: The model's text.
+        match: One of the two keys; the pattern is valid (`is_pattern`).
+    """
+    text = answer[:MAX_ANSWER_CHARS].strip()
+    if "answer" in match:
+        return text == match["answer"]
+    try:
+        return regex.search(match["regex"], text, timeout=MATCH_SECONDS) is not None
+    except TimeoutError:
+        return False
+
+
+def is_pattern(pattern: str) -> bool:
+    """Whether a pattern can be used."""
+    try:
+        regex.compile(pattern)
+    except regex.error:
+        return False
+    return True
+
+
+def answer_of(match: Mapping[str, str]) -> str | None:
+    """An answer that matches, where one can be read off: the text itself, or a pattern that stands for itself."""
+    if "answer" in match:
+        return match["answer"]
+    plain = match["regex"].removeprefix("^").removesuffix("$").replace("\\", "")
+    return plain if matches(plain, match) else None
+
+
+def _normalised(text: str) -> str:
+    return text.replace("\r\n", "\n").replace("\r", "\n").strip()
+
+
+def _bytes(text: str) -> float | None:
+    found = _SIZE.fullmatch(text.strip())
+    if found is None:
+        return None
+    return float(found[1]) * 1024.0 ** _POWERS.index(found[2].upper() or " ")
