@@ -117,7 +117,7 @@ def serve() -> None:
         address = os.environ.get("CYCLEQD_METRICS_ADDRESS", "127.0.0.1")
         try:
             start_http_server(int(port), addr=address, registry=REGISTRY)
-        except (OSError, ValueError) as error:  # e.g. another run's process has the port
+        except (OSError, ValueError, OverflowError) as error:  # e.g. another run's process has the port
             log.warning("metrics are not served on CYCLEQD_METRICS_PORT=%s: %s", port, error)
             return
         _served = True

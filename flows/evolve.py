@@ -8,6 +8,7 @@ from prefect.logging import get_run_logger
 from cycleqd import steps
 from cycleqd.workspace import opened
 from tasks import evolution
+from tasks.crashed import mark_vanished
 from tasks.options import THREADS
 from tasks.scoring import evaluate_everywhere
 from tasks.server import machine_slots
@@ -27,6 +28,7 @@ def evolve(run_id: str, storage: str = "runs", generations: int | None = None) -
     """
     log = get_run_logger()
     with opened(storage, run_id) as ws, machine_slots(ws.config.sandbox.max_containers):
+        mark_vanished(storage, run_id)
         skills = ws.config.skill_names
         total = ws.config.generations if generations is None else generations
         steps.rebuild_archives(ws)

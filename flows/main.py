@@ -12,6 +12,7 @@ from flows.evolve import evolve
 from flows.seed_archives import seed_archives
 from flows.train_experts import train_experts
 from tasks import evolution
+from tasks.crashed import mark_vanished
 from tasks.server import machine_slots
 
 
@@ -27,6 +28,7 @@ def cycleqd_run(config: RunConfig) -> str:
     """
     RunStore(config.storage, config.run_id).open(config)
     with opened(config.storage, config.run_id) as ws, machine_slots(config.sandbox.max_containers):
+        mark_vanished(config.storage, config.run_id)
         try:
             train_experts(config.run_id, config.storage)
             seed_archives(config.run_id, config.storage)

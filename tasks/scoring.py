@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from prefect import task
 from prefect.logging import get_run_logger
+from prefect.runtime import task_run
 
-from cycleqd import steps
+from cycleqd import metrics, steps
 from cycleqd.config import TaskConfig
+from cycleqd.events import event
 from cycleqd.records import Score
 from cycleqd.report.reading import verdicts_line
 from cycleqd.skills.protocol import Split
@@ -27,6 +29,9 @@ def evaluate_individual(
     storage: str, run_id: str, individual: str, skill: str, split: Split, label: str
 ) -> dict[str, float]:
     """Scores the loaded individual on one skill's split, in Docker; returns the score as a plain dict."""
+    if (attempt := task_run.run_count or 1) > 1:
+        metrics.count_retry(run_id, skill)
+        event("evaluation_retried", run=run_id, individual=individual, skill=skill, split=split, attempt=attempt)
     with opened(storage, run_id) as ws:
         record = steps.evaluate_individual(ws, individual, skill, split)
         transcripts = ws.store.url(f"evaluations/{record.identity}/{skill}-{split}.jsonl.gz")

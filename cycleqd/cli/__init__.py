@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from cycleqd.cli import audit, evaluate, results, start
+from cycleqd.cli import audit, evaluate, results, start, upkeep
 from cycleqd.cli.common import FaultGroup
 from cycleqd.cli.data import data
 from cycleqd.cli.show import show
@@ -52,3 +52,6 @@ app.command("audit", epilog="Example: cycleqd audit mbpp_plus --data MbppPlus.js
 app.command(epilog="Example: cycleqd evaluate --endpoint http://localhost:8000/v1 --model NAME --out reference")(
     evaluate.evaluate
 )
+app.command(epilog="Example: cycleqd verify demo --json")(upkeep.verify)
+app.command(epilog="Example: cycleqd prune demo --policy keep-every-n --every 50 --dry-run")(upkeep.prune)
+app.command(epilog="Example: cycleqd metrics demo")(upkeep.metrics)

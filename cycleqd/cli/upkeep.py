@@ -1,0 +1,122 @@
+"""Commands that keep a run healthy: verify it, prune it, read its metrics."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import sys
+from typing import Annotated
+
+import typer
+from rich import box
+from rich.table import Table
+from rich.text import Text
+
+from cycleqd.cli.common import DEFAULT_STORAGE, UNFIT, RunArgument, StorageOption, err, open_run, out
+from cycleqd.store import StoreError
+from cycleqd.upkeep import Doomed, plan_pruning
+from cycleqd.upkeep import prune as carry_out
+from cycleqd.upkeep import verify as look
+from cycleqd.upkeep.prune import Policy
+
+_SHOWN = 30
+"""Lines of a table; a run may have thousands of individuals."""
+
+
+def verify(
+    name: RunArgument,
+    as_json: Annotated[bool, typer.Option("--json", help="Print everything as JSON.")] = False,
+    storage: StorageOption = DEFAULT_STORAGE,
+) -> None:
+    """Check every checksum, genome and record of a run; exit code 1 if something is missing or damaged.
+
+    Reads the whole run and changes nothing. Half-written leftovers are told and are no damage: the next start of the
+    run removes them.
+    """
+    store = open_run(name, storage)
+    with err.status("Reading all of the run"):
+        result = look(store)
+    if as_json:
+        content = dataclasses.asdict(result) | {"faults": [fault._asdict() for fault in result.faults]}
+        sys.stdout.write(json.dumps(content, indent=1) + "\n")
+    else:
+        if result.faults:
+            table = Table("object", "", "what was found", box=box.SIMPLE_HEAD)
+            for fault in result.faults:
+                table.add_row(Text(fault.key, overflow="fold"), Text(fault.kind, style="bold red"), Text(fault.text))
+            out.print(table)
+        for key, why in result.leftovers.items():
+            out.print(Text(f"leftover: {key} ({why})", style="yellow"), soft_wrap=True)
+        verdict = f"{len(result.faults)} missing or damaged" if result.faults else "nothing is missing or damaged"
+        out.print(
+            Text(
+                f"run {store.run_id}: {verdict}; {result.objects} objects ({result.checksummed} with a checksum), "
+                f"{result.generations} generations, {result.individuals} individuals ({result.pruned} pruned), "
+                f"{result.evaluations} evaluations"
+            ),
+            soft_wrap=True,
+        )
+    if result.faults:
+        raise typer.Exit(UNFIT)
+
+
+def prune(
+    name: RunArgument,
+    policy: Annotated[
+        Policy,
+        typer.Option(
+            help="keep-elites: what an archive or the final model needs; keep-every-n: every n-th child, too."
+        ),
+    ] = "keep-elites",
+    every: Annotated[int, typer.Option(min=1, help="The n of keep-every-n.")] = 10,
+    episodes: Annotated[bool, typer.Option("--episodes", help="Remove the transcripts with the weights.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show what would be removed.")] = False,
+    storage: StorageOption = DEFAULT_STORAGE,
+) -> None:
+    """Remove the weights of individuals that no archive holds any more.
+
+    Recipes, scores and records stay, so lineage, reports and resuming the run work as before.
+    """
+    store = open_run(name, storage)
+    if dry_run:
+        plan = plan_pruning(store, policy, every=every, episodes=episodes)
+    else:
+        from cycleqd.lease import Lease  # pulls in the sandboxes, which other commands don't need
+
+        lease = Lease.acquire(store)
+        try:
+            plan = plan_pruning(store, policy, every=every, episodes=episodes)
+            carry_out(store, plan, policy)
+        finally:
+            lease.release()
+    if plan:
+        out.print(_table(plan))
+    verb = "would be freed" if dry_run else "freed"
+    out.print(f"{len(plan)} individuals, {_size(sum(item.size for item in plan))} {verb}")
+
+
+def metrics(name: RunArgument, storage: StorageOption = DEFAULT_STORAGE) -> None:
+    """Print a run's counters and durations in the OpenMetrics format, as its last process left them."""
+    from cycleqd.metrics import KEY
+
+    store = open_run(name, storage)
+    if not store.exists(KEY):
+        raise StoreError(f"run {store.run_id!r} has no metrics yet; they are written after each generation")
+    sys.stdout.write(store.read_bytes(KEY).decode())
+
+
+def _table(plan: list[Doomed]) -> Table:
+    table = Table("individual", "archive", "objects", "size", box=box.SIMPLE_HEAD)
+    for item in plan[:_SHOWN]:
+        table.add_row(item.record.id, item.record.archive or "–", str(len(item.keys)), _size(item.size))
+    if len(plan) > _SHOWN:
+        table.add_row(f"… {len(plan) - _SHOWN} more", "", "", _size(sum(item.size for item in plan[_SHOWN:])))
+    return table
+
+
+def _size(size: float) -> str:
+    for unit in ("bytes", "KiB", "MiB", "GiB"):
+        if size < 1024 or unit == "GiB":
+            return f"{size:.0f} {unit}" if unit == "bytes" else f"{size:.1f} {unit}"
+        size /= 1024
+    raise AssertionError("unreachable")

@@ -1,0 +1,75 @@
+"""Marks what a vanished process left Running on the Prefect server.
+
+A flow run whose process was killed together with its worker stays Running: nobody is left to say otherwise. Whoever
+holds the lease of the run knows better: there is no other writer, so these flow runs are of the dead.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+from uuid import UUID
+
+from prefect import runtime
+from prefect.client.orchestration import SyncPrefectClient, get_client
+from prefect.client.schemas.filters import FlowRunFilter, TaskRunFilter
+from prefect.client.schemas.objects import FlowRun
+from prefect.states import Crashed
+
+from tasks.server import has_server
+
+_STILL_RUNNING: dict[str, Any] = {"state": {"type": {"any_": ["RUNNING", "PENDING", "CANCELLING"]}, "name": None}}
+_PAGE = 200
+"""The most that a server lists at a time."""
+
+
+def mark_vanished(storage: str, run_id: str) -> list[str]:
+    """Marks flow runs of a run that are shown as Running, but this one's and its family, as Crashed.
+
+    Does nothing without a long-lived server.
+
+    Args:
+        storage: Where the run lies; runs of the same name elsewhere are left alone.
+        run_id: A run whose lease this process holds.
+
+    Returns:
+        Names of the flow runs that were marked.
+    """
+    if not has_server():
+        return []
+    message = f"its process vanished: the lease of run {run_id} was free"
+    marked = []
+    with get_client(sync_client=True) as client:
+        family = _family(client)
+        running = FlowRunFilter.model_validate(_STILL_RUNNING | {"name": {"like_": run_id}})
+        for run in client.read_flow_runs(flow_run_filter=running, limit=_PAGE):
+            if run.id in family or not _is_of(run, storage, run_id) or run.start_time is None:
+                continue
+            _crash_tasks(client, run, message)
+            client.set_flow_run_state(run.id, Crashed(message=message), force=True)
+            marked.append(run.name)
+    return marked
+
+
+def _is_of(run: FlowRun, storage: str, run_id: str) -> bool:
+    """Whether a flow run works on this very run, by its parameters."""
+    config = run.parameters.get("config")
+    given = config if isinstance(config, dict) else run.parameters
+    return (given.get("run_id"), given.get("storage", "runs")) == (run_id, storage)
+
+
+def _family(client: SyncPrefectClient) -> set[UUID]:
+    """This flow run and those above it."""
+    family: set[UUID] = set()
+    above = runtime.flow_run.id
+    while above and UUID(str(above)) not in family:
+        family.add(UUID(str(above)))
+        task_run_id = client.read_flow_run(UUID(str(above))).parent_task_run_id
+        above = client.read_task_run(task_run_id).flow_run_id if task_run_id else None
+    return family
+
+
+def _crash_tasks(client: SyncPrefectClient, run: FlowRun, message: str) -> None:
+    running = TaskRunFilter.model_validate(_STILL_RUNNING)
+    of_run = FlowRunFilter.model_validate({"id": {"any_": [run.id]}})
+    for task_run in client.read_task_runs(flow_run_filter=of_run, task_run_filter=running, limit=_PAGE):
+        client.set_task_run_state(task_run.id, Crashed(message=message), force=True)

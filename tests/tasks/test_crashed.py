@@ -1,0 +1,63 @@
+import pytest
+from prefect import flow
+from prefect.client.orchestration import get_client
+from prefect.states import Running, Scheduled
+
+from tasks import crashed
+from tasks.crashed import mark_vanished
+
+pytestmark = pytest.mark.usefixtures("prefect_harness")
+
+
+@flow(name="evolve", flow_run_name="evolve {run_id}")
+def evolve(run_id: str, storage: str = "runs"):
+    return mark_vanished(storage, run_id)
+
+
+@flow(name="cycleqd", flow_run_name="cycleqd {config[run_id]}")
+def whole(config: dict):
+    return evolve(config["run_id"], config["storage"])
+
+
+@pytest.fixture(autouse=True)
+def server(monkeypatch):
+    monkeypatch.setattr(crashed, "has_server", lambda: True)
+
+
+def left_behind(of, parameters, name, state=Running):
+    """A flow run whose process is gone."""
+    with get_client(sync_client=True) as client:
+        run = client.create_flow_run(of, parameters=parameters, name=name, state=state())
+        if state is Running:
+            client.set_flow_run_state(run.id, Running(), force=True)
+        return run.id
+
+
+def state_of(identifier):
+    with get_client(sync_client=True) as client:
+        return client.read_flow_run(identifier).state.type.value
+
+
+def test_flow_runs_of_the_same_run_are_marked_and_nobody_elses():
+    dead = left_behind(evolve, {"run_id": "demo", "storage": "here"}, "evolve demo")
+    whole_dead = left_behind(whole, {"config": {"run_id": "demo", "storage": "here"}}, "cycleqd demo")
+    others = [
+        left_behind(evolve, {"run_id": "demo2", "storage": "here"}, "evolve demo2"),
+        left_behind(evolve, {"run_id": "demo", "storage": "elsewhere"}, "evolve demo"),
+    ]
+    scheduled = left_behind(evolve, {"run_id": "demo", "storage": "here"}, "evolve demo", Scheduled)
+    marked = whole({"run_id": "demo", "storage": "here"})
+    assert sorted(marked) == ["cycleqd demo", "evolve demo"]
+    assert {state_of(dead), state_of(whole_dead)} == {"CRASHED"}
+    assert {state_of(other) for other in others} == {"RUNNING"}
+    assert state_of(scheduled) == "SCHEDULED"
+
+
+def test_whoever_marks_is_not_marked(monkeypatch):
+    assert whole({"run_id": "alone", "storage": "here"}) == []
+
+
+def test_nothing_is_asked_without_a_long_lived_server(monkeypatch):
+    monkeypatch.setattr(crashed, "has_server", lambda: False)
+    monkeypatch.setattr(crashed, "get_client", lambda **options: pytest.fail("asked"))
+    assert mark_vanished("here", "demo") == []
