@@ -115,19 +115,7 @@ class Workspace:
         """The pool of containers, opened on first use."""
         with self._opening:
             if self._sandboxes is None:
-                settings = self.config.sandbox
-                self._sandboxes = Sandboxes(
-                    run_id=self.config.run_id,
-                    max_containers=settings.max_containers,
-                    limits=Limits(
-                        memory_mb=settings.memory_mb,
-                        pids=settings.pids,
-                        cpus=settings.cpus,
-                        tmpfs_mb=settings.tmpfs_mb,
-                        output_bytes=settings.output_bytes,
-                        command_seconds=settings.command_seconds,
-                    ),
-                )
+                self._sandboxes = open_sandboxes(self.config)
             return self._sandboxes
 
     def count_tokens(self, tokens: int) -> None:
@@ -157,7 +145,7 @@ class Workspace:
                 seconds=self.phases(),
                 generations=self.generations,
                 tokens=self._tokens,
-                versions={name: version(name) for name in _PACKAGES if _installed(name)},
+                versions=package_versions(),
             )
         )
 
@@ -171,6 +159,28 @@ class Workspace:
             if self._engine is not None:
                 self._engine.close()
                 self._engine = None
+
+
+def package_versions() -> dict[str, str]:
+    """Versions of the packages that results depend on, as far as they are installed."""
+    return {name: version(name) for name in _PACKAGES if _installed(name)}
+
+
+def open_sandboxes(config: RunConfig) -> Sandboxes:
+    """The pool of containers that a configuration describes."""
+    settings = config.sandbox
+    return Sandboxes(
+        run_id=config.run_id,
+        max_containers=settings.max_containers,
+        limits=Limits(
+            memory_mb=settings.memory_mb,
+            pids=settings.pids,
+            cpus=settings.cpus,
+            tmpfs_mb=settings.tmpfs_mb,
+            output_bytes=settings.output_bytes,
+            command_seconds=settings.command_seconds,
+        ),
+    )
 
 
 def build_skills(config: RunConfig) -> dict[str, Skill]:
