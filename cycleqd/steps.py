@@ -119,7 +119,8 @@ def train(ws: Workspace, skill: str, progress: Callable[..., None] | None = None
         return TrainingSummary(**ws.store.read_json(summary))
     conversations = training_data(ws, skill)
     settings = ws.config.experts
-    with ws.clock.measuring("train"), ws.store.writing(folder) as out:
+    # Without its summary, a model is what a killed training left.
+    with ws.clock.measuring("train"), ws.store.writing(folder, replace=True) as out:
         result = train_expert(
             ws.base,
             conversations,
@@ -154,7 +155,7 @@ def derive_experts(ws: Workspace) -> list[IndividualRecord]:
         vectors: dict[str, TaskVector]
         if ws.config.experts.method == "lora":
             bases, factored = build_bases({skill: read_lora_adapter(folders[skill]) for skill in skills})
-            with ws.store.writing("bases.safetensors") as path:
+            with ws.store.writing("bases.safetensors", replace=True) as path:
                 bases.save(path)
             vectors = dict(factored)
         else:
@@ -173,9 +174,10 @@ def derive_experts(ws: Workspace) -> list[IndividualRecord]:
 
 
 def _add_individual(ws: Workspace, vector: TaskVector, record: IndividualRecord) -> IndividualRecord:
-    """Writes genome, then recipe; fills in the genome's hash."""
+    """Writes genome, then recipe, in place of earlier or half-written ones; fills in the genome's hash."""
     ws.check_lease()
-    with ws.store.writing(f"individuals/{record.id}/genome.safetensors") as path:
+    ws.store.remove(f"individuals/{record.id}/individual.json")  # no recipe without its genome, even for a moment
+    with ws.store.writing(f"individuals/{record.id}/genome.safetensors", replace=True) as path:
         vector.save(path)
     record = record.model_copy(update={"genome": vector.hash()})
     ws.store.write_individual(record)

@@ -1,6 +1,7 @@
 """The run directory, on a local disk or behind any fsspec URL.
 
-Layout, relative to ``<storage>/<run_id>/`` (objects are written once, commit records last)::
+Layout, relative to ``<storage>/<run_id>/`` (objects are written once, commit records last; beside each object but the
+mutable ones, ``sessions/``, ``archives/`` and ``report/``, lies its checksum, see `cycleqd.storage`)::
 
     config.json  base.json
     experts/<skill>/            adapter or checkpoint, summary.json written last
@@ -17,17 +18,9 @@ Layout, relative to ``<storage>/<run_id>/`` (objects are written once, commit re
 from __future__ import annotations
 
 import gzip
-import json
-import os
-import shutil
-import uuid
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
-
-import fsspec
-from fsspec.implementations.local import LocalFileSystem
 
 from cycleqd.config import RunConfig, parse_config
 from cycleqd.records import (
@@ -39,6 +32,9 @@ from cycleqd.records import (
     SeedRecord,
     SessionRecord,
 )
+from cycleqd.storage import ObjectStore, StoreError
+
+__all__ = ["CHANGEABLE", "RunStore", "StoreError", "list_runs"]
 
 R = TypeVar("R", bound=Record)
 
@@ -46,146 +42,30 @@ CHANGEABLE = frozenset({"generations", "retention", "storage", "tasks"})
 """Settings that may differ when a run is continued: they change how long and how it runs, not what comes out."""
 
 
-class StoreError(RuntimeError):
-    """The run directory cannot serve a request; the text says what was expected and what is there."""
-
-
 def list_runs(storage: str) -> list[str]:
     """Names of the runs under a storage folder or URL, sorted."""
-    fs, root = fsspec.core.url_to_fs(storage)
-    if not fs.exists(root):
-        return []
-    return sorted(
-        name for path in fs.ls(root, detail=False) if fs.exists(f"{path}/config.json") and (name := Path(path).name)
-    )
+    store = ObjectStore(storage, "")
+    return [name for key in store.keys("") if store.exists(f"{(name := key.strip('/'))}/config.json")]
 
 
-class RunStore:
+class RunStore(ObjectStore):
     """Reads and writes one run's objects.
 
     Args:
         storage: Folder or fsspec URL that holds runs.
         run_id: The run's name.
-        scratch: Local folder for files that libraries want on a disk; only used when `storage` is remote.
+        cache: Local folder for copies and uploads, only used when `storage` is remote; the default is `cache_dir`.
     """
 
-    def __init__(self, storage: str, run_id: str, *, scratch: Path | None = None) -> None:
-        self.storage = storage
+    def __init__(self, storage: str, run_id: str, *, cache: Path | None = None) -> None:
+        super().__init__(storage, run_id, cache=cache)
         self.run_id = run_id
-        self._fs, root = fsspec.core.url_to_fs(storage)
-        self._root = f"{root.rstrip('/')}/{run_id}"
-        self._scratch = (scratch or Path.home() / ".cache" / "cycleqd" / "scratch") / run_id
-
-    @property
-    def is_local(self) -> bool:
-        """Whether the run lies on this machine's own file system."""
-        return isinstance(self._fs, LocalFileSystem)
-
-    def url(self, key: str = "") -> str:
-        """The address of an object, for people and logs."""
-        path = f"{self._root}/{key}" if key else self._root
-        return path if self.is_local else str(self._fs.unstrip_protocol(path))
-
-    # Objects
-
-    def exists(self, key: str) -> bool:
-        """Whether the object `key` was written."""
-        return bool(self._fs.exists(f"{self._root}/{key}"))
-
-    def read_bytes(self, key: str) -> bytes:
-        """The content of `key`.
-
-        Raises:
-            StoreError: There is no such object.
-        """
-        try:
-            return bytes(self._fs.cat_file(f"{self._root}/{key}"))
-        except FileNotFoundError:
-            raise StoreError(f"{self.url(key)} does not exist") from None
-
-    def write_bytes(self, key: str, content: bytes) -> None:
-        """Writes `key` so that a reader sees all of it or nothing."""
-        path = f"{self._root}/{key}"
-        self._fs.makedirs(path.rpartition("/")[0], exist_ok=True)
-        if not self.is_local:  # one put is atomic in object stores
-            self._fs.pipe_file(path, content)
-            return
-        partial = Path(f"{path}.{uuid.uuid4().hex}.partial")
-        try:
-            with partial.open("wb") as file:
-                file.write(content)
-                file.flush()
-                os.fsync(file.fileno())
-            partial.replace(path)
-        finally:
-            partial.unlink(missing_ok=True)
-
-    def keys(self, folder: str) -> list[str]:
-        """Keys of the objects directly in `folder`, sorted."""
-        path = f"{self._root}/{folder}"
-        if not self._fs.exists(path):
-            return []
-        names = (entry["name"].rpartition("/")[2] for entry in self._fs.ls(path, detail=True))
-        return sorted(f"{folder}/{name}" for name in names if not name.endswith(".partial"))
-
-    @contextmanager
-    def writing(self, key: str) -> Iterator[Path]:
-        """A local path to write a file or folder to; it appears under `key` when the block ends well."""
-        final = Path(f"{self._root}/{key}")
-        partial = final.with_name(f"{final.name}.{uuid.uuid4().hex}.partial") if self.is_local else self._scratch / key
-        partial.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            yield partial
-            if not self.is_local:
-                self._fs.put(str(partial), f"{self._root}/{key}", recursive=partial.is_dir())
-            else:
-                if final.is_dir():
-                    shutil.rmtree(final)
-                partial.replace(final)
-        finally:
-            if partial.is_dir():
-                shutil.rmtree(partial, ignore_errors=True)
-            else:
-                partial.unlink(missing_ok=True)
-
-    def local(self, key: str) -> Path:
-        """A local path from which `key` (a file or a folder) can be read.
-
-        Raises:
-            StoreError: There is no such object.
-        """
-        if not self.exists(key):
-            raise StoreError(f"{self.url(key)} does not exist")
-        if self.is_local:
-            return Path(f"{self._root}/{key}")
-        copy = self._scratch / "read" / key
-        if not copy.exists():
-            copy.parent.mkdir(parents=True, exist_ok=True)
-            self._fs.get(f"{self._root}/{key}", str(copy), recursive=bool(self._fs.isdir(f"{self._root}/{key}")))
-        return copy
-
-    # JSON
-
-    def read_json(self, key: str) -> Any:
-        """The parsed content of `key`.
-
-        Raises:
-            StoreError: It does not exist or is not JSON.
-        """
-        try:
-            return json.loads(self.read_bytes(key))
-        except ValueError as error:
-            raise StoreError(f"{self.url(key)} is not JSON: {error}") from None
-
-    def write_json(self, key: str, value: Any) -> None:
-        """Writes `value` with sorted keys."""
-        self.write_bytes(key, (json.dumps(value, sort_keys=True, indent=1) + "\n").encode())
 
     def _read(self, kind: type[R], key: str) -> R:
         return kind.model_validate(self.read_json(key))
 
-    def _write(self, key: str, record: Record) -> None:
-        self.write_json(key, record.model_dump(mode="json"))
+    def _write(self, key: str, record: Record, *, replace: bool = False) -> None:
+        self.write_json(key, record.model_dump(mode="json"), replace=replace)
 
     # The run
 
@@ -216,9 +96,9 @@ class RunStore:
 
     # Records
 
-    def write_individual(self, record: IndividualRecord) -> None:
+    def write_individual(self, record: IndividualRecord, *, replace: bool = False) -> None:
         """Writes the recipe; its genome must already be there."""
-        self._write(f"individuals/{record.id}/individual.json", record)
+        self._write(f"individuals/{record.id}/individual.json", record, replace=replace)
 
     def individual(self, identifier: str) -> IndividualRecord:
         """The recipe of an individual by id."""
@@ -237,7 +117,8 @@ class RunStore:
         """Writes the episodes, then the record that says they are complete."""
         stem = f"evaluations/{record.identity}/{record.skill}-{record.split}"
         lines = "".join(f"{episode.model_dump_json()}\n" for episode in episodes)
-        self.write_bytes(f"{stem}.jsonl.gz", gzip.compress(lines.encode(), mtime=0))
+        # A killed evaluation may have left its episodes without the record, and they need not be the same again.
+        self.write_bytes(f"{stem}.jsonl.gz", gzip.compress(lines.encode(), mtime=0), replace=True)
         self._write(f"{stem}.json", record)
 
     def evaluation(self, identity: str, skill: str, split: str) -> EvaluationRecord | None:

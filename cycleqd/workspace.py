@@ -7,7 +7,6 @@ run's workspace. It is opened once per process: nested uses share it, and the ou
 from __future__ import annotations
 
 import logging
-import os
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -29,6 +28,7 @@ from cycleqd.sandbox import Limits, Sandboxes
 from cycleqd.skills import build_skill
 from cycleqd.skills.benchmark import Source, read_exclusions
 from cycleqd.skills.protocol import Skill
+from cycleqd.storage import cache_dir as cache_dir
 from cycleqd.store import RunStore
 from cycleqd.upkeep import recover
 
@@ -47,11 +47,6 @@ def _installed(package: str) -> bool:
     except PackageNotFoundError:
         return False
     return True
-
-
-def cache_dir() -> Path:
-    """Where converted models are kept between runs: ``CYCLEQD_CACHE``, or ``~/.cache/cycleqd``."""
-    return Path(os.environ.get("CYCLEQD_CACHE") or Path.home() / ".cache" / "cycleqd")
 
 
 class Workspace:

@@ -37,10 +37,10 @@ def aggregate(run_id: str, storage: str = "runs") -> str:
             evaluate_everywhere(
                 storage, run_id, individual, "test", skills=skills, options=ws.config.tasks, label=individual
             )
-        with ws.store.writing("aggregate/checkpoint") as out:
+        with ws.store.writing("aggregate/checkpoint", replace=True) as out:
             export_individual(ws.store, identifier, out, format="checkpoint")
         if ws.config.experts.method == "lora":
-            with ws.store.writing("aggregate/adapter") as out:
+            with ws.store.writing("aggregate/adapter", replace=True) as out:
                 export_individual(ws.store, identifier, out, format="adapter")
         get_run_logger().info("the final model lies in %s", ws.store.url("aggregate/checkpoint"))
         return identifier

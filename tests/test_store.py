@@ -19,7 +19,7 @@ from cycleqd.store import RunStore, StoreError, list_runs
 def store(request, tmp_path):
     """The same contract on a local disk and on a store that has only whole-object writes."""
     root = str(tmp_path / "runs") if request.param == "file" else f"memory://{tmp_path.name}"
-    return RunStore(root, "run", scratch=tmp_path / "scratch")
+    return RunStore(root, "run", cache=tmp_path / "cache")
 
 
 def generation(number):
@@ -111,18 +111,18 @@ def test_damaged_json_is_named(store):
 def test_readers_never_see_a_half_written_object(tmp_path):
     store = RunStore(str(tmp_path), "run")
     contents = {bytes([n]) * 200_000 for n in (1, 2)}
-    store.write_bytes("x", min(contents))
+    store.write_bytes("report/x", min(contents))
     done = threading.Event()
 
     def write():
         for _ in range(100):
             for content in contents:
-                store.write_bytes("x", content)
+                store.write_bytes("report/x", content)
         done.set()
 
     writer = threading.Thread(target=write)
     writer.start()
     while not done.is_set():
-        assert store.read_bytes("x") in contents
+        assert store.read_bytes("report/x") in contents
     writer.join()
-    assert store.keys("") == ["/x"]
+    assert store.keys("report") == ["report/x"]
