@@ -25,7 +25,7 @@ EXCLUDED: Final = "excluded by the configuration"
 
 
 class DataUnavailable(ValueError):
-    """A benchmark's data, or a file that goes with it, is missing or unusable; the text names the setting."""
+    """A benchmark's data, or a file that goes with it, is missing, unusable or too small; the text names it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,7 +180,8 @@ def halves(
         Samples by split, each in an order drawn from their content; train is empty.
 
     Raises:
-        ValueError: A half has fewer samples than asked for, or train samples are asked for.
+        DataUnavailable: A half has fewer samples than asked for.
+        ValueError: Train samples are asked for.
     """
     if counts.get("train"):
         raise ValueError(f"{skill} has no train split: its samples score, they are never trained on")
@@ -190,7 +191,7 @@ def halves(
         members = [problem for problem in ordered if half_of(seed, problem.stratum, problem.content) == split]
         count = counts.get(split)
         if count is not None and count > len(members):
-            raise ValueError(f"{skill}: {count} {split} samples were asked for, this data has {len(members)}")
+            raise DataUnavailable(f"{skill}: {count} {split} samples were asked for, this data has {len(members)}")
         divided[split] = tuple(
             Sample(problem.id, skill, split, problem.stratum, problem.data) for problem in members[:count]
         )

@@ -29,7 +29,7 @@ FIELDS: Final = ("prompt", "entry_point", "canonical_solution", "base_input", "p
 SHORT_LINES: Final = 4
 """Solutions of at most so many lines are one stratum, longer ones the other."""
 
-_ADDRESS: Final = re.compile(r"https?://\S+")
+_ADDRESS: Final = re.compile(r"https?://\S*[\w/]")
 
 
 class Task(NamedTuple):
