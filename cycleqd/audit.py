@@ -17,7 +17,7 @@ from cycleqd.sandbox import Sandboxes, SandboxUnavailable
 from cycleqd.skills import BENCHMARKS, build_skill
 from cycleqd.skills.benchmark import Source, strata
 from cycleqd.skills.oracle import Agent, EmptyAgent, OracleAgent, oracle_of, play
-from cycleqd.skills.protocol import Sample, Skill, SkillSession, Split, Verdict
+from cycleqd.skills.protocol import NoReference, Sample, Skill, SkillSession, Split, Verdict
 
 WORKERS: Final = 4
 """Episodes at a time."""
@@ -46,6 +46,7 @@ class Audit(Record):
         empty_passed: Of which the empty agent passes.
         cheated: Samples on which a cheat passes, with the cheat's name.
         broken: Samples whose gold solution fails, or which the empty agent solves.
+        no_reference: Samples that the data holds no solution of; nobody knows whether they can be solved.
         skipped: Samples of the data that can't be played, or that were excluded.
         splits: Samples per stratum and split.
         seconds: Wall-clock time.
@@ -59,6 +60,7 @@ class Audit(Record):
     empty_passed: int
     cheated: list[Finding]
     broken: list[Finding]
+    no_reference: list[Finding]
     skipped: list[Finding]
     splits: dict[str, dict[str, int]]
     seconds: float
@@ -122,7 +124,11 @@ def audit(
     skill = build_skill(name, seed=seed, counts=counts, source=source)
     samples = [sample for split in ("train", "optimization", "test") for sample in skill.samples(split)]
     oracle = oracle_of(skill)
-    agents: dict[str, Callable[[Sample], Agent]] = {"oracle": oracle, "empty": lambda _: EmptyAgent()}
+    unsolved = _without_reference(samples, oracle)
+    agents: dict[str, Callable[[Sample], Agent]] = {
+        "oracle": lambda sample: EmptyAgent() if sample.id in unsolved else oracle(sample),
+        "empty": lambda _: EmptyAgent(),
+    }
     for cheat, reply in CHEATS.get(name, {}).items():
         agents[cheat] = _cheating(reply)
     if started:
@@ -134,7 +140,7 @@ def audit(
     ):
         for label, agent_of in agents.items():
             verdicts[label] = _played(session, samples, agent_of, advanced)
-    return _found(skill, samples, verdicts, time.monotonic() - began)
+    return _found(skill, samples, verdicts, unsolved, time.monotonic() - began)
 
 
 def default_counts(name: str) -> Mapping[Split, int | None]:
@@ -142,6 +148,17 @@ def default_counts(name: str) -> Mapping[Split, int | None]:
     from cycleqd.config import GENERATED_COUNTS
 
     return {} if name in BENCHMARKS else GENERATED_COUNTS
+
+
+def _without_reference(samples: Sequence[Sample], oracle: Callable[[Sample], Agent]) -> dict[str, str]:
+    """The samples that the oracle can't play, by id, with the reason."""
+    reasons: dict[str, str] = {}
+    for sample in samples:
+        try:
+            oracle(sample)
+        except NoReference as fault:
+            reasons[sample.id] = str(fault)
+    return reasons
 
 
 def _cheating(reply: Callable[[Sample], str]) -> Callable[[Sample], Agent]:
@@ -178,15 +195,19 @@ def _passed(verdict: Verdict) -> bool:
 
 
 def _found(
-    skill: Skill, samples: Sequence[Sample], verdicts: Mapping[str, Sequence[Verdict]], seconds: float
+    skill: Skill,
+    samples: Sequence[Sample],
+    verdicts: Mapping[str, Sequence[Verdict]],
+    unsolved: Mapping[str, str],
+    seconds: float,
 ) -> Audit:
     broken, cheated = [], []
     for number, sample in enumerate(samples):
         gold, silence = verdicts["oracle"][number], verdicts["empty"][number]
-        if not _passed(gold):
-            broken.append(Finding(id=sample.id, reason=f"the gold solution fails: {gold.reason}"))
-        elif silence.score > 0:
+        if silence.score > 0:
             broken.append(Finding(id=sample.id, reason=f"the empty agent solves it: {silence.reason}"))
+        elif not _passed(gold) and sample.id not in unsolved:
+            broken.append(Finding(id=sample.id, reason=f"the gold solution fails: {gold.reason}"))
         for label, found in verdicts.items():
             if label not in ("oracle", "empty") and found[number].score > 0:
                 cheated.append(Finding(id=sample.id, reason=label))
@@ -199,6 +220,7 @@ def _found(
         empty_passed=sum(verdict.score > 0 for verdict in verdicts["empty"]),
         cheated=cheated,
         broken=broken,
+        no_reference=[Finding(id=name, reason=reason) for name, reason in unsolved.items()],
         skipped=[Finding(id=entry.id, reason=entry.reason) for entry in skill.origin.skipped],
         splits={
             stratum: {str(split): count for split, count in row.items()} for stratum, row in strata(skill).items()

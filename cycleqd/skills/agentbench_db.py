@@ -202,8 +202,7 @@ class AgentBenchDbSkill:
         source: The data, the prompt, what to leave out.
 
     Raises:
-        DataUnavailable: The data or the prompt can't be read.
-        ValueError: A half has fewer samples than asked for, or the prompt has another form.
+        DataUnavailable: The data or the prompt can't be read, or a half has fewer samples than asked for.
     """
 
     name = "agentbench_db"

@@ -10,6 +10,7 @@ import re
 from typing import Final
 
 from cycleqd.messages import Message
+from cycleqd.skills.benchmark import DataUnavailable
 
 PLACE: Final = "{problem}"
 _HEADING: Final = re.compile(r"^=== (user|assistant) ===[ \t]*\r?\n", re.M)
@@ -19,7 +20,7 @@ def conversation(template: str, problem: str) -> list[Message]:
     """The messages of a template with its problem filled in.
 
     Raises:
-        ValueError: Roles don't alternate from user to user, or there is text before the first heading.
+        DataUnavailable: Roles don't alternate from user to user, or there is text before the first heading.
     """
     before, *parts = _HEADING.split(template)
     if not parts:
@@ -27,7 +28,7 @@ def conversation(template: str, problem: str) -> list[Message]:
     roles, texts = parts[::2], [text.strip() for text in parts[1::2]]
     wanted = ["user", "assistant"] * (len(roles) // 2) + ["user"]
     if before.strip() or roles != wanted:
-        raise ValueError(
+        raise DataUnavailable(
             "a prompt begins with '=== user ===', alternates with '=== assistant ===' and ends with the user, "
             f"got {roles} after {len(before.strip())} characters without a heading"
         )
