@@ -44,8 +44,8 @@ def test_containing_wants_the_output_in_the_answer_and_in_the_answer_in_the_outp
 
 @pytest.mark.parametrize(
     ("answer", "wanted"),
-    [("4.0K", "4096"), ("4K", "4.0K"), ("4 KB", "4.0K"), ("1m", "1024K"), ("2GB", "2G"), ("1T", "1024G"), ("1P", "1024T"),
-     ("12B", "12"), ("12", "12\n")],
+    [("4.0K", "4096"), ("4K", "4.0K"), ("4 KB", "4.0K"), ("1m", "1024K"), ("2GB", "2G"), ("1T", "1024G"),
+     ("1P", "1024T"), ("12B", "12"), ("12", "12\n")],
 )  # fmt: skip
 def test_sizes_are_equal_in_powers_of_1024(answer: str, wanted: str) -> None:
     assert same_size(answer, wanted)

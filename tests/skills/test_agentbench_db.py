@@ -1,0 +1,283 @@
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cycleqd.audit import audit
+from cycleqd.sandbox import Sandboxes, StatementResult, Table
+from cycleqd.skills.agentbench_db import (
+    TABLE_STATE,
+    Action,
+    AgentBenchDbSkill,
+    final_answer,
+    observation,
+    operation,
+    parse_action,
+)
+from cycleqd.skills.agentbench_db_judge import GROUP_CONCAT_BYTES, table_hash
+from cycleqd.skills.benchmark import DataUnavailable, Source
+from cycleqd.skills.oracle import OracleAgent, Played, play
+from cycleqd.skills.protocol import NoReference, Sample
+from tests.skills.benchmark_data import FOLDER
+
+DEV = FOLDER / "agentbench" / "dbbench" / "dev.jsonl"
+needs_dev = pytest.mark.skipif(not DEV.is_file(), reason=f"no AgentBench file in {FOLDER}; set CYCLEQD_DATA_DIR")
+
+
+def record(**changes: Any) -> dict[str, Any]:
+    columns = [{"name": "name", "type": "TEXT"}, {"name": "born in", "type": "INT"}]
+    rows = [["Ada", "1815"], ["Alan", 1912], ["Grace", None]]
+    return {
+        "description": "When was Alan born?",
+        "add_description": "The table is people.",
+        "type": ["other"],
+        "label": ["1912"],
+        "table": {"table_name": "people", "table_info": {"columns": columns, "rows": rows}},
+    } | changes
+
+
+def table(columns: list[str], rows: list[list[Any]], name: str = "people") -> dict[str, Any]:
+    return {"table_name": name, "table_info": {"columns": [{"name": c} for c in columns], "rows": rows}}
+
+
+def skill_of(path: Path, *records: Any, excluded: frozenset[str] = frozenset()) -> AgentBenchDbSkill:
+    file = path / "dev.jsonl"
+    file.write_text("".join(json.dumps(one) + "\n" for one in records))
+    return AgentBenchDbSkill(counts={}, source=Source(data=str(file), excluded=excluded))
+
+
+def only(skill: AgentBenchDbSkill) -> Sample:
+    (sample,) = (*skill.samples("optimization"), *skill.samples("test"))
+    return sample
+
+
+@pytest.mark.parametrize(
+    ("reply", "action"),
+    [
+        ("I look.\nAction: Operation\n```sql\nSELECT 1;\n```", Action("operation", "SELECT 1;")),
+        ("Action: Operation\n```sql\nSELECT a\nFROM t\n```", Action("operation", "SELECT a FROM t")),
+        ("Action: Operation\n```sql\nSELECT 1\n```\n```sql\nSELECT 2\n```", Action("operation", "SELECT 1")),
+        ("Action: Operation\n```sql\nSELECT 1\n```\nFinal Answer: [1]", Action("operation", "SELECT 1")),
+        ('Action: Answer\nFinal Answer: ["a"]', Action("answer", ' ["a"]')),
+        ("So be it.\nFinal Answer: 7", Action("answer", " 7")),
+        ("Action: operation\nFinal Answer:", Action("answer", "")),
+        ("Action: Answer\nAction: Operation\n```sql\nSELECT 1\n```\nFinal Answer: 1", Action("answer", " 1")),
+    ],
+)
+def test_the_first_named_action_decides_and_an_answer_needs_no_name(reply: str, action: Action) -> None:
+    assert parse_action(reply) == action
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        "",
+        "SELECT 1;",
+        "```sql\nSELECT 1;\n```",
+        "Final Answer: [1]",
+        "Action: Operation",
+        "Action: Operation\n```\nSELECT 1;\n```",
+        "Action: Operation\n```sql\nSELECT 1;",
+        "Action: Operation \n```sql\nSELECT 1;\n```",
+        "Action: Operation\nFinal Answer: [1]",
+        "Action: Answer Final Answer: [1]",
+    ],
+)
+def test_everything_else_is_no_action(reply: str) -> None:
+    assert parse_action(reply) is None
+
+
+def test_results_are_shown_as_tuples_and_cut_at_800_characters() -> None:
+    assert observation(StatementResult((("a", None),), 0, None, False)) == "[('a', None)]"
+    assert observation(StatementResult((), 1, None, False)) == "[]"
+    assert observation(StatementResult((), 0, "ERROR 1054: Unknown column", False)) == "ERROR 1054: Unknown column"
+    long = observation(StatementResult((("x" * 5000,),), 0, None, False))
+    assert long.endswith("x[TRUNCATED]")
+    assert len(long) == 811
+
+
+@pytest.mark.parametrize(
+    ("broken", "reason"),
+    [
+        ({"table": table(["", "b"], [])}, "a name .* is empty"),
+        ({"table": table(["a", "A"], [])}, "share a name"),
+        ({"table": table(["a" * 65], [])}, "longer than 64"),
+        ({"table": table(["a "], [])}, "ends in a space"),
+        ({"table": table(["a", "b"], [["1"]])}, "more or fewer values"),
+        ({"table": None}, "malformed record"),
+        ({"label": [["1912"]]}, "no list of values"),
+        ({"type": ["UPDATE"], "label": ["UPDATE people SET name = 'x'"]}, "without answer_md5"),
+        ({"type": []}, "malformed record"),
+    ],
+)
+def test_what_no_server_loads_or_nobody_can_judge_is_skipped_with_a_reason(
+    tmp_path: Path, broken: dict[str, Any], reason: str
+) -> None:
+    skill = skill_of(tmp_path, record(), record(**broken))
+    (skipped,) = skill.origin.skipped
+    assert skipped.id.startswith("dbbench/")
+    assert re.search(reason, skipped.reason)
+    assert only(skill).data["label"] == ["1912"]
+
+
+def test_values_are_texts_and_null_stays_null(tmp_path: Path) -> None:
+    assert only(skill_of(tmp_path, record())).data["rows"] == [["Ada", "1815"], ["Alan", "1912"], ["Grace", None]]
+
+
+def test_ids_stay_when_the_file_grows_and_tell_twins_apart(tmp_path: Path) -> None:
+    alone = only(skill_of(tmp_path, record())).id
+    more = skill_of(tmp_path, record(description="Who?"), record(), record())
+    ids = {sample.id for split in ("optimization", "test") for sample in more.samples(split)}
+    assert {alone, f"{alone}-2"} < ids
+    assert len(ids) == 3
+    assert skill_of(tmp_path, record(), excluded=frozenset({alone})).origin.skipped[0].id == alone
+
+
+def test_a_file_of_another_kind_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "dev.jsonl").write_text("no json")
+    with pytest.raises(DataUnavailable, match="one JSON object a line"):
+        AgentBenchDbSkill(counts={}, source=Source(data=str(tmp_path)))
+
+
+def test_a_checkout_gives_its_standard_set_and_a_prompt_file_its_text(tmp_path: Path) -> None:
+    folder = tmp_path / "data" / "dbbench"
+    folder.mkdir(parents=True)
+    (folder / "dev.jsonl").write_text(json.dumps(record(description="dev")))
+    (folder / "standard.jsonl").write_text(json.dumps(record()))
+    (tmp_path / "prompt.txt").write_text("Original text.")
+    skill = AgentBenchDbSkill(counts={}, source=Source(data=str(tmp_path), prompt_file=str(tmp_path / "prompt.txt")))
+    assert skill.origin.version == "standard"
+    assert skill.origin.prompt.startswith("sha256:")
+    (message,) = skill.initial_messages(only(skill))
+    assert message["content"] == "Original text.\n\nWhen was Alan born?\nThe table is people."
+
+
+def test_more_gold_statements_than_turns_are_no_reference(tmp_path: Path) -> None:
+    many = record(type=["UPDATE"], label=["UPDATE people SET name = 'x'"] * 5, answer_md5="[('0',)]")
+    skill = skill_of(tmp_path, many)
+    with pytest.raises(NoReference, match="5 gold statements"):
+        skill.gold_replies(only(skill))
+
+
+class Plays:
+    """Plays replies on one record."""
+
+    def __init__(self, sandboxes: Sandboxes, path: Path) -> None:
+        self._sandboxes = sandboxes
+        self._path = path
+
+    def __call__(self, one: dict[str, Any], *replies: str) -> Played:
+        skill = skill_of(self._path, one)
+        with skill.session(self._sandboxes) as session:
+            return play(session, only(skill), OracleAgent(replies))
+
+
+@pytest.fixture
+def plays(sandboxes: Sandboxes, tmp_path: Path) -> Plays:
+    return Plays(sandboxes, tmp_path)
+
+
+def change(**changes: Any) -> dict[str, Any]:
+    after = [("Ada", "1815"), ("Alan", "1913"), ("Grace", None)]
+    statement = "UPDATE people SET `born in` = '1913' WHERE name = 'Alan'"
+    return record(type=["UPDATE"], label=[statement], answer_md5=f"[({table_hash(after)!r},)]") | changes
+
+
+@pytest.mark.docker
+def test_a_question_is_judged_by_its_answer(plays: Plays) -> None:
+    played = plays(record(), operation("SELECT `born in` FROM people WHERE name = 'Alan'"), final_answer("['1912']"))
+    assert played.messages[4]["content"] == "[('1912',)]"
+    assert played.verdict.score == 1.0
+    assert plays(record(), final_answer("['1815']")).verdict.score == 0.0
+    assert plays(record(), "I don't know").verdict.score == 0.0
+    assert plays(record(), *[operation("SELECT 1")] * 6).verdict.reason == "ended without a final answer"
+
+
+@pytest.mark.docker
+def test_the_episode_has_five_turns(plays: Plays) -> None:
+    played = plays(record(), *[operation("SELECT 1")] * 6)
+    assert sum(message["role"] == "assistant" for message in played.messages) == 1 + 5  # one is the prompt's
+
+
+@pytest.mark.docker
+def test_a_change_is_judged_by_the_state_however_the_episode_ends(plays: Plays) -> None:
+    gold = operation(change()["label"][0])
+    for replies in ((gold, final_answer("[]")), (gold, "nonsense"), (gold, *[operation("SELECT 1")] * 4)):
+        verdict = plays(change(), *replies).verdict
+        assert (verdict.score, verdict.extra) == (1.0, {TABLE_STATE: 1.0})
+    assert plays(change(), final_answer("[]")).verdict.score == 0.0
+    spoilt = plays(change(), gold, operation("DELETE FROM people WHERE name = 'Ada'"), final_answer("[]")).verdict
+    assert (spoilt.score, spoilt.extra) == (0.0, {TABLE_STATE: 0.0})
+
+
+@pytest.mark.docker
+def test_every_statement_is_committed_as_in_agentbench(plays: Plays) -> None:
+    replies = [operation("BEGIN"), operation(change()["label"][0]), operation("ROLLBACK"), final_answer("[]")]
+    assert plays(change(), *replies).verdict.score == 1.0
+
+
+@pytest.mark.docker
+def test_both_verdicts_are_given_where_the_hash_and_the_state_differ(plays: Plays) -> None:
+    wrong_hash = change(answer_md5="[('" + "0" * 32 + "',)]")
+    verdict = plays(wrong_hash, operation(wrong_hash["label"][0]), final_answer("[]")).verdict
+    assert (verdict.score, verdict.extra) == (0.0, {TABLE_STATE: 1.0})
+    no_gold = change(label=["UPDATE nowhere SET a = 1"])
+    verdict = plays(no_gold, operation(change()["label"][0]), final_answer("[]")).verdict
+    assert (verdict.score, verdict.extra) == (1.0, {})
+    assert "the gold statement fails: ERROR 1146" in verdict.reason or "1142" in verdict.reason
+
+
+@pytest.mark.docker
+def test_silence_is_wrong_even_where_the_gold_statement_changes_nothing(plays: Plays) -> None:
+    before = [("Ada", "1815"), ("Alan", "1912"), ("Grace", None)]
+    idle = change(label=["DELETE FROM people WHERE name = 'x'"], answer_md5=f"[({table_hash(before)!r},)]")
+    assert plays(idle, "").verdict.score == 0.0
+    assert plays(idle, operation(idle["label"][0]), final_answer("[]")).verdict.score == 1.0
+
+
+@pytest.mark.docker
+def test_a_table_that_the_server_refuses_fails_its_sample_alone(plays: Plays) -> None:
+    wide = table([f"column {i}" for i in range(3000)], [])
+    played = plays(record(table=wide), operation("SELECT 1"), final_answer("['1912']"))
+    assert played.verdict.score == 0.0
+    assert "can't be loaded" in played.verdict.reason
+    assert "can't be loaded" in played.messages[4]["content"]
+
+
+@pytest.mark.docker
+def test_episodes_of_tables_with_the_same_name_do_not_meet(sandboxes: Sandboxes, tmp_path: Path) -> None:
+    skill = skill_of(tmp_path, record())
+    with skill.session(sandboxes) as session:
+        first, second = session.start(only(skill)), session.start(only(skill))
+        first.act(operation("DELETE FROM people"))
+        second.act(operation("SELECT COUNT(*) FROM people"))
+        assert second.messages[-1]["content"] == "[(3,)]"
+        first.close()
+        second.close()
+
+
+@pytest.mark.docker
+def test_the_hash_is_the_servers_own(sandboxes: Sandboxes) -> None:
+    rows = tuple((f"ligne {i} é", None if i % 3 else str(i)) for i in range(400))
+    query = (
+        f"SET STATEMENT group_concat_max_len = {GROUP_CONCAT_BYTES} FOR "
+        "SELECT md5(group_concat(part ORDER BY part)) FROM "
+        "(SELECT substring(md5(concat_ws(',', a, `b c`)), 1, 5) AS part FROM t) AS parts"
+    )
+    with sandboxes.database() as server:
+        for some in (rows[:0], rows[:1], rows[:100], rows):
+            with server.open([Table("t", ("a", "b c"), some)]) as database:
+                assert database.execute(query).rows == ((table_hash(some),),)
+
+
+@needs_dev
+@pytest.mark.docker
+def test_every_development_task_that_loads_is_solved_by_its_reference() -> None:
+    found = audit("agentbench_db", source=Source(data=str(DEV)), counts={})
+    assert (found.n, found.oracle_passed, found.empty_passed) == (59, 59, 0)
+    assert [entry.reason for entry in found.skipped] == [
+        "the table can't be loaded: a name (of a column) is empty, which MariaDB refuses"
+    ]
+    assert found.broken == found.cheated == found.no_reference == []
