@@ -20,13 +20,14 @@ import uuid
 from collections.abc import Callable
 from datetime import UTC, datetime
 
-import fsspec
 from pydantic import ValidationError
 
 from cycleqd.records import Record
 from cycleqd.sandbox.owner import current_owner, is_gone
 from cycleqd.slot import Slot, Versioned, open_slot
-from cycleqd.store import RunStore, StoreError
+from cycleqd.storage import StoreError, open_filesystem
+from cycleqd.storage.retrying import retrying
+from cycleqd.store import RunStore
 
 log = logging.getLogger(__name__)
 
@@ -116,7 +117,7 @@ class Lease:
             RunLocked: Another process holds it.
         """
         slot = _slot(store)
-        found = slot.read()
+        found = retrying(f"read {store.url(KEY)}", slot.read)
         if found is not None and not (other := _parse(found)).is_void(time.time()):
             raise _locked(store, other)
         now = time.time()
@@ -128,10 +129,10 @@ class Lease:
             acquired=datetime.now(UTC).isoformat(timespec="seconds"),
             expires=now + ttl,
         )
-        granted = slot.swap(_encode(record), found)
+        granted = retrying(f"write {store.url(KEY)}", lambda: slot.swap(_encode(record), found))
         if granted and not slot.certain:
             time.sleep(SETTLE)
-        held = slot.read()
+        held = retrying(f"read {store.url(KEY)}", slot.read)
         if held is None or held.content != _encode(record):
             if held is None:
                 raise RunLocked(f"run {store.run_id!r}: its lease was taken and left in this moment; start again")
@@ -201,14 +202,14 @@ class Lease:
 
 def current_lease(store: RunStore) -> LeaseRecord | None:
     """Who holds the run's lease, for reading commands; None where nobody does."""
-    found = _slot(store).read()
+    found = retrying(f"read {store.url(KEY)}", _slot(store).read)
     record = _parse(found) if found else None
     return None if record is None or record.is_void(time.time()) else record
 
 
 def _slot(store: RunStore) -> Slot:
-    fs, root = fsspec.core.url_to_fs(store.storage)
-    return open_slot(fs, f"{root.rstrip('/')}/{store.run_id}/{KEY}")
+    fs, root = open_filesystem(store.storage)
+    return open_slot(fs, f"{root}/{store.run_id}/{KEY}")
 
 
 def _encode(record: LeaseRecord) -> bytes:

@@ -162,7 +162,7 @@ class S3Slot(PlainSlot):
         """The content with its entity tag."""
         try:
             # The tag first: if the object changes in between, a swap with the older tag is refused.
-            tag = str(self._fs.info(self._path, refresh=True)["ETag"])
+            tag = str(self._fs.info(self._path)["ETag"])
             return Versioned(bytes(self._fs.cat_file(self._path)), tag)
         except FileNotFoundError:
             return None
@@ -181,8 +181,6 @@ class S3Slot(PlainSlot):
             # A put that was repeated because its answer got lost is refused by its own first attempt.
             now = self.read()
             return now is not None and now.content == content
-        finally:
-            self._fs.invalidate_cache(self._path)
         return True
 
 

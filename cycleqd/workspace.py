@@ -29,7 +29,7 @@ from cycleqd.skills import build_skill
 from cycleqd.skills.benchmark import Source, read_exclusions
 from cycleqd.skills.protocol import Skill
 from cycleqd.storage import cache_dir as cache_dir
-from cycleqd.store import RunStore
+from cycleqd.store import CHANGEABLE, RunStore
 from cycleqd.upkeep import recover
 
 log = logging.getLogger(__name__)
@@ -121,6 +121,10 @@ class Workspace:
     def phases(self) -> Phases:
         """Where this process' time on the run went so far."""
         return self.clock.phases(self._engine.busy_seconds() if self._engine else 0.0)
+
+    def adopt(self, config: RunConfig) -> None:
+        """Takes over the settings of this start that may differ from those that the run began with."""
+        self.config = self.config.model_copy(update={name: getattr(config, name) for name in CHANGEABLE})
 
     def check_lease(self) -> None:
         """Called ahead of every write.

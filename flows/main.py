@@ -28,6 +28,7 @@ def cycleqd_run(config: RunConfig) -> str:
     """
     RunStore(config.storage, config.run_id).open(config)
     with opened(config.storage, config.run_id) as ws, machine_slots(config.sandbox.max_containers):
+        ws.adopt(config)
         mark_vanished(config.storage, config.run_id)
         try:
             train_experts(config.run_id, config.storage)

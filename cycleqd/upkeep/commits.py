@@ -12,6 +12,7 @@ from pydantic import ValidationError
 
 from cycleqd.archive import Archives, grids_from_experts
 from cycleqd.records import GenerationRecord, Score, SeedRecord, means
+from cycleqd.storage import StorageRefused, StorageUnavailable
 from cycleqd.store import RunStore, StoreError
 from cycleqd.upkeep.inventory import Inventory
 
@@ -106,11 +107,12 @@ def check_commits(store: RunStore) -> None:
             f"{', '.join(stray[:3])}. Restore {commit_key(len(records))} from a copy, or remove the later ones to "
             "have them evolved again"
         )
-    for fault in faults_of_archives(store, seed, records):
-        log.warning("run %s: %s %s: %s; written again", store.run_id, fault.kind, fault.key, fault.text)
-        inventory.remove([fault.key])
-    for generation, archives in archives_after_each(store, seed, records):
-        if archives_key(generation) not in inventory:
+    stale = faults_of_archives(store, seed, records)
+    for fault in stale:
+        log.warning("run %s: %s is %s (%s); written again", store.run_id, fault.key, fault.kind, fault.text)
+    mended = {fault.key for fault in stale}
+    for generation, archives in archives_after_each(store, seed, records) if mended else ():
+        if archives_key(generation) in mended:
             store.write_json(archives_key(generation), json.loads(archives.to_json()))
 
 
@@ -139,7 +141,7 @@ def faults_of_archives(store: RunStore, seed: SeedRecord, records: list[Generati
         try:
             same = store.read_json(key) == json.loads(expected[1])
         except StoreError as error:
-            return Fault(key, "damaged", str(error))
+            return Fault(key, "damaged", damage(error))
         return None if same else Fault(key, "damaged", "not the archives that the commit records give")
 
     rebuilt = ((generation, archives.to_json()) for generation, archives in archives_after_each(store, seed, records))
@@ -177,7 +179,7 @@ def _faults_of_individual(store: RunStore, inventory: Inventory, identifier: str
         if (found := store.individual(identifier).genome) != genome:
             faults.append(Fault(key, "damaged", f"genome {found[:12]}, the commit record says {genome[:12]}"))
     except (StoreError, ValidationError) as error:
-        faults.append(Fault(key, "damaged", _line(error)))
+        faults.append(Fault(key, "damaged", damage(error)))
     if genome_key(identifier) not in inventory and pruned_key(identifier) not in inventory:
         faults.append(Fault(genome_key(identifier), "missing", "the genome of a committed individual, not pruned"))
     return faults
@@ -190,7 +192,7 @@ def _faults_of_scores(store: RunStore, genome: str, scores: dict[str, Score]) ->
         try:
             record = store.evaluation(genome, skill, "optimization")
         except (StoreError, ValidationError) as error:
-            faults.append(Fault(key, "damaged", _line(error)))
+            faults.append(Fault(key, "damaged", damage(error)))
             continue
         if record is None:
             faults.append(Fault(key, "missing", "an evaluation of a committed individual"))
@@ -208,5 +210,13 @@ def _listed(faults: list[Fault]) -> str:
     return shown + (f"; and {len(faults) - 3} more" if len(faults) > 3 else "")
 
 
-def _line(error: Exception) -> str:
-    return " ".join(str(error).split())[:200]
+def damage(error: Exception) -> str:
+    """What a failed reading says about the object, in one line.
+
+    Raises:
+        StorageUnavailable: It says nothing about the object, as the store did not answer.
+        StorageRefused: Likewise.
+    """
+    if isinstance(error, StorageUnavailable | StorageRefused):
+        raise error
+    return " ".join(str(error).split())[:200] or type(error).__name__

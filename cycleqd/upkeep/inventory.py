@@ -5,32 +5,28 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
-import fsspec
-from fsspec.implementations.local import LocalFileSystem
-
+from cycleqd.storage import SUFFIX, open_filesystem
 from cycleqd.store import RunStore
-
-SIDECAR = ".sha256"
-"""Ends the name of an object's checksum, which lies beside it."""
 
 
 class Inventory:
     """What a run's folder holds, as of now.
 
     Attributes:
-        sizes: Bytes per key.
+        sizes: Bytes per key, of checksum files too.
 
     Args:
         store: The run.
     """
 
     def __init__(self, store: RunStore) -> None:
-        self._fs, root = fsspec.core.url_to_fs(store.storage)
-        self._root = f"{root.rstrip('/')}/{store.run_id}"
-        self._fs.invalidate_cache(self._root)
-        found = self._fs.find(self._root, detail=True)
-        start = len(self._root) + 1
-        self.sizes: dict[str, int] = {path[start:]: int(info["size"] or 0) for path, info in sorted(found.items())}
+        self._store = store
+        fs, root = open_filesystem(store.storage)
+        root = f"{root}/{store.run_id}"
+        found = fs.find(root, detail=True)
+        self.sizes: dict[str, int] = {
+            path[len(root) + 1 :]: int(info["size"] or 0) for path, info in sorted(found.items())
+        }
 
     def __contains__(self, key: str) -> bool:
         return key in self.sizes
@@ -40,22 +36,18 @@ class Inventory:
         return [key for key in self.sizes if key.startswith(f"{folder}/")]
 
     def remove(self, keys: Iterable[str]) -> int:
-        """Removes objects together with their checksums, and folders that became empty; returns the bytes freed.
-
-        The object goes first: a checksum without its object is a known leftover, the reverse would be suspicious.
-        """
+        """Removes objects together with their checksums, and folders that became empty; returns the bytes freed."""
         freed = 0
         for key in keys:
-            for name in (key, f"{key}{SIDECAR}"):
-                if name in self.sizes:
-                    freed += self.sizes.pop(name)
-                    self._fs.rm_file(f"{self._root}/{name}")
-            if isinstance(self._fs, LocalFileSystem):
-                _remove_empty(Path(f"{self._root}/{key}").parent, Path(self._root))
+            self._store.remove(key.removesuffix(SUFFIX))
+            for name in (key.removesuffix(SUFFIX), f"{key.removesuffix(SUFFIX)}{SUFFIX}"):
+                freed += self.sizes.pop(name, 0)
+            if self._store.is_local:
+                _remove_empty(Path(self._store.url(key)).parent, Path(self._store.url()))
         return freed
 
 
 def _remove_empty(folder: Path, root: Path) -> None:
-    while folder != root and not any(folder.iterdir()):
+    while folder != root and folder.is_dir() and not any(folder.iterdir()):
         folder.rmdir()
         folder = folder.parent

@@ -14,9 +14,10 @@ from datetime import UTC, datetime
 from typing import Literal, NamedTuple
 
 from cycleqd.records import IndividualRecord, Record
+from cycleqd.storage import SUFFIX
 from cycleqd.store import RunStore
 from cycleqd.upkeep.commits import archives_after_each, genome_key, pruned_key, seeded_archives
-from cycleqd.upkeep.inventory import SIDECAR, Inventory
+from cycleqd.upkeep.inventory import Inventory
 
 log = logging.getLogger(__name__)
 
@@ -91,7 +92,7 @@ def plan_pruning(store: RunStore, policy: Policy, *, every: int = 10, episodes: 
         if episodes and record.genome not in shared:
             keys += [key for key in inventory.under(f"evaluations/{record.genome}") if key.endswith(".jsonl.gz")]
         keys = [key for key in keys if key in inventory]
-        size = sum(inventory.sizes[key] + inventory.sizes.get(f"{key}{SIDECAR}", 0) for key in keys)
+        size = sum(inventory.sizes[key] + inventory.sizes.get(f"{key}{SUFFIX}", 0) for key in keys)
         if keys:
             plan.append(Doomed(record, keys, size))
     return plan
@@ -117,8 +118,7 @@ def prune(store: RunStore, plan: Sequence[Doomed], policy: Policy) -> int:
                 episodes=episodes,
                 at=datetime.now(UTC).isoformat(timespec="seconds"),
             )
-            inventory.remove([pruned_key(record.id)])
-            store.write_json(pruned_key(record.id), tombstone.model_dump(mode="json"))
+            store.write_json(pruned_key(record.id), tombstone.model_dump(mode="json"), replace=True)
         freed += inventory.remove(keys)
     if plan:
         log.info("run %s: pruned %d genomes (%s), %.1f MB", store.run_id, len(plan), policy, freed / 1e6)

@@ -9,8 +9,9 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable
 
+from cycleqd.storage import SUFFIX, open_filesystem
 from cycleqd.store import RunStore
-from cycleqd.upkeep.inventory import SIDECAR, Inventory
+from cycleqd.upkeep.inventory import Inventory
 
 log = logging.getLogger(__name__)
 
@@ -24,8 +25,10 @@ def leftovers(keys: Iterable[str]) -> dict[str, str]:
     Returns:
         The leftovers' keys, each with the reason.
     """
-    present = set(keys)
-    return {key: why for key in sorted(present) if (why := _why(key, present))}
+    files = set(keys)
+    # A folder is an object, too, with one checksum file beside it.
+    present = files | {key[:end] for key in files for end in range(len(key)) if key[end] == "/"}
+    return {key: why for key in sorted(files) if (why := _why(key, present))}
 
 
 def sweep(store: RunStore) -> dict[str, str]:
@@ -39,21 +42,35 @@ def sweep(store: RunStore) -> dict[str, str]:
     for key, why in found.items():
         log.warning("run %s: removing %s (%s)", store.run_id, key, why)
     inventory.remove(found)
+    _abort_uploads(store)
     return found
+
+
+def _abort_uploads(store: RunStore) -> None:
+    """Frees the parts of uploads that were never completed; S3 keeps, and bills, them out of sight."""
+    fs, root = open_filesystem(store.storage)
+    if "s3" not in fs.protocol:
+        return
+    bucket, prefix, _ = fs.split_path(f"{root}/{store.run_id}/")
+    for upload in fs.call_s3("list_multipart_uploads", Bucket=bucket, Prefix=prefix).get("Uploads", []):
+        log.warning("run %s: aborting the upload of %s, which was not completed", store.run_id, upload["Key"])
+        fs.call_s3("abort_multipart_upload", Bucket=bucket, Key=upload["Key"], UploadId=upload["UploadId"])
 
 
 def _why(key: str, present: set[str]) -> str | None:
     if any(part.endswith(".partial") for part in key.split("/")):
         return "half-written"
-    if key.endswith(SIDECAR) and key.removesuffix(SIDECAR) not in present:
+    if key.endswith(SUFFIX) and key.removesuffix(SUFFIX) not in present:
         return "checksum of an object that is not there"
-    folder, *rest = key.removesuffix(SIDECAR).split("/")
+    folder, *rest = key.removesuffix(SUFFIX).split("/")
     if folder == "individuals" and len(rest) > 1 and f"individuals/{rest[0]}/individual.json" not in present:
         return "individual without its recipe"
     if folder == "evaluations" and rest[-1].endswith(".jsonl.gz"):
         record = f"{'/'.join((folder, *rest)).removesuffix('.jsonl.gz')}.json"
         return None if record in present else "episodes without their evaluation's record"
-    if folder == "experts" and len(rest) > 2 and rest[1] == "model":
+    if folder == "aggregate" and len(rest) > 1 and f"aggregate/{rest[0]}{SUFFIX}" not in present:
+        return "model that was not written in full"
+    if folder == "experts" and len(rest) > 1 and rest[1] == "model":
         return None if f"experts/{rest[0]}/summary.json" in present else "expert whose training was not finished"
     if folder == "archives" and f"generations/{rest[0]}" not in present:
         return "archives of a generation that was not committed"

@@ -2,31 +2,29 @@
 
 from __future__ import annotations
 
-import hashlib
-import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Set
 from dataclasses import dataclass
 
 from pydantic import ValidationError
 
 from cycleqd.config import ConfigError
 from cycleqd.records import EvaluationRecord, IndividualRecord, Score
+from cycleqd.storage import SUFFIX, is_mutable
 from cycleqd.store import RunStore, StoreError
 from cycleqd.upkeep.commits import (
     Fault,
     after_gap,
     commit_key,
+    damage,
     faults_of_archives,
     faults_of_generation,
     faults_of_seed,
     genome_key,
     in_parallel,
 )
-from cycleqd.upkeep.inventory import SIDECAR, Inventory
+from cycleqd.upkeep.inventory import Inventory
 from cycleqd.upkeep.prune import Pruned, read_tombstones
 from cycleqd.upkeep.sweep import leftovers
-
-log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,8 +67,9 @@ def verify(store: RunStore) -> Verification:
         raise StoreError(str(error)) from None
     inventory = Inventory(store)
     known = leftovers(inventory.sizes)
-    checksummed = [key.removesuffix(SIDECAR) for key in inventory.sizes if key.endswith(SIDECAR) and key not in known]
+    checksummed = [key.removesuffix(SUFFIX) for key in inventory.sizes if key.endswith(SUFFIX) and key not in known]
     faults = [fault for fault in in_parallel(lambda key: _checksum_fault(store, key), checksummed) if fault]
+    faults += _without_checksum(inventory, set(checksummed), known)
     tombstones = read_tombstones(store, inventory)
     individuals = _individuals(store, inventory, faults)
     faults += [fault for record in individuals for fault in _individual_faults(store, record, inventory, tombstones)]
@@ -81,7 +80,7 @@ def verify(store: RunStore) -> Verification:
     generations = _commits(store, inventory, faults)
     unique = {(fault.key, fault.kind): fault for fault in reversed(faults)}  # the first word on each object
     return Verification(
-        objects=sum(not key.endswith(SIDECAR) for key in inventory.sizes),
+        objects=sum(not key.endswith(SUFFIX) for key in inventory.sizes),
         checksummed=len(checksummed),
         individuals=len(individuals),
         pruned=len(tombstones),
@@ -93,18 +92,20 @@ def verify(store: RunStore) -> Verification:
 
 
 def _checksum_fault(store: RunStore, key: str) -> Fault | None:
-    """Holds an object's bytes against its sidecar, a line of ``sha256sum``."""
-    expected = store.read_bytes(f"{key}{SIDECAR}").split()[:1]
-    digest = hashlib.sha256()
     try:
-        with store.local(key).open("rb") as file:
-            while chunk := file.read(1 << 20):
-                digest.update(chunk)
-    except StoreError as error:  # the store's own verified read
-        return Fault(key, "damaged", str(error))
-    if expected == [digest.hexdigest().encode()]:
-        return None
-    return Fault(key, "damaged", f"sha256 {digest.hexdigest()[:12]} is not the one beside it")
+        store.verify(key)
+    except StoreError as error:
+        return Fault(key, "damaged", damage(error))
+    return None
+
+
+def _without_checksum(inventory: Inventory, checksummed: Set[str], known: Mapping[str, str]) -> Iterator[Fault]:
+    for key in inventory.sizes:
+        if key.endswith(SUFFIX) or key in known or is_mutable(key):
+            continue
+        folders = {key[:end] for end in range(len(key)) if key[end] == "/"}
+        if key not in checksummed and not folders & checksummed:
+            yield Fault(key, "damaged", "it has no checksum")
 
 
 def _individuals(store: RunStore, inventory: Inventory, faults: list[Fault]) -> list[IndividualRecord]:
@@ -117,7 +118,7 @@ def _individuals(store: RunStore, inventory: Inventory, faults: list[Fault]) -> 
         try:
             record = store.individual(name)
         except (StoreError, ValidationError) as error:
-            faults.append(Fault(key, "damaged", _line(error)))
+            faults.append(Fault(key, "damaged", damage(error)))
             continue
         if record.id != name:
             faults.append(Fault(key, "damaged", f"it is the recipe of {record.id}"))
@@ -141,7 +142,7 @@ def _individual_faults(
     try:
         found = task_vector(store, record.id).hash()
     except Exception as error:  # whatever a damaged file makes of its reader
-        yield Fault(key, "damaged", _line(error))
+        yield Fault(key, "damaged", damage(error))
         return
     if found != record.genome:
         yield Fault(key, "damaged", f"content hash {found[:12]}, the recipe says {record.genome[:12]}")
@@ -153,7 +154,7 @@ def _evaluation_faults(store: RunStore, key: str, inventory: Inventory, without_
     try:
         record = EvaluationRecord.model_validate(store.read_json(key))
     except (StoreError, ValidationError) as error:
-        return [Fault(key, "damaged", _line(error))]
+        return [Fault(key, "damaged", damage(error))]
     faults = []
     if (record.identity, record.skill, record.split) != (identity, skill, split):
         faults.append(Fault(key, "damaged", f"it is of {record.identity[:12]}, {record.skill}, {record.split}"))
@@ -167,7 +168,7 @@ def _evaluation_faults(store: RunStore, key: str, inventory: Inventory, without_
     try:
         played = [(episode.sample, episode.score) for episode in store.episodes(identity, skill, split)]
     except (StoreError, ValidationError, OSError, EOFError) as error:
-        return [*faults, Fault(episodes, "damaged", _line(error))]
+        return [*faults, Fault(episodes, "damaged", damage(error))]
     if played != [(sample.id, sample.score) for sample in record.samples]:
         faults.append(Fault(episodes, "damaged", "its episodes are not the record's samples"))
     return faults
@@ -178,7 +179,7 @@ def _commits(store: RunStore, inventory: Inventory, faults: list[Fault]) -> int:
     try:
         seed, records = store.seed(), store.generations()
     except (StoreError, ValidationError) as error:
-        faults.append(Fault("generations", "damaged", _line(error)))
+        faults.append(Fault("generations", "damaged", damage(error)))
         return 0
     if stray := after_gap(inventory, len(records)):
         faults.append(Fault(commit_key(len(records)), "missing", f"later ones exist: {', '.join(stray[:3])}"))
@@ -191,7 +192,3 @@ def _commits(store: RunStore, inventory: Inventory, faults: list[Fault]) -> int:
         faults += found
     faults += faults_of_archives(store, seed, records)
     return len(records)
-
-
-def _line(error: Exception) -> str:
-    return " ".join(str(error).split())[:200] or type(error).__name__
