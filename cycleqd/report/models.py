@@ -10,8 +10,20 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict
 
 from cycleqd.evaluation import Evaluation
-from cycleqd.records import Score
+from cycleqd.records import EvaluationRecord, Score
 from cycleqd.report.tables import Grid, percent
+
+
+class DataIdentity(BaseModel):
+    """Which samples a score is about; the fields are those of `EvaluationRecord`."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    data_hash: str
+    data_version: str
+    data_sha256: str
+    prompt: str
+    skipped: int
 
 
 class ModelSummary(BaseModel):
@@ -21,7 +33,8 @@ class ModelSummary(BaseModel):
         model: The model's name, its row in `splits`.
         source: The endpoint's URL or the checkpoint's folder.
         identities: Content hash of the checkpoint's weights, or the endpoint's model and host, by row.
-        data_hashes: Content hash of the samples, by skill.
+        extra: Other verdicts on the same episodes (MBPP+'s plus tests), by skill and name.
+        data: Which samples were played, by skill.
         wall_seconds: Wall-clock seconds by skill.
         tokens: Tokens generated.
     """
@@ -34,7 +47,8 @@ class ModelSummary(BaseModel):
     splits: dict[str, dict[str, dict[str, Score | float]]]
     mean_se: dict[str, dict[str, float]]
     identities: dict[str, str]
-    data_hashes: dict[str, str]
+    extra: dict[str, dict[str, Score]]
+    data: dict[str, DataIdentity]
     wall_seconds: dict[str, float]
     tokens: int
     versions: dict[str, str]
@@ -57,15 +71,26 @@ def summarise_model(
         splits={split: {model: scores}},
         mean_se={split: {model: se}},
         identities={model: records[0].identity},
-        data_hashes={record.skill: record.data_hash for record in records},
+        extra={record.skill: _extra(record) for record in records},
+        data={
+            record.skill: DataIdentity(**{name: getattr(record, name) for name in DataIdentity.model_fields})
+            for record in records
+        },
         wall_seconds={record.skill: record.seconds for record in records},
         tokens=sum(record.tokens for record in records),
         versions=versions,
     )
 
 
+def _extra(record: EvaluationRecord) -> dict[str, Score]:
+    names = sorted({name for sample in record.samples for name in sample.extra})
+    return {
+        name: Score.of([sample.extra[name] for sample in record.samples if name in sample.extra]) for name in names
+    }
+
+
 def model_table(summary: ModelSummary) -> Grid:
-    """The model's score per skill, as a run's report shows them."""
+    """The model's score per skill, as a run's report shows them; other verdicts beside it, not in the mean."""
     ((split, rows),) = summary.splits.items()
     scores = rows[summary.model]
     header, cells = ["model"], [summary.model]
@@ -74,6 +99,9 @@ def model_table(summary: ModelSummary) -> Grid:
         if isinstance(score, Score):
             header.append(f"{skill} (n {score.n})")
             cells.append(f"{percent(score.score)} ± {percent(score.se)}")
+        for name, other in summary.extra[skill].items():
+            header.append(f"{skill} {name} (n {other.n})")
+            cells.append(f"{percent(other.score)} ± {percent(other.se)}")
     mean = scores["mean"]
     if isinstance(mean, float):
         cells.append(f"{percent(mean)} ± {percent(summary.mean_se[split][summary.model])}")

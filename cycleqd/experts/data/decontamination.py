@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Container, Iterable, Iterator, Sequence
 from typing import Final
 
 from cycleqd.skills.protocol import NoReference, Skill, Split
@@ -43,22 +43,23 @@ def evaluation_texts(skills: Iterable[Skill]) -> Iterator[list[str]]:
 class EvaluationNgrams:
     """The word n-grams of evaluation samples.
 
-    A text of fewer than n words (at least `SHORTEST`) counts as one shorter n-gram.
+    What a suite says in many samples (its instructions) is taken out. Where fewer than n words (at least `SHORTEST`)
+    of a question are its own, they count as one shorter n-gram. A short solution does not: it may be no more than
+    the form of an answer and a number.
 
     Args:
-        samples: The texts of each sample.
+        samples: The texts of each sample, the question first.
         n: Words that must agree, at least `SHORTEST`.
     """
 
     def __init__(self, samples: Iterable[Sequence[str]], n: int) -> None:
         if n < SHORTEST:
             raise ValueError(f"n must be at least {SHORTEST}, got {n}")
-        counts: Counter[tuple[str, ...]] = Counter()
-        total = 0
-        for texts in samples:
-            total += 1
-            counts.update({gram for text in texts for gram in _grams(words(text), n)})
-        self._grams = {gram for gram, count in counts.items() if count <= max(2, _SHARED * total)}
+        texts = [[words(text) for text in sample] for sample in samples]
+        counts = Counter(gram for sample in texts for gram in {gram for text in sample for gram in _grams(text, n)})
+        shared = {gram for gram, count in counts.items() if count > max(2, _SHARED * len(texts))}
+        short = {run for sample in texts for run in _own(sample[0], shared, n) if len(run) < n}
+        self._grams = (counts.keys() - shared) | short
         self._sizes = sorted({len(gram) for gram in self._grams})
         # Most positions of a text begin no n-gram; asking for two words is cheaper than building n.
         self._starts = {gram[:2] for gram in self._grams}
@@ -78,7 +79,15 @@ class EvaluationNgrams:
 
 
 def _grams(found: Sequence[str], n: int) -> Iterator[tuple[str, ...]]:
-    if SHORTEST <= len(found) < n:
-        yield tuple(found)
     for start in range(len(found) - n + 1):
         yield tuple(found[start : start + n])
+
+
+def _own(found: Sequence[str], shared: Container[tuple[str, ...]], n: int) -> Iterator[tuple[str, ...]]:
+    """The runs of a text's words, at least `SHORTEST`, that stand in no n-gram of the suite."""
+    starts = [start for start, gram in enumerate(_grams(found, n)) if gram in shared]
+    end = 0
+    for start in [*starts, len(found)]:
+        if start - end >= SHORTEST:
+            yield tuple(found[end:start])
+        end = max(end, start + n)

@@ -29,11 +29,25 @@ def test_short_texts_count_whole_unless_they_are_too_short():
     assert found.find("return true and nothing else at all, return true") is None
 
 
+def test_short_solution_is_no_contamination():
+    found = EvaluationNgrams([[QUESTION, "Action: Answer. Final answer: 7"]], 10)
+    assert found.find("I know it. Action: Answer. Final answer: 7") is None
+
+
 def test_phrases_of_the_whole_suite_are_no_contamination():
     samples = [[f"Answer the question with one word and stop then: number {n} of {n * n}"] for n in range(50)]
     found = EvaluationNgrams(samples, 8)
     assert found.find("Answer the question with one word and stop then: what else?") is None
     assert found.find(samples[7][0])
+
+
+def test_short_question_is_found_without_the_phrases_that_a_suite_puts_around_it():
+    before = "That one is solved now, so here is the next problem on another machine:"
+    after = "Reply with one word, or with one number, and then stop at once."
+    questions = [f"is{n} file{n} of{n} folder{n} larger{n}" for n in range(40)]
+    found = EvaluationNgrams([[f"{before} {question}? {after}"] for question in questions], 10)
+    assert found.find(f"Here is another one. {questions[7]}!") == questions[7]
+    assert found.find(f"{before} What is this? {after}") is None
 
 
 def test_both_splits_that_score_are_kept_out_and_the_train_split_is_not():
