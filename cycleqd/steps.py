@@ -16,7 +16,7 @@ from cycleqd import metrics, search
 from cycleqd.archive import Archives
 from cycleqd.base_model import BaseWeights
 from cycleqd.config import MutationConfig, SamplingConfig
-from cycleqd.evaluation import evaluate
+from cycleqd.evaluation import evaluate, samples_hash
 from cycleqd.events import about, event
 from cycleqd.experts import Conversation, TrainingSummary, train_expert
 from cycleqd.experts.data import TrainingDataUnavailable, prepare_skill
@@ -33,7 +33,7 @@ from cycleqd.records import (
     means,
 )
 from cycleqd.skills.oracle import demonstrations
-from cycleqd.skills.protocol import Message, Split
+from cycleqd.skills.protocol import Message, Skill, Split
 from cycleqd.store import RunStore
 from cycleqd.task_vector import (
     DenseTaskVector,
@@ -220,12 +220,13 @@ def evaluate_individual(ws: Workspace, identifier: str, skill: str, split: Split
 
     Raises:
         SandboxUnavailable: Infrastructure failed; nothing was scored.
-        RuntimeError: The engine holds other weights.
+        RuntimeError: The engine holds other weights, or the run's scores were measured on other data.
     """
     individual = None if identifier == BASE else ws.store.individual(identifier)
     identity = individual.genome if individual else BASE
     finished = ws.store.evaluation(identity, skill, split)
     if finished is not None:
+        _refuse_other_data(finished, ws.skills[skill], split)
         return finished
     if ws.engine.loaded != identity:
         raise RuntimeError(f"the engine holds {ws.engine.loaded[:12]}, not {identifier}; load it first")
@@ -269,6 +270,17 @@ def _tell_evaluation(record: EvaluationRecord) -> None:
         tokens=record.tokens,
         seconds=record.seconds,
     )
+
+
+def _refuse_other_data(record: EvaluationRecord, skill: Skill, split: Split) -> None:
+    """Scores on different samples, releases of a benchmark or prompts are never mixed in one run."""
+    then = (record.data_hash, record.data_sha256, record.prompt)
+    if then != (samples_hash(skill.samples(split)), skill.origin.sha256, skill.origin.prompt):
+        raise RuntimeError(
+            f"this run scored {skill.name} on other samples or with another prompt ({record.data_version}, "
+            f"{record.data_hash[:12]}, prompt {record.prompt[:19]}): give back the data that it began with, or start "
+            "another run"
+        )
 
 
 def scores(ws: Workspace, identifier: str, split: Split) -> dict[str, Score]:

@@ -6,8 +6,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from cycleqd.records import Score
 from cycleqd.report.summary import Evaluations
-from cycleqd.report.tables import Grid, duration
+from cycleqd.report.tables import Grid, duration, percent
 from cycleqd.store import RunStore
 
 
@@ -27,7 +28,7 @@ class Provenance:
 def provenance(store: RunStore, found: Evaluations) -> Provenance:
     """Collects it from the run's records; what is not there yet is left out."""
     config = store.config()
-    facts = [_data_sets(found), _document("Base model", store, "base.json")]
+    facts = [_data_sets(found), _benchmarks(found), _beside(found), _document("Base model", store, "base.json")]
     facts += [_document(f"{skill} expert", store, f"experts/{skill}/summary.json") for skill in config.skill_names]
     facts.append(_sessions(store))
     return Provenance(config.to_yaml(), tuple(grid for grid in facts if grid.rows))
@@ -41,6 +42,30 @@ def _data_sets(found: Evaluations) -> Grid:
         }
     )
     return Grid("Samples and engines", ("samples", "n", "content hash", "engine", "batching"), tuple(rows))
+
+
+def _benchmarks(found: Evaluations) -> Grid:
+    """Which release of a benchmark was played, and with whose prompt; generated suites have none."""
+    rows = sorted(
+        {
+            (record.skill, record.data_version, record.data_sha256, record.prompt, str(record.skipped))
+            for record in found.values()
+            if record.data_sha256
+        }
+    )
+    return Grid("Benchmarks", ("skill", "version", "SHA-256 of the data", "prompt", "skipped samples"), tuple(rows))
+
+
+def _beside(found: Evaluations) -> Grid:
+    """Means of the verdicts that a judge gives beside the score, such as MBPP+'s plus tests."""
+    rows: list[tuple[str, ...]] = []
+    for (split, row, skill), record in sorted(found.items()):
+        for name in sorted({name for sample in record.samples for name in sample.extra}):
+            judged = Score.of([sample.extra[name] for sample in record.samples if name in sample.extra])
+            score = f"{percent(judged.score)} ± {percent(judged.se)}"
+            rows.append((f"{row}, {split}", skill, percent(record.score.score), name, score, str(judged.n)))
+    header = ("model", "skill", "score, %", "other verdict", "its mean, %", "n")
+    return Grid("Verdicts beside the score", header, tuple(rows))
 
 
 def _document(title: str, store: RunStore, key: str) -> Grid:

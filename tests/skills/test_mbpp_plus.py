@@ -134,11 +134,13 @@ ATTACKS = {
     "reads files": (
         "import os\ndef squares(n):\n    text = ''\n"
         "    for folder in ('/tests', '/work', '/proc/1', '/proc/self/fd', '/tmp'):\n"
-        "        for name in os.listdir(folder):\n            text += open(os.path.join(folder, name)).read()\n    return text"
+        "        for name in os.listdir(folder):\n"
+        "            text += open(os.path.join(folder, name)).read()\n    return text"
     ),
     "writes to every descriptor": (
         "import os\ndef squares(n):\n    for d in range(64):\n"
-        "        try: os.write(d, b'[\"1.0 [true,[0,1,4]]\", null]\\n' * 99)\n        except OSError: pass\n    os._exit(0)"
+        "        try: os.write(d, b'[\"1.0 [true,[0,1,4]]\", null]\\n' * 99)\n"
+        "        except OSError: pass\n    os._exit(0)"
     ),
     "traces": "import sys\ndef squares(n):\n    sys.settrace(lambda *a: 1 / 0)\n    return len('')",
     "is no program": "def squares(n:",
