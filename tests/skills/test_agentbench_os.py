@@ -1,0 +1,287 @@
+import json
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cycleqd.audit import audit
+from cycleqd.sandbox import CommandResult, Sandboxes
+from cycleqd.skills.agentbench_os import (
+    Act,
+    AgentBenchOsSkill,
+    bash_act,
+    command_of,
+    observation,
+    output_of,
+    parse_act,
+)
+from cycleqd.skills.benchmark import DataUnavailable, Source
+from cycleqd.skills.oracle import OracleAgent, Played, oracle_of, play
+from cycleqd.skills.protocol import NoReference, Sample
+from tests.skills.benchmark_data import FOLDER
+
+DEV = FOLDER / "agentbench" / "os_interaction" / "dev.json"
+needs_dev = pytest.mark.skipif(not DEV.is_file(), reason=f"no AgentBench file in {FOLDER}; set CYCLEQD_DATA_DIR")
+
+INTEGER = {"language": "python", "file": "check/integer-match.py"}
+COUNT = {"check": [None, INTEGER], "example": {"code": "ls /data | wc -l"}}
+
+
+def record(**changes: Any) -> dict[str, Any]:
+    create = {"local": "default", "init": {"code": "mkdir /data && touch /data/a /data/b"}}
+    return {"description": "How many files are in /data?", "create": create, "evaluation": COUNT} | changes
+
+
+def skill_of(path: Path, *records: Any, scripts: Mapping[str, str] = {}) -> AgentBenchOsSkill:
+    file = path / "data" / "os_interaction" / "data" / "1" / "tasks.json"
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(json.dumps(records))
+    for name, text in scripts.items():
+        script = path / "data" / "os_interaction" / "scripts" / "1" / name
+        script.parent.mkdir(parents=True, exist_ok=True)
+        script.write_text(text)
+    return AgentBenchOsSkill(counts={}, source=Source(data=str(path)))
+
+
+def samples_of(skill: AgentBenchOsSkill) -> list[Sample]:
+    return [*skill.samples("optimization"), *skill.samples("test")]
+
+
+def only(skill: AgentBenchOsSkill) -> Sample:
+    (sample,) = samples_of(skill)
+    return sample
+
+
+@pytest.mark.parametrize(
+    ("reply", "act"),
+    [
+        ("Think: look\n\nAct: bash\n\n```bash\nls /\n```", Act("bash", "ls /")),
+        ("Act: Bash\n```bash\na\n```\nthen\n```bash\nb\n```", Act("bash", "a\n\nb")),
+        ("Act: bash", Act("bash", "")),
+        ("Act: bash\n```sh\nls\n```", Act("bash", "")),
+        ("Act: finish", Act("finish", "")),
+        ("Act:\n\nfinish now", Act("finish", "")),
+        ("Act: answer(220)", Act("answer", "220")),
+        ("Act: answer (f(x)) so", Act("answer", "f(x)")),
+        ("Act: answer()", Act("answer", "")),
+        ("Act: bash\n```bash\nls\n```\nAct: answer(3)", Act("answer", "3")),
+        ("Act: finish\nAct: answer 3", Act("finish", "")),
+        ("Act: finish\nAct: wait", Act("finish", "")),
+    ],
+)
+def test_the_last_line_that_names_an_act_counts(reply: str, act: Act) -> None:
+    assert parse_act(reply) == act
+
+
+@pytest.mark.parametrize("reply", ["", "ls", "```bash\nls\n```", "Act: look", "act: finish", "Act: answer 3", "Act:"])
+def test_everything_else_is_no_act(reply: str) -> None:
+    assert parse_act(reply) is None
+
+
+def test_outputs_are_cut_at_800_characters() -> None:
+    def seen(output: str, *, timed_out: bool = False) -> str:
+        return observation(CommandResult(output, 0, timed_out, truncated=False))
+
+    assert seen("") == "The output of the OS is empty."
+    assert seen("x" * 800) == "The output of the OS:\n\n" + "x" * 800
+    assert seen("x" * 801) == "The output of the OS:\n\n" + "x" * 780 + "\n[truncated: the output is too long]"
+    assert seen("a", timed_out=True).endswith("a\n[the command timed out]")
+
+
+def test_the_sandboxs_own_process_is_not_shown() -> None:
+    output = "find: ‘/proc/1/fdinfo’: Permission denied\n/a\nfind: ‘/root/x’: Permission denied\n"
+    shown = output_of(CommandResult(output, 0, timed_out=False, truncated=False))
+    assert shown == "/a\nfind: ‘/root/x’: Permission denied\n"
+
+
+def test_scripts_are_bash_or_objects_with_code_or_file(tmp_path: Path) -> None:
+    bash, python = {"language": "bash", "code": "b"}, {"language": "python", "code": "p"}
+    create = {"init": ["b", {"code": "b"}, {"file": "init/i.sh"}, {"language": "python", "file": "p.py"}]}
+    skill = skill_of(tmp_path, record(create=create, start="b"), scripts={"init/i.sh": "b", "p.py": "p"})
+    data = only(skill).data
+    assert data["init"] == [bash, bash, bash, python]
+    assert data["start"] == bash
+    assert data["image"] == "default"
+    assert data["check"] == [{"example": True}, {"compare": "integer-match"}]
+
+
+@pytest.mark.parametrize(
+    ("broken", "reason"),
+    [
+        ({"create": [None, INTEGER]}, "malformed record: create is list"),
+        ({"create": {"local": "gentoo"}}, "wants the image 'gentoo'; there are default"),
+        ({"create": {"init": {"file": "init/none.sh"}}}, "needs the script init/none.sh, which is not given"),
+        ({"create": {"init": {"file": "../../../../secret"}}}, "lies outside"),
+        ({"create": {"init": {"language": "c++", "code": ""}}}, r"written in c\+\+"),
+        ({"create": {"init": {"language": "bash"}}}, "neither code nor file"),
+        ({"evaluation": {}}, "neither match nor check"),
+        ({"evaluation": None}, "evaluation is NoneType"),
+        ({"evaluation": {"check": [None, INTEGER]}}, "there is none"),
+        ({"evaluation": {"check": INTEGER, "example": "ls"}}, "compares the answer with nothing"),
+        ({"evaluation": {"match": {"regex": "("}}}, "no valid pattern"),
+        ({"evaluation": {"match": 7}}, "match is int"),
+        ({"description": None}, "no description"),
+    ],
+)
+def test_what_is_malformed_or_not_given_is_skipped_with_a_reason(
+    tmp_path: Path, broken: dict[str, Any], reason: str
+) -> None:
+    (tmp_path / "data" / "secret").parent.mkdir(parents=True)
+    (tmp_path / "data" / "secret").write_text("x")
+    skill = skill_of(tmp_path, record(), record(**broken), scripts={"init/i.sh": "b"})
+    (skipped,) = skill.origin.skipped
+    assert re.search(reason, skipped.reason)
+    assert only(skill).data["problem"] == "How many files are in /data?"
+
+
+def test_all_sets_of_a_checkout_are_read_each_with_its_scripts(tmp_path: Path) -> None:
+    skill_of(tmp_path, record(), scripts={"x.sh": "one"})
+    second = tmp_path / "data" / "os_interaction" / "data" / "2" / "tasks.jsonl"
+    second.parent.mkdir()
+    second.write_text(json.dumps(record(create={"init": {"file": "x.sh"}})) + "\n")
+    scripts = tmp_path / "data" / "os_interaction" / "scripts" / "2"
+    scripts.mkdir()
+    (scripts / "x.sh").write_text("two")
+    (tmp_path / "data" / "os_interaction" / "data" / "dev.json").write_text(json.dumps([record()]))
+    skill = AgentBenchOsSkill(counts={}, source=Source(data=str(tmp_path)))
+    assert skill.origin.version == "standard"
+    by_set = {sample.template: sample for sample in samples_of(skill)}
+    assert set(by_set) == {"1", "2"}
+    assert by_set["2"].data["init"] == [{"language": "bash", "code": "two"}]
+    assert by_set["1"].id.startswith("os_interaction/1/")
+
+
+def test_a_file_of_another_kind_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "dev.json").write_text("no json")
+    with pytest.raises(DataUnavailable, match="expected AgentBench's shell tasks as JSON"):
+        AgentBenchOsSkill(counts={}, source=Source(data=str(tmp_path / "dev.json")))
+
+
+def test_a_prompt_file_takes_the_place_of_ours(tmp_path: Path) -> None:
+    (tmp_path / "prompt.txt").write_text("Original text.\n{problem}")
+    skill_of(tmp_path, record())
+    source = Source(data=str(tmp_path), prompt_file=str(tmp_path / "prompt.txt"))
+    skill = AgentBenchOsSkill(counts={}, source=source)
+    assert skill.origin.prompt.startswith("sha256:")
+    (message,) = skill.initial_messages(only(skill))
+    assert message["content"] == "Original text.\nHow many files are in /data?"
+
+
+def test_gold_replies_come_from_match_or_example_else_there_is_no_reference(tmp_path: Path) -> None:
+    def gold(evaluation: dict[str, Any]) -> list[str]:
+        skill = skill_of(tmp_path, record(evaluation=evaluation))
+        return skill.gold_replies(only(skill))
+
+    assert gold({"match": "log"}) == ["Act: answer(log)"]
+    assert gold({"match": {"regex": "^log$"}}) == ["Act: answer(log)"]
+    assert gold(COUNT)[-1] == "Act: answer({output})"
+    assert gold({"check": "true", "example": "touch /x"})[-1] == "Act: finish"
+    with pytest.raises(NoReference, match="only a pattern"):
+        gold({"match": {"regex": "[0-9]{3}"}})
+    with pytest.raises(NoReference, match="a check and no example"):
+        gold({"check": {"code": "test -e /x"}})
+
+
+def test_commands_quote_scripts_and_arguments() -> None:
+    command = command_of({"language": "bash", "code": "echo '$1'"}, ["a 'b'\0", ""])
+    assert command == "(cd /; exec bash -c 'echo '\"'\"'$1'\"'\"'' -- 'a '\"'\"'b'\"'\"'' '') </dev/null"
+
+
+class Plays:
+    """Plays replies on one record."""
+
+    def __init__(self, sandboxes: Sandboxes, path: Path) -> None:
+        self._sandboxes = sandboxes
+        self._path = path
+
+    def __call__(self, one: dict[str, Any], *replies: str) -> Played:
+        skill = skill_of(self._path, one)
+        with skill.session(self._sandboxes) as session:
+            agent = OracleAgent(replies) if replies else oracle_of(skill)(only(skill))
+            return play(session, only(skill), agent)
+
+
+@pytest.fixture
+def plays(sandboxes: Sandboxes, tmp_path: Path) -> Plays:
+    return Plays(sandboxes, tmp_path)
+
+
+def change(*check: Any) -> dict[str, Any]:
+    return record(description="Make /x.", evaluation={"check": list(check)})
+
+
+@pytest.mark.docker
+def test_the_example_solves_its_task_and_other_answers_do_not(plays: Plays) -> None:
+    assert plays(record()).verdict.score == 1.0
+    assert plays(record(), "Act: answer( 02 )").verdict.score == 1.0
+    wrong = plays(record(), "Act: answer(3)").verdict
+    assert (wrong.score, wrong.reason) == (0.0, "integer-match: answered '3', the example gives '2'")
+    assert plays(record(), "Act: finish").verdict.reason.startswith("integer-match: answered 'None'")
+    assert plays(record(), "I give up").verdict.score == 0.0
+    assert plays(record(), *[bash_act("true")] * 6).verdict.reason == "out of turns without answer or finish"
+
+
+@pytest.mark.docker
+def test_one_bash_lives_through_the_episode_in_the_root_directory(plays: Plays) -> None:
+    played = plays(record(), bash_act("pwd; cd /tmp; x=7"), bash_act("pwd; echo $x"), "Act: finish")
+    seen = [message["content"] for message in played.messages if message["role"] == "user"][-2:]
+    assert seen == ["The output of the OS:\n\n/\n", "The output of the OS:\n\n/tmp\n7\n"]
+
+
+@pytest.mark.docker
+def test_steps_of_a_check_get_the_answer_and_the_outputs_before_them(plays: Plays) -> None:
+    steps = change(
+        "test \"$1\" = 'a  b' && echo one",
+        {"language": "python", "code": "import sys; print(len(sys.argv), sys.argv[1], sys.argv[2].strip())"},
+        'test "$#" = 3 && test "$(echo "$3")" = \'3 a  b one\'',
+    )
+    assert plays(steps, "Act: answer(a  b)").verdict.score == 1.0
+    verdict = plays(change("true", "echo no; exit 3", "true"), "Act: finish").verdict
+    assert (verdict.score, verdict.reason) == (0.0, "step 2 of the check ends with 3: 'no\\n'")
+
+
+@pytest.mark.docker
+def test_a_change_is_judged_in_a_bash_that_the_episode_did_not_touch(plays: Plays) -> None:
+    exists = change("test -e /x")
+    assert plays(exists, bash_act("touch /x"), "Act: finish").verdict.score == 1.0
+    for forgery in ("bash() { true; }; exit() { true; }; exec() { true; }", "trap 'exit 0' EXIT DEBUG", "exec true"):
+        assert plays(exists, bash_act(forgery), "Act: finish").verdict.score == 0.0, forgery
+
+
+@pytest.mark.docker
+def test_start_runs_in_the_background_and_init_may_end_in_error(plays: Plays) -> None:
+    one = record(
+        create={"init": ["touch /data; false", "su - nobody"]},
+        start="while true; do date +%N > /root/beat; sleep 0.01; done",
+        evaluation={"check": "a=$(cat /root/beat); sleep 0.2; test -e /data -a \"$a\" != \"$(cat /root/beat)\""},
+    )  # fmt: skip
+    assert plays(one, bash_act("jobs"), "Act: finish").verdict.score == 1.0
+
+
+@pytest.mark.docker
+@pytest.mark.parametrize(
+    ("image", "has"),
+    [("default", "git vim curl zip tree python3"), ("packages", "npm node git"), ("ubuntu", "useradd")],
+)
+def test_the_images_have_what_their_tasks_want(plays: Plays, image: str, has: str) -> None:
+    one = record(create={"local": image}, evaluation={"check": f"command -v {has}"})
+    assert plays(one, "Act: finish").verdict.score == 1.0
+    if image != "packages":
+        assert plays(record(evaluation={"check": "! command -v npm"}), "Act: finish").verdict.score == 1.0
+
+
+@needs_dev
+@pytest.mark.docker
+@pytest.mark.slow
+def test_every_development_task_whose_files_are_given_is_solved_by_its_reference() -> None:
+    found = audit("agentbench_os", source=Source(data=str(DEV)), counts={})
+    assert (found.n, found.oracle_passed, found.empty_passed) == (22, 22, 0)
+    assert sorted(entry.reason for entry in found.skipped) == [
+        "malformed record: create is list, not an object",
+        "needs the script example/0.sh, which is not given",
+        "needs the script example/0.sh, which is not given",
+        "needs the script init/stock-log.sh, which is not given",
+    ]
+    assert found.broken == found.cheated == found.no_reference == []
