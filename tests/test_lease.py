@@ -5,6 +5,7 @@ import subprocess
 import sys
 import threading
 import time
+import uuid
 
 import pytest
 
@@ -13,6 +14,7 @@ from cycleqd.config import RunConfig
 from cycleqd.lease import KEY, SKEW, Lease, LeaseLost, LeaseRecord, RunLocked, current_lease
 from cycleqd.sandbox.owner import current_owner
 from cycleqd.store import RunStore
+from tests.s3.server import create_bucket, environment, moto_server
 
 HOLD = """
 import sys, time
@@ -47,11 +49,29 @@ for line in sys.stdin:
 """
 
 
-@pytest.fixture(params=["file", "memory"])
+@pytest.fixture(scope="module")
+def s3_port():
+    with moto_server() as port:
+        yield port
+
+
+@pytest.fixture
+def bucket(s3_port, monkeypatch):
+    """The URL of an empty bucket."""
+    for name, value in environment(s3_port).items():
+        monkeypatch.setenv(name, value)
+    name = f"bucket-{uuid.uuid4().hex[:12]}"
+    create_bucket(s3_port, name)
+    return f"s3://{name}/runs"
+
+
+@pytest.fixture(params=["file", "memory", "s3"])
 def store(request, tmp_path, monkeypatch):
+    """The same contract on a disk, on a store without conditions, and on one with conditional puts."""
     monkeypatch.setattr(leases, "SETTLE", 0.01)
-    root = str(tmp_path / "runs") if request.param == "file" else f"memory://{tmp_path.name}"
-    store = RunStore(root, "run", scratch=tmp_path / "scratch")
+    roots = {"file": lambda: str(tmp_path / "runs"), "memory": lambda: f"memory://{tmp_path.name}"}
+    root = roots.get(request.param, lambda: request.getfixturevalue("bucket"))()
+    store = RunStore(root, "run")
     store.open(RunConfig(run_id="run"))
     return store
 
