@@ -10,11 +10,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
-import fsspec
-
 from cycleqd.base_model import BaseWeights, resolve_base
 from cycleqd.config import RunConfig, SkillConfig
-from cycleqd.workspace import cache_dir
+from cycleqd.storage import ObjectStore, StoreError, cache_dir
 
 _SPARE_BYTES = 2**30
 """Room for transcripts, records and adapters on top of what the weights take."""
@@ -120,18 +118,17 @@ def _training_data(config: RunConfig) -> Check:
 
 
 def _storage(config: RunConfig) -> Check:
-    fs, root = fsspec.core.url_to_fs(config.storage)
-    probe = f"{root.rstrip('/')}/.preflight-{uuid.uuid4().hex}"
+    store, probe = ObjectStore(config.storage, ""), f".preflight-{uuid.uuid4().hex}"
     try:
-        fs.makedirs(root, exist_ok=True)
-        fs.pipe_file(probe, b"probe")
-        if fs.cat_file(probe) != b"probe":
+        store.write_bytes(probe, b"probe")
+        if store.read_bytes(probe) != b"probe":
             return Check("storage", False, f"{config.storage} does not give back what was written", "check storage")
-    except (OSError, ValueError) as error:
-        return Check("storage", False, f"cannot write to {config.storage}: {error}", "set storage to a writable place")
-    finally:
-        if fs.exists(probe):
-            fs.rm_file(probe)
+        store.remove(probe)
+    except (OSError, ValueError, StoreError) as error:
+        remedy = "set storage to a writable place"
+        if not store.is_local:
+            remedy += "; for S3 give AWS_ENDPOINT_URL_S3, AWS_REGION and credentials in the environment"
+        return Check("storage", False, f"cannot write to {config.storage}: {error}", remedy)
     return Check("storage", True, f"{config.storage} can be written and read")
 
 

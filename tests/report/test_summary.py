@@ -155,5 +155,5 @@ def test_a_missing_run_is_refused(storage: str) -> None:
 
 def test_a_final_model_older_than_the_search_is_told(storage: str) -> None:
     store = synthetic_run(storage, generations=4)
-    store.write_individual(store.individual("aggregate").model_copy(update={"generation": 1}))
+    store.write_individual(store.individual("aggregate").model_copy(update={"generation": 1}), replace=True)
     assert summarise(store).aggregated_after == 2
