@@ -8,7 +8,7 @@ READY    = $(VENV)/.ready-$(subst $(comma),-,$(EXTRAS))
 comma   := ,
 
 .DEFAULT_GOAL := help
-.PHONY: help setup docker images demo test test-fast lint format clean
+.PHONY: help setup docker images up down browser demo test test-fast lint format clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -28,7 +28,17 @@ images: setup docker ## Build the sandbox images
 demo: images ## Fine-tune three experts, evolve their merges, report: about 16 minutes on two cores
 	$(CYCLEQD) run $(CONFIG)
 
-test: images ## All tests, slow ones included: real Docker, database, model and engine
+up: images ## Start a Prefect server and a worker on this machine, register the deployments, print the UI's address
+	@bash infra/setup_postgres.sh
+	@$(PYTHON) -m infra.up
+
+down: ## End what `make up` started
+	@$(PYTHON) -m infra.up --down
+
+browser: # Chromium for the browser tests
+	@bash infra/setup_browser.sh
+
+test: images browser ## All tests, slow ones included: real Docker, database, model and engine
 	$(PYTHON) -m pytest
 
 test-fast: setup ## Tests that need no Docker and take no time

@@ -14,6 +14,10 @@ settings.register_profile("cycleqd", deadline=None, derandomize=True)
 settings.load_profile("cycleqd")
 
 
+def pytest_addoption(parser):
+    parser.addoption("--screenshots", action="store_true", help="renew docs/images from the browser tests")
+
+
 @pytest.fixture(scope="session")
 def prefect_harness():
     """A Prefect API of the tests' own, on a temporary database."""
@@ -21,6 +25,15 @@ def prefect_harness():
 
     with prefect_test_harness(server_startup_timeout=120):
         yield
+
+
+@pytest.fixture(scope="session")
+def live_prefect():
+    """What `make up` starts, for the tests alone."""
+    from tests.live_prefect import everything_up
+
+    with everything_up() as live:
+        yield live
 
 
 @pytest.fixture(scope="session")

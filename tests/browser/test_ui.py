@@ -1,0 +1,167 @@
+"""A person's way through the Prefect UI, in a real browser: change a field, start a run, read what came out."""
+
+import shutil
+from contextlib import contextmanager
+
+import pytest
+from playwright.sync_api import expect, sync_playwright
+
+from tests.live_prefect import ROOT, wait_for
+
+pytestmark = [pytest.mark.browser, pytest.mark.docker, pytest.mark.slow]
+
+PATIENCE = 60_000
+"""Milliseconds for a page to show something, on a machine that has other things to do."""
+
+FLAGS = [
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+
+
+@pytest.fixture(scope="module")
+def browser():
+    path = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    assert path, "no Chromium: run infra/setup_browser.sh"
+    with sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(executable_path=path, args=FLAGS)
+        yield chromium
+        chromium.close()
+
+
+@pytest.fixture
+def page(browser):
+    page = browser.new_page(viewport={"width": 1280, "height": 900})
+    page.set_default_timeout(PATIENCE)
+    expect.set_options(timeout=PATIENCE)
+    yield page
+    page.close()
+
+
+@pytest.fixture
+def picture(page, request):
+    """Saves a screenshot for the docs when pytest runs with ``--screenshots``."""
+
+    def save(name):
+        if request.config.getoption("--screenshots"):
+            page.wait_for_timeout(1500)  # the graph is drawn after the page
+            folder = ROOT / "docs" / "images"
+            folder.mkdir(parents=True, exist_ok=True)
+            page.screenshot(path=folder / f"prefect-{name}.png")
+
+    return save
+
+
+@contextmanager
+def defaults(live, **configuration):
+    """The form of the deployment `cycleqd` starts with this configuration."""
+    with live.client() as client:
+        deployment = client.read_deployment_by_name("cycleqd/cycleqd")
+        address = f"/deployments/{deployment.id}"
+        client.request("PATCH", address, json={"parameters": {"config": configuration}}).raise_for_status()
+        yield deployment
+        client.request("PATCH", address, json={"parameters": deployment.parameters}).raise_for_status()
+
+
+def field(page, label):
+    """The form's field of that label."""
+    return page.locator(
+        f"//span[contains(@class, 'schema-form-property__label') and normalize-space() = '{label}']"
+        "/ancestor::div[@class='p-label schema-form-property'][1]"
+    )
+
+
+def tab(page, name):
+    page.get_by_role("button", name=name, exact=True).or_(page.get_by_text(name, exact=True)).first.click()
+
+
+def test_from_the_form_to_the_episodes(live_prefect, page, picture):
+    url = live_prefect.url
+    with defaults(live_prefect, **live_prefect.configuration("seen", generations=1)):
+        page.goto(f"{url}/deployments")
+        page.get_by_role("link", name="cycleqd", exact=True).first.wait_for()
+        picture("deployments")
+        with live_prefect.client() as client:
+            deployment = client.read_deployment_by_name("cycleqd/cycleqd")
+        page.goto(f"{url}/deployments/deployment/{deployment.id}/run")
+        generations = field(page, "Generations (Optional)").locator("input")
+        expect(generations).to_have_value("1")
+        # Descriptions, defaults of nested sections and enums.
+        expect(field(page, "Generations (Optional)")).to_contain_text("Children to evolve.")
+        expect(field(page, "Bins (Optional)").locator("input")).to_have_value("15")
+        expect(field(page, "Batching (Optional)")).to_contain_text("strict")
+
+        generations.fill("-3")
+        page.get_by_role("button", name="Submit").click()
+        expect(page.get_by_text("config.generations").first).to_be_visible()
+        picture("refused")
+
+        generations.fill("2")
+        page.get_by_role("button", name="Submit").click()
+        page.wait_for_url("**/deployment/*?tab=Runs")
+
+    run = wait_for(lambda: _run(live_prefect, "cycleqd seen"), seconds=120)
+    wait_for(lambda: live_prefect.state(run).is_final(), seconds=240)
+    assert live_prefect.state(run).is_completed(), live_prefect.logs(run)
+
+    page.goto(f"{url}/runs/flow-run/{run}")
+    tab(page, "Subflow Runs")
+    for phase in ("train-experts", "seed-archives", "evolve", "aggregate"):
+        expect(page.get_by_role("link", name=f"{phase} seen").first).to_be_visible()
+    picture("run")
+
+    page.get_by_role("link", name="evolve seen").first.click()
+    tab(page, "Task Runs")
+    for generation in (0, 1):
+        for what in ("breed", "evaluate coding", "evaluate os", "evaluate db", "commit"):
+            name = f"g000{generation} {what}"
+            page.get_by_placeholder("Search by run name").last.fill(name)
+            expect(page.get_by_role("link", name=name).first).to_be_visible()
+    page.get_by_placeholder("Search by run name").last.fill("g0001 evaluate os")
+    picture("generations")
+
+    page.get_by_role("link", name="g0001 evaluate os").first.click()
+    expect(page.get_by_text("g0001 (parents: expert-").first).to_be_visible()
+    expect(page.get_by_text("on os optimization: 0.000 ± 0.000 (0 of 2 solved").first).to_be_visible()
+    expect(page.get_by_text("g0001 on os: solved: none; failed: os/").first).to_be_visible()
+    picture("log")
+    tab(page, "Artifacts")
+    page.get_by_role("link", name="cycleqd-seen-episodes-os").first.click()
+    expect(page.get_by_text("to the model").first).to_be_visible()
+    expect(page.get_by_text("verdict").first).to_be_visible()
+    picture("episodes")
+
+
+def test_archives_scores_and_report_are_artifacts_with_pictures(live_prefect, page, picture):
+    run = _run(live_prefect, "cycleqd seen")
+    if run is None:
+        pytest.fail("needs the run of the test before")
+    with live_prefect.client() as client:
+        artifacts = {artifact.key: artifact for artifact in client.read_artifacts(limit=200)}
+    for name in ("progress", "archives", "scores", "report", "episodes-coding", "episodes-os", "episodes-db"):
+        artifact = artifacts[f"cycleqd-seen-{name}"]
+        assert len(str(artifact.data)) < 200_000
+    assert artifacts["cycleqd-seen-progress"].data == 100
+    for name, title in (("archives", "coding archive"), ("scores", "best score per generation")):
+        page.goto(f"{live_prefect.url}/artifacts/artifact/{artifacts[f'cycleqd-seen-{name}'].id}")
+        image = page.get_by_role("img", name=title).first
+        expect(image).to_be_visible()
+        assert image.evaluate("image => image.complete && image.naturalWidth > 50")
+        picture(name)
+    page.goto(f"{live_prefect.url}/artifacts/artifact/{artifacts['cycleqd-seen-report'].id}")
+    expect(page.get_by_text("Scores on the test split").first).to_be_visible()
+    picture("report")
+
+
+def _run(live, name):
+    from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterName
+
+    with live.client() as client:
+        found = client.read_flow_runs(flow_run_filter=FlowRunFilter(name=FlowRunFilterName(any_=[name])))
+    return found[0].id if found else None

@@ -1,0 +1,67 @@
+"""What is declared to servers and to compose, checked without either."""
+
+import importlib
+from pathlib import Path
+
+import pytest
+import yaml
+from prefect.flows import Flow
+
+from cycleqd.config import load_config, parse_config
+from deployments.register import POOLS
+from infra import up
+
+ROOT = Path(__file__).parents[2]
+DECLARED = yaml.safe_load((ROOT / "deployments" / "prefect.yaml").read_text())
+DEPLOYMENTS = {each["name"]: each for each in DECLARED["deployments"]}
+
+
+@pytest.mark.parametrize("name", DEPLOYMENTS)
+def test_every_entrypoint_is_a_flow_that_takes_the_declared_parameters(name):
+    module, _, function = DEPLOYMENTS[name]["entrypoint"].partition(":")
+    flow = getattr(importlib.import_module(module), function)
+    assert isinstance(flow, Flow)
+    assert set(DEPLOYMENTS[name].get("parameters", {})) <= set(flow.parameters.properties)
+    assert DEPLOYMENTS[name]["work_pool"]["name"] in POOLS
+    assert DEPLOYMENTS[name]["enforce_parameter_schema"]
+
+
+@pytest.mark.parametrize("name", [name for name, each in DEPLOYMENTS.items() if "parameters" in each])
+def test_the_form_starts_with_the_demo(name):
+    assert parse_config(DEPLOYMENTS[name]["parameters"]["config"]) == load_config("demo")
+
+
+def test_a_schedule_never_says_whether_it_is_on():
+    schedules = [schedule for each in DEPLOYMENTS.values() for schedule in each.get("schedules", [])]
+    assert len(schedules) == 2
+    assert all("active" not in schedule and schedule["slug"] for schedule in schedules)
+
+
+def test_compose_has_all_services_and_no_password():
+    compose = yaml.safe_load((ROOT / "infra" / "compose.yaml").read_text())
+    services = compose["services"]
+    assert set(services) == {"postgres", "minio", "bucket", "server", "worker"}
+    for service in services.values():
+        assert "image" in service or "build" in service
+        for other in service.get("depends_on", {}):
+            assert other in services
+        for name, value in service.get("environment", {}).items():
+            if any(word in name for word in ("PASSWORD", "SECRET", "ACCESS_KEY")):
+                assert value.startswith("${"), name
+    dockerfile = ROOT / "infra" / services["worker"]["build"]["dockerfile"].removeprefix("infra/")
+    assert dockerfile.is_file()
+
+
+def test_the_server_is_the_version_that_is_pinned():
+    pinned = next(
+        line for line in (ROOT / "constraints.txt").read_text().splitlines() if line.startswith("prefect==")
+    ).removeprefix("prefect==")
+    assert DECLARED["prefect-version"] == pinned
+    compose = yaml.safe_load((ROOT / "infra" / "compose.yaml").read_text())
+    assert f":{pinned}-" in compose["services"]["server"]["image"]
+
+
+def test_without_postgres_the_server_uses_sqlite_and_says_so(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("infra.postgres.programs", lambda: None)
+    assert up._database(tmp_path) is None
+    assert "SQLite" in capsys.readouterr().out

@@ -1,0 +1,54 @@
+import json
+import sys
+import time
+
+import psutil
+import pytest
+
+from infra.services import Service
+
+SLEEP = [sys.executable, "-c", "import time; print('here', flush=True); time.sleep(60)"]
+
+
+@pytest.fixture
+def service(tmp_path):
+    service = Service("sleeper", tmp_path)
+    yield service
+    service.stop()
+
+
+def test_started_twice_is_one_process(service, tmp_path):
+    assert service.start(SLEEP, env={}, folder=tmp_path)
+    first = service.process().pid
+    assert not service.start(SLEEP, env={}, folder=tmp_path)
+    assert service.process().pid == first
+
+
+def test_stopping_ends_children_too(service, tmp_path):
+    parent = f"import subprocess, time; subprocess.Popen({SLEEP!r}); print('here', flush=True); time.sleep(60)"
+    service.start([sys.executable, "-c", parent], env={}, folder=tmp_path)
+    deadline = time.monotonic() + 20
+    while not (children := service.process().children()):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    assert service.stop()
+    assert not any(child.is_running() and child.status() != psutil.STATUS_ZOMBIE for child in children)
+    assert service.process() is None
+    assert not service.stop()
+
+
+def test_another_process_with_the_noted_pid_is_left_alone(service, tmp_path):
+    service.start(SLEEP, env={}, folder=tmp_path)
+    file = tmp_path / "pids" / "sleeper.json"
+    mine = json.loads(file.read_text())
+    file.write_text(json.dumps({**mine, "started": mine["started"] - 5}))
+    assert service.process() is None
+    service.stop()
+    assert psutil.pid_exists(mine["pid"])
+    file.write_text(json.dumps(mine))
+
+
+def test_a_process_that_ends_at_once_is_reported_with_its_log(service, tmp_path):
+    service.start([sys.executable, "-c", "raise SystemExit('no such database')"], env={}, folder=tmp_path)
+    with pytest.raises(RuntimeError, match="no such database"):
+        service.wait_until(lambda: False, seconds=20)

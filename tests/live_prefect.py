@@ -1,0 +1,107 @@
+"""What `make up` starts, with state, ports and runs of the tests' own; and a run so small that it takes seconds."""
+
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from prefect.client.orchestration import SyncPrefectClient
+
+ROOT = Path(__file__).parents[1]
+
+
+@dataclass(frozen=True)
+class LivePrefect:
+    url: str
+    folder: Path
+    environment: dict
+
+    def client(self):
+        return SyncPrefectClient(f"{self.url}/api")
+
+    def up(self, *options):
+        command = [sys.executable, "-m", "infra.up", *options]
+        done = subprocess.run(command, cwd=ROOT, env=self.environment, capture_output=True, text=True, timeout=400)
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
+    def configuration(self, run_id, **changes):
+        """A whole run in about twenty seconds: the model is random, so that it solves nothing and trains at once."""
+        model = self.folder / "model"
+        if not model.exists():
+            from tests.tiny_models import save_tied
+
+            save_tied(model)
+        return {
+            "run_id": run_id,
+            "storage": str(self.folder / "runs"),
+            "generations": 1,
+            "model": {"name": str(model), "dtype": "float32"},
+            "engine": {"kind": "transformers", "max_model_len": 2048},
+            "skills": [{"name": name, "train": 2, "optimization": 2, "test": 2} for name in ("coding", "os", "db")],
+            "experts": {"rank": 2, "global_batch": 2, "micro_batch": 2, "max_length": 2048},
+        } | changes
+
+    def start(self, deployment, parameters):
+        with self.client() as client:
+            found = client.read_deployment_by_name(deployment)
+            return client.create_flow_run_from_deployment(found.id, parameters=parameters).id
+
+    def state(self, flow_run):
+        with self.client() as client:
+            return client.read_flow_run(flow_run).state
+
+    def logs(self, flow_run):
+        from prefect.client.schemas.filters import LogFilter, LogFilterFlowRunId
+
+        with self.client() as client:
+            wanted = LogFilter(flow_run_id=LogFilterFlowRunId(any_=[flow_run]))
+            return "\n".join(entry.message for entry in client.read_logs(wanted))
+
+
+def wait_for(what, *, seconds, every=0.3):
+    """The first true answer of `what`."""
+    deadline = time.monotonic() + seconds
+    while not (answer := what()):
+        assert time.monotonic() < deadline, f"waited {seconds} s in vain"
+        time.sleep(every)
+    return answer
+
+
+@contextmanager
+def everything_up():
+    folder = Path(tempfile.mkdtemp(prefix="cycleqd-live-"))
+    folder.chmod(0o711)  # PostgreSQL runs as a user of its own and must reach its folder
+    port = _free_ports()
+    environment = {
+        **{name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")},
+        "CYCLEQD_STATE": str(folder / "state"),
+        "CYCLEQD_PORT": str(port),
+        "CYCLEQD_MACHINE": "tests",
+    }
+    live = LivePrefect(f"http://127.0.0.1:{port}", folder, environment)
+    try:
+        live.up()
+        yield live
+    finally:
+        live.up("--down")
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _free_ports():
+    """A port that is free together with the next one."""
+    while True:
+        with socket.socket() as first, socket.socket() as second:
+            first.bind(("127.0.0.1", 0))
+            port = first.getsockname()[1]
+            try:
+                second.bind(("127.0.0.1", port + 1))
+            except OSError:
+                continue
+            return port
