@@ -17,7 +17,7 @@ from cycleqd.skills.protocol import NoReference, Skill, Split
 SHORTEST: Final = 5
 """Words below which an evaluation text is too common to be looked for (``return True``)."""
 _EVALUATED: Final[tuple[Split, ...]] = ("optimization", "test")
-_SHARED: Final = 0.05
+_SHARED: Final = 0.02
 """Words that more than this share of the samples (and more than two) have in common are a suite's own phrases,
 such as instructions. Ours."""
 _WORD: Final = re.compile(r"\w+")
@@ -58,8 +58,10 @@ class EvaluationNgrams:
         texts = [[words(text) for text in sample] for sample in samples]
         counts = Counter(gram for sample in texts for gram in {gram for text in sample for gram in _grams(text, n)})
         shared = {gram for gram, count in counts.items() if count > max(2, _SHARED * len(texts))}
-        short = {run for sample in texts for run in _own(sample[0], shared, n) if len(run) < n}
-        self._grams = (counts.keys() - shared) | short
+        # Runs, not texts: an n-gram that ends in the instructions would be found wherever others use the same ones.
+        own = [[list(_own(text, shared, n)) for text in sample] for sample in texts]
+        self._grams = {gram for sample in own for runs in sample for run in runs for gram in _grams(run, n)}
+        self._grams |= {run for sample in own for run in sample[0] if len(run) < n}
         self._sizes = sorted({len(gram) for gram in self._grams})
         # Most positions of a text begin no n-gram; asking for two words is cheaper than building n.
         self._starts = {gram[:2] for gram in self._grams}

@@ -35,7 +35,7 @@ def test_short_solution_is_no_contamination():
 
 
 def test_phrases_of_the_whole_suite_are_no_contamination():
-    samples = [[f"Answer the question with one word and stop then: number {n} of {n * n}"] for n in range(50)]
+    samples = [[f"Answer the question with one word and stop then: a{n} b{n} c{n} d{n} e{n}"] for n in range(50)]
     found = EvaluationNgrams(samples, 8)
     assert found.find("Answer the question with one word and stop then: what else?") is None
     assert found.find(samples[7][0])
