@@ -23,9 +23,10 @@ from cycleqd.config import RunConfig
 from cycleqd.inference import open_engine
 from cycleqd.inference.protocol import Engine
 from cycleqd.records import Phases, SessionRecord
+from cycleqd.rounds import Rounds
 from cycleqd.sandbox import Limits, Sandboxes
 from cycleqd.skills import build_skill
-from cycleqd.skills.protocol import Skill
+from cycleqd.skills.protocol import Skill, Split
 from cycleqd.store import RunStore
 
 log = logging.getLogger(__name__)
@@ -65,6 +66,8 @@ class Workspace:
         """Set when the run is to end: evaluations stop at their next turn."""
         self.archives: Archives | None = None
         """The archives after the last finished generation; None until the run is seeded."""
+        self.rounds: dict[tuple[str, Split], Rounds] = {}
+        """Where the evaluations of the individual at hand meet, by its weights' identity and the split."""
         self._tokens = 0
         self.generations = 0
         """Generations finished since then."""
