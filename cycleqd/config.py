@@ -259,8 +259,8 @@ class EngineConfig(Section):
 class SandboxConfig(Section):
     """Limits of the containers in which models act."""
 
-    max_containers: Annotated[int, Field(ge=1, le=256)] = 64
-    """Episode containers that are alive at a time; an idle one costs about 4 MB."""
+    max_containers: Annotated[int, Field(ge=1, le=1024)] = 128
+    """Episode containers that are alive at a time, shared evenly by the skills; an idle one costs about 4 MB."""
     workers: Annotated[int, Field(ge=1, le=256)] = 4
     """Episodes of one evaluation that act at a time."""
     memory_mb: Annotated[int, Field(ge=64)] = 256

@@ -2,10 +2,9 @@
 
 Two ways of batching, same episodes:
 
-* `strict`: the evaluation's live episodes advance in rounds. A round's batch holds exactly this evaluation's live
-  episodes, in sample order, so its composition depends on nothing but weights and samples: not on timing, not on
-  other evaluations, not on retries. Scores repeat bit for bit on one kind of processor. While one skill's episodes
-  act in their containers, another skill's round is generated.
+* `strict`: live episodes advance in rounds. A round's batch holds exactly the live episodes of this evaluation and of
+  those that share its `Rounds`, in the order of skills and samples, so its composition depends on nothing but weights
+  and samples: not on timing, not on retries. Scores repeat bit for bit on one kind of processor.
 * `throughput`: every episode advances by itself, and all requests that wait share the engine's batch.
 """
 
@@ -15,21 +14,19 @@ import hashlib
 import json
 import threading
 import time
-import uuid
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, TypeVar
 
 from cycleqd.inference.protocol import ChatRequest, Engine, Reply
 from cycleqd.records import EpisodeRecord, EvaluationRecord, SampleScore, Score
+from cycleqd.rounds import Chat, EvaluationStopped, Rounds
 from cycleqd.sandbox import Sandboxes
 from cycleqd.skills.protocol import Episode, Message, Sample, Skill, SkillSession, Split, Verdict
 
-
-class EvaluationStopped(RuntimeError):
-    """The run was asked to stop; the evaluation left nothing behind and may be started again."""
+T = TypeVar("T")
 
 
 class Evaluation(NamedTuple):
@@ -51,8 +48,8 @@ class _Play:
     verdict: Verdict | None = None
     episode: Episode | None = field(default=None)
 
-    def request(self, skill: Skill, scope: str) -> ChatRequest:
-        return ChatRequest(self.messages, skill.max_new_tokens, skill.stop, scope)
+    def request(self, skill: Skill) -> ChatRequest:
+        return ChatRequest(self.messages, skill.max_new_tokens, skill.stop)
 
     def step(self, reply: Reply) -> None:
         """Acts on a reply in the sandbox; judges and closes when that finished the episode."""
@@ -82,6 +79,7 @@ def evaluate(
     batching: Literal["strict", "throughput"],
     live_episodes: int,
     workers: int,
+    rounds: Rounds | None = None,
     stop: threading.Event | None = None,
     progress: Callable[[int], None] | None = None,
 ) -> Evaluation:
@@ -95,24 +93,30 @@ def evaluate(
         batching: See the module's text.
         live_episodes: Episodes that hold a sandbox at a time, at least 1.
         workers: Episodes that act at a time, at least 1; leaves the engine its share of the cores.
+        rounds: Where strict batches are shared with the individual's other skills; None shares with nobody.
         stop: When set, the evaluation ends with `EvaluationStopped` at the next turn.
         progress: Called with the number of finished episodes whenever some finished.
 
     Raises:
         SandboxUnavailable: A sandbox failed. Nothing is scored; the evaluation may be retried as a whole.
+        RoundBroken: Another evaluation of the same `rounds` failed; as above.
         EvaluationStopped: `stop` was set.
     """
     began = time.monotonic()
     samples = skill.samples(split)
     identity = engine.loaded
-    scope = uuid.uuid4().hex  # a retry starts from an empty prefix cache, as the first attempt did
+    stop = stop or threading.Event()
+    rounds = rounds or Rounds(engine, (skill.name,), {})
     plays: list[_Play] = []
-    run = _play_strictly if batching == "strict" else _play_freely
-    with skill.session(sandboxes) as session, ThreadPoolExecutor(workers, thread_name_prefix=skill.name) as pool:
-        for first in range(0, len(samples), live_episodes):
-            wave = samples[first : first + live_episodes]
+    with (
+        rounds.seat(skill.name, stop) if batching == "strict" else nullcontext(engine.chat) as chat,
+        skill.session(sandboxes) as session,
+        ThreadPoolExecutor(workers, thread_name_prefix=skill.name) as pool,
+    ):
+        play = _play_strictly if batching == "strict" else _play_freely
+        for wave in _waves(samples, live_episodes):
             with _opened(skill, session, wave, pool) as live:
-                run(live, skill, engine, pool, scope, stop or threading.Event())
+                play(live, skill, chat, pool, stop)
             plays += live
             if progress:
                 progress(len(plays))
@@ -173,25 +177,49 @@ def _opened(
                 play.start.result().close()
 
 
+def _waves(items: Sequence[T], live_episodes: int) -> list[Sequence[T]]:
+    return [items[first : first + live_episodes] for first in range(0, len(items), live_episodes)]
+
+
+def requests_of(
+    skill: Skill, split: Split, episodes: Sequence[EpisodeRecord], *, live_episodes: int
+) -> list[list[ChatRequest]]:
+    """What a finished strict evaluation asked, round by round: its part of the batches that it shared.
+
+    Args:
+        skill: The skill.
+        split: The evaluated split.
+        episodes: All its episodes, in the order of the samples.
+        live_episodes: As in the evaluation.
+    """
+    asked: list[list[ChatRequest]] = []
+    for wave in _waves(list(zip(skill.samples(split), episodes, strict=True)), live_episodes):
+        prompts = [len(skill.initial_messages(sample)) for sample, _ in wave]
+        live = [(episode.messages, size) for (_, episode), size in zip(wave, prompts, strict=True)]
+        while live := [(messages, size) for messages, size in live if size < len(messages)]:
+            asked.append([ChatRequest(messages[:size], skill.max_new_tokens, skill.stop) for messages, size in live])
+            live = [(messages, size + 2) for messages, size in live]
+    return asked
+
+
 def _play_strictly(
-    plays: list[_Play], skill: Skill, engine: Engine, pool: ThreadPoolExecutor, scope: str, stop: threading.Event
+    plays: list[_Play], skill: Skill, chat: Chat, pool: ThreadPoolExecutor, stop: threading.Event
 ) -> None:
     live = plays
     while live:
         _refuse_when(stop)
-        with engine.exclusive():
-            replies = engine.chat([play.request(skill, scope) for play in live])
+        replies = chat([play.request(skill) for play in live])
         list(pool.map(_Play.step, live, replies))
         live = [play for play in live if play.verdict is None]
 
 
 def _play_freely(
-    plays: list[_Play], skill: Skill, engine: Engine, pool: ThreadPoolExecutor, scope: str, stop: threading.Event
+    plays: list[_Play], skill: Skill, chat: Chat, pool: ThreadPoolExecutor, stop: threading.Event
 ) -> None:
     def play_through(play: _Play) -> None:
         while play.verdict is None:
             _refuse_when(stop)
-            (reply,) = engine.chat([play.request(skill, scope)])
+            (reply,) = chat([play.request(skill)])
             pool.submit(play.step, reply).result()
 
     with ThreadPoolExecutor(len(plays), thread_name_prefix=f"{skill.name}-episode") as episodes:

@@ -16,7 +16,7 @@ from cycleqd import metrics, search
 from cycleqd.archive import Archives
 from cycleqd.base_model import BaseWeights
 from cycleqd.config import MutationConfig, SamplingConfig
-from cycleqd.evaluation import evaluate, samples_hash
+from cycleqd.evaluation import evaluate, requests_of, samples_hash
 from cycleqd.events import about, event
 from cycleqd.experts import Conversation, TrainingSummary, train_expert
 from cycleqd.experts.data import TrainingDataUnavailable, prepare_skill
@@ -32,6 +32,7 @@ from cycleqd.records import (
     SeedRecord,
     means,
 )
+from cycleqd.rounds import Rounds
 from cycleqd.skills.oracle import demonstrations
 from cycleqd.skills.protocol import Message, Skill, Split
 from cycleqd.store import RunStore
@@ -215,11 +216,43 @@ def load(ws: Workspace, identifier: str) -> str:
         return genome
 
 
+def begin_rounds(ws: Workspace, identifier: str, split: Split) -> None:
+    """Lets the evaluations of an individual that follow, one per skill and all at the same time, share their batches.
+
+    What was already evaluated takes part as it did then, so that the others' batches are what they would have been.
+    """
+    ws.rounds.clear()
+    if ws.config.engine.batching == "throughput":
+        return
+    identity, skills = _identity(ws, identifier), ws.config.skill_names
+    finished = {
+        skill: requests_of(
+            ws.skills[skill], split, ws.store.episodes(identity, skill, split), live_episodes=_live_episodes(ws)
+        )
+        for skill in skills
+        if ws.store.evaluation(identity, skill, split)
+    }
+    if len(finished) < len(skills):
+        ws.rounds[identity, split] = Rounds(ws.engine, skills, finished, patience=ws.config.tasks.timeout_seconds)
+
+
+def _identity(ws: Workspace, identifier: str) -> str:
+    return BASE if identifier == BASE else ws.store.individual(identifier).genome
+
+
+def _live_episodes(ws: Workspace) -> int:
+    """Of one skill: the skills that play together share the containers, and may all need some to go on."""
+    return max(1, ws.config.sandbox.max_containers // len(ws.config.skill_names))
+
+
 def evaluate_individual(ws: Workspace, identifier: str, skill: str, split: Split) -> EvaluationRecord:
     """Scores an individual on one skill's split, with the weights that `load` put into the engine.
 
+    After `begin_rounds` it waits for the individual's evaluations on the other skills, in other threads.
+
     Raises:
         SandboxUnavailable: Infrastructure failed; nothing was scored.
+        RoundBroken: An evaluation that shared the batches failed.
         RuntimeError: The engine holds other weights, or the run's scores were measured on other data.
     """
     individual = None if identifier == BASE else ws.store.individual(identifier)
@@ -237,8 +270,9 @@ def evaluate_individual(ws: Workspace, identifier: str, skill: str, split: Split
             ws.engine,
             ws.sandboxes,
             batching=ws.config.engine.batching,
-            live_episodes=ws.config.sandbox.max_containers,
+            live_episodes=_live_episodes(ws),
             workers=ws.config.sandbox.workers,
+            rounds=ws.rounds.get((identity, split)),
             stop=ws.stop,
         )
     ws.count_tokens(result.record.tokens)
@@ -289,7 +323,7 @@ def scores(ws: Workspace, identifier: str, split: Split) -> dict[str, Score]:
     Raises:
         RuntimeError: An evaluation is missing.
     """
-    identity = BASE if identifier == BASE else ws.store.individual(identifier).genome
+    identity = _identity(ws, identifier)
     found = {skill: ws.store.evaluation(identity, skill, split) for skill in ws.config.skill_names}
     missing = [skill for skill, record in found.items() if record is None]
     if missing:

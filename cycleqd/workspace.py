@@ -24,10 +24,11 @@ from cycleqd.inference import open_engine
 from cycleqd.inference.protocol import Engine
 from cycleqd.lease import Lease
 from cycleqd.records import Phases, SessionRecord
+from cycleqd.rounds import Rounds
 from cycleqd.sandbox import Limits, Sandboxes
 from cycleqd.skills import build_skill
 from cycleqd.skills.benchmark import Source, read_exclusions
-from cycleqd.skills.protocol import Skill
+from cycleqd.skills.protocol import Skill, Split
 from cycleqd.storage import cache_dir as cache_dir
 from cycleqd.store import CHANGEABLE, RunStore
 from cycleqd.upkeep import recover
@@ -66,6 +67,8 @@ class Workspace:
         """Says that no other process writes to the run; None in a workspace that was not `opened`."""
         self.archives: Archives | None = None
         """The archives after the last finished generation; None until the run is seeded."""
+        self.rounds: dict[tuple[str, Split], Rounds] = {}
+        """Where the evaluations of the individual at hand meet, by its weights' identity and the split."""
         self._tokens = 0
         self.generations = 0
         """Generations finished since then."""

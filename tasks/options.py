@@ -9,7 +9,7 @@ from prefect.client.schemas.objects import State, TaskRun
 from prefect.task_runners import TaskRunner, ThreadPoolTaskRunner
 from prefect.tasks import Task
 
-from cycleqd.evaluation import EvaluationStopped
+from cycleqd.rounds import RoundBroken
 from cycleqd.sandbox import SandboxUnavailable
 
 THREADS: TaskRunner[Any] = ThreadPoolTaskRunner(max_workers=16)
@@ -22,7 +22,9 @@ INFRASTRUCTURE_FAULTS = (SandboxUnavailable, ConnectionError, TimeoutError)
 def is_infrastructure_fault(task: Task[..., Any], run: TaskRun, state: State[Any]) -> bool:
     """Prefect's ``retry_condition_fn``: True for faults of the sandbox, the store or the network."""
     fault = state.result(raise_on_failure=False)
-    return isinstance(fault, INFRASTRUCTURE_FAULTS) and not isinstance(fault, EvaluationStopped)
+    if isinstance(fault, RoundBroken):
+        fault = fault.__cause__
+    return isinstance(fault, INFRASTRUCTURE_FAULTS)
 
 
 def _is_news(record: logging.LogRecord) -> bool:

@@ -67,6 +67,8 @@ def evaluate_everywhere(
         Exception: Whatever an evaluation failed with after its retries; the others are waited for first.
     """
     load_individual(storage, run_id, individual, label)
+    with opened(storage, run_id) as ws:
+        steps.begin_rounds(ws, individual, split)
     evaluation = evaluate_individual.with_options(
         retries=options.retries,
         retry_delay_seconds=[options.retry_seconds * 2**attempt for attempt in range(options.retries)],

@@ -88,7 +88,7 @@ class VllmEngine:
         kv_cache_gb: float = 2.0,
         gpu_memory_fraction: float = 0.85,
         seed: int = 0,
-        max_batch: int = 96,
+        max_batch: int = 128,
         compile_model: bool = False,
     ) -> None:
         self._weights = BaseWeights(base)

@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from cycleqd.sandbox import ProgramRunner, Sandboxes
 from cycleqd.skills.coding_templates import CODING_TEMPLATES
-from cycleqd.skills.parsing import MAX_REPLY_CHARS, LiteralError, fenced_block, read_literal
+from cycleqd.skills.parsing import END_OF_BLOCK, MAX_REPLY_CHARS, LiteralError, fenced_block, read_literal
 from cycleqd.skills.protocol import GENERATED, Message, Sample, SkillSession, Split, Verdict
 from cycleqd.skills.suites import SPLITS, draw_split
 
@@ -27,7 +27,7 @@ _SECONDS: Final = 5.0
 
 def program_of(reply: str) -> str | None:
     """The program in a reply: its first Python code block, or the whole reply where it is bare code."""
-    block = fenced_block(reply, ("python", "py", "python3"))
+    block = fenced_block(reply, ("python", "py", "python3"), cut=True)
     if block is not None:
         return block or None
     bare = reply[:MAX_REPLY_CHARS].strip()
@@ -123,7 +123,7 @@ class CodingSkill:
     name = "coding"
     max_turns = 1
     max_new_tokens = 48
-    stop: tuple[str, ...] = ()
+    stop: tuple[str, ...] = END_OF_BLOCK
     origin = GENERATED
 
     def __init__(self, *, seed: int, counts: Mapping[Split, int]) -> None:

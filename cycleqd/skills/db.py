@@ -15,7 +15,7 @@ from typing import Any, Final, Literal, NamedTuple
 
 from cycleqd.sandbox import Database, DatabaseServer, Sandboxes, StatementResult, Table
 from cycleqd.skills.db_templates import DB_TEMPLATES
-from cycleqd.skills.parsing import MAX_REPLY_CHARS, LiteralError, fenced_block, read_literal
+from cycleqd.skills.parsing import END_OF_BLOCK, MAX_REPLY_CHARS, LiteralError, fenced_block, read_literal
 from cycleqd.skills.protocol import GENERATED, Message, Sample, SkillSession, Split, Verdict
 from cycleqd.skills.suites import SPLITS, draw_split
 
@@ -45,15 +45,18 @@ class Action(NamedTuple):
 
 
 def parse_action(reply: str) -> Action | None:
-    """The first action of a reply; None when there is none in the agreed form."""
+    """The first action of a reply; None when there is none.
+
+    What an `Action:` line announces is taken without that line, too: what counts is whether a model can act, and a
+    merge loses such a line before it loses the statement.
+    """
     text = reply[:MAX_REPLY_CHARS]
-    found = re.search(r"^[ \t]*Action:[ \t]*(Operation|Answer)\b", text, re.M | re.I)
-    if found is None:
-        return None
-    rest = text[found.end() :]
-    if found[1].lower() == "operation":
-        statement = fenced_block(rest, ("sql", "mysql"))
-        return Action("operation", statement) if statement else None
+    found = re.search(r"^[ \t]*Act(?:ion)?:[ \t]*(Operation|Answer)\b", text, re.M | re.I)
+    rest = text[found.end() :] if found else text
+    if found is None or found[1].lower() == "operation":
+        statement = fenced_block(rest, ("sql", "mysql"), cut=True)
+        if found or statement:
+            return Action("operation", statement) if statement else None
     answer = re.search(r"Final Answer:[ \t]*([^\r\n]*)", rest, re.I)
     if answer is None or len(answer[1]) > _MAX_ANSWER_CHARS:
         return None
@@ -143,13 +146,13 @@ class DbEpisode:
         return False
 
     def judge(self) -> Verdict:
-        """Compares the answer's values, or the whole table."""
+        """Compares the answer's values; or the whole table, however the episode ended."""
         data = self.sample.data
-        if self._last is None:
-            return Verdict(0.0, "the reply is neither `Action: Operation` with a ```sql block nor `Action: Answer`")
-        if self._last.kind != "answer":
-            return Verdict(0.0, "out of turns without a final answer")
         if data["kind"] == "question":
+            if self._last is None:
+                return Verdict(0.0, "neither a ```sql block nor `Final Answer: [...]`")
+            if self._last.kind != "answer":
+                return Verdict(0.0, "no answer was given")
             if same_answer(self._last.text, data["answer"]):
                 return Verdict(1.0, "the answer is right")
             return Verdict(0.0, f"answered {self._last.text[:100]}, expected {str(data['answer'])[:100]}")
@@ -194,8 +197,8 @@ class DbSkill:
 
     name = "db"
     max_turns = 3
-    max_new_tokens = 40
-    stop: tuple[str, ...] = ()
+    max_new_tokens = 48
+    stop: tuple[str, ...] = END_OF_BLOCK
     origin = GENERATED
 
     def __init__(self, *, seed: int, counts: Mapping[Split, int]) -> None:

@@ -14,7 +14,7 @@ from typing import Final, Literal, NamedTuple
 
 from cycleqd.sandbox import CommandResult, Sandboxes, SandboxUnavailable, ShellSession
 from cycleqd.skills.os_templates import OS_TEMPLATES
-from cycleqd.skills.parsing import MAX_REPLY_CHARS, fenced_block
+from cycleqd.skills.parsing import END_OF_BLOCK, MAX_REPLY_CHARS, fenced_block
 from cycleqd.skills.protocol import GENERATED, Message, Sample, SkillSession, Split, Verdict
 from cycleqd.skills.suites import SPLITS, draw_split
 
@@ -26,6 +26,7 @@ SYSTEM_PROMPT: Final = (
 MAX_OUTPUT_CHARS: Final = 800
 """Of a command's output that the model sees, as in AgentBench."""
 _MAX_ANSWER_CHARS: Final = 1_000
+_SHELLS: Final = ("bash", "sh", "shell")
 
 
 class Act(NamedTuple):
@@ -41,15 +42,22 @@ class Act(NamedTuple):
 
 
 def parse_act(reply: str) -> Act | None:
-    """The first act of a reply; None when there is none in the agreed form."""
-    found = re.search(r"^[ \t]*Act:[ \t]*(bash|finish|answer)\b[ \t]*([^\r\n]*)", reply[:MAX_REPLY_CHARS], re.M | re.I)
+    """The first act of a reply; None when there is none.
+
+    A block without a line that says `Act: bash` is taken for one: what counts is whether a model can act, and a
+    merge loses such a line before it loses the command.
+    """
+    found = re.search(
+        r"^[ \t]*Act(?:ion)?:[ \t]*(bash|finish|answer)\b[ \t]*([^\r\n]*)", reply[:MAX_REPLY_CHARS], re.M | re.I
+    )
     if found is None:
-        return None
+        script = fenced_block(reply, _SHELLS, cut=True)
+        return Act("bash", script) if script else None
     kind = found[1].lower()
     if kind == "finish":
         return Act("finish", "")
     if kind == "bash":
-        script = fenced_block(reply[found.end() :], ("bash", "sh", "shell"))
+        script = fenced_block(reply[found.end() :], _SHELLS, cut=True)
         return Act("bash", script) if script else None
     inside = re.fullmatch(r"\((.*)\)[ \t.]*", found[2])
     if inside is None or len(inside[1]) > _MAX_ANSWER_CHARS:
@@ -113,15 +121,13 @@ class OsEpisode:
         return False
 
     def judge(self) -> Verdict:
-        """Compares the answer, or what the probe shows."""
+        """Compares the answer; or what the probe shows, however the episode ended."""
         data = self.sample.data
-        if self._last is None:
-            return Verdict(0.0, "no `Act: bash` with a ```bash block, `Act: answer(...)` or `Act: finish`")
-        if self._last.kind == "bash":
-            return Verdict(0.0, "out of turns without answer or finish")
         if data["kind"] == "question":
+            if self._last is None:
+                return Verdict(0.0, "neither a ```bash block nor `Act: answer(...)`")
             if self._last.kind != "answer":
-                return Verdict(0.0, "finished without an answer")
+                return Verdict(0.0, "no answer was given")
             if same_answer(self._last.text, data["answer"]):
                 return Verdict(1.0, "the answer is right")
             return Verdict(0.0, f"answered {self._last.text[:80]!r}, expected {data['answer']!r}")
@@ -171,8 +177,8 @@ class OsSkill:
 
     name = "os"
     max_turns = 3
-    max_new_tokens = 44
-    stop: tuple[str, ...] = ()
+    max_new_tokens = 48
+    stop: tuple[str, ...] = END_OF_BLOCK
     origin = GENERATED
 
     def __init__(self, *, seed: int, counts: Mapping[Split, int]) -> None:

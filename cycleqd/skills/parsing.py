@@ -11,6 +11,9 @@ MAX_REPLY_CHARS: Final = 8_000
 MAX_LITERAL_CHARS: Final = 16_384
 """Longer texts are no literals to us: parsing time and memory grow with the text."""
 
+END_OF_BLOCK: Final = ("```\n\n", "```\n```")
+"""Ends a reply: what follows a code block is chatter, or blocks without end. Neither opens a block with a language."""
+
 _LITERAL_FAULTS = (ValueError, SyntaxError, TypeError, MemoryError, RecursionError)
 
 
@@ -32,13 +35,21 @@ def read_literal(text: str, *, max_chars: int = MAX_LITERAL_CHARS) -> Any:
         raise LiteralError(f"{type(fault).__name__}: not a literal") from None
 
 
-def fenced_block(text: str, languages: tuple[str, ...]) -> str | None:
-    """The content of the first closed ``` block in `text` whose language is one of `languages` or not given.
+def fenced_block(text: str, languages: tuple[str, ...], *, cut: bool = False) -> str | None:
+    """The content of the first ``` block in `text` whose language is one of `languages` or not given.
+
+    Args:
+        text: A reply.
+        languages: Names that the block's opening fence may carry, in lower case.
+        cut: Whether a block that names its language may lack the closing fence, as in a reply that `END_OF_BLOCK`
+            ended.
 
     Returns:
         The block without its fences and outer blank lines; None when there is no such block.
     """
-    for match in re.finditer(r"```([A-Za-z0-9+]*)[ \t]*\r?\n(.*?)```", text[:MAX_REPLY_CHARS], re.DOTALL):
+    text = text[:MAX_REPLY_CHARS]
+    for match in re.finditer(r"```([A-Za-z0-9+]*)[ \t]*\r?\n(.*?)```", text, re.DOTALL):
         if match[1].lower() in ("", *languages):
             return match[2].strip("\r\n").rstrip()
-    return None
+    rest = re.search(r"```([A-Za-z0-9+]+)[ \t]*\r?\n((?:(?!```).)*)\Z", text, re.DOTALL) if cut else None
+    return rest[2].strip("\r\n").rstrip() if rest and rest[1].lower() in languages else None

@@ -31,10 +31,7 @@ def test_reads_actions(reply: str, action: Action) -> None:
     [
         "",
         "SELECT 1;",
-        "```sql\nSELECT 1;\n```",
-        "Final Answer: [1]",
         "Action: Operation\nSELECT 1;",
-        "Action: Operation\n```sql\nSELECT 1;",
         "Action: Operation\n```python\n1\n```",
         "Action: Answer",
         "Action: Answer [1]",
@@ -44,6 +41,18 @@ def test_reads_actions(reply: str, action: Action) -> None:
 )
 def test_refuses_replies_without_an_action(reply: str) -> None:
     assert parse_action(reply) is None
+
+
+@pytest.mark.parametrize(
+    ("reply", "action"),
+    [
+        ("```sql\nSELECT 1;\n```", ("operation", "SELECT 1;")),
+        ("Action: Operation\n```sql\nSELECT 1;", ("operation", "SELECT 1;")),  # ended by a stop string
+        ("The answer is\nFinal Answer: [1]", ("answer", "[1]")),
+    ],
+)
+def test_takes_a_block_or_an_answer_for_the_action_that_it_is(reply: str, action: tuple[str, str]) -> None:
+    assert parse_action(reply) == action
 
 
 @pytest.mark.parametrize(
@@ -139,7 +148,9 @@ def test_wrong_answers_and_half_done_changes_fail(sandboxes: Sandboxes) -> None:
         (count, [f"{ANSWER}[]"], 0.0),
         (count, [_sql(count.data["gold"])], 0.0),
         (insert, [_sql(insert.data["gold"]), f"{ANSWER}[]"], 1.0),
-        (insert, [_sql(insert.data["gold"])], 0.0),
+        (insert, [_sql(insert.data["gold"])], 1.0),
+        (insert, [_sql(insert.data["gold"]), "done"], 1.0),
+        (insert, ["done"], 0.0),
         (insert, [f"{ANSWER}[]"], 0.0),
         (insert, [_sql(insert.data["gold"]), _sql(insert.data["gold"]), f"{ANSWER}[]"], 0.0),
         (delete, [_sql(f"DELETE FROM {delete.data['table']};"), f"{ANSWER}[]"], 0.0),
@@ -157,7 +168,7 @@ def test_reply_that_is_no_action_ends_the_episode(sandboxes: Sandboxes) -> None:
         episode = session.start(_one("count-label"))
         try:
             assert episode.act("hello")
-            assert "`Action: Operation`" in episode.judge().reason
+            assert episode.judge().reason == "neither a ```sql block nor `Final Answer: [...]`"
         finally:
             episode.close()
 
@@ -173,7 +184,7 @@ def test_errors_cost_turns(sandboxes: Sandboxes) -> None:
             assert not episode.act(_sql("SELECT 1;"))
             assert episode.messages[-1]["content"] == "[(1,)]"
             assert episode.act(_sql("SELECT 2;"))
-            assert episode.judge().reason == "out of turns without a final answer"
+            assert episode.judge().reason == "no answer was given"
         finally:
             episode.close()
             episode.close()

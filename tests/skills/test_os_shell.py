@@ -42,10 +42,9 @@ def test_reads_acts(reply: str, act: Act) -> None:
     [
         "",
         "ls /home",
-        "```bash\nls\n```",
+        "```python\nprint(1)\n```",
         "Act: bash",
         "Act: bash ls",
-        "Act: bash\n```bash\nls /home",
         "Act: bash\n```bash\n```",
         "Act: bash\n```python\nprint(1)\n```",
         "Act: answer",
@@ -58,6 +57,19 @@ def test_reads_acts(reply: str, act: Act) -> None:
 )
 def test_refuses_replies_without_an_act(reply: str) -> None:
     assert parse_act(reply) is None
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        "```bash\nls /home\n```",
+        "Let's look.\n\n```sh\nls /home\n```\nThat is all.",
+        "Action: bash\n```bash\nls /home\n```",
+        "Act: bash\n```bash\nls /home",  # ended by a stop string, which is not part of the reply
+    ],
+)
+def test_takes_a_block_for_the_act_that_it_is(reply: str) -> None:
+    assert parse_act(reply) == ("bash", "ls /home")
 
 
 @given(st.text(alphabet="Act: bashnwerfi()`\n'7", max_size=200))
@@ -131,7 +143,9 @@ def test_wrong_answers_and_half_done_changes_fail(sandboxes: Sandboxes) -> None:
             (lines, ["Act: finish"], 0.0),
             (lines, [_bash(lines.data["gold"])], 0.0),
             (mode, [_bash(mode.data["gold"]), "Act: finish"], 1.0),
-            (mode, [_bash(mode.data["gold"])], 0.0),
+            (mode, [_bash(mode.data["gold"])], 1.0),
+            (mode, [_bash(mode.data["gold"]), "done"], 1.0),
+            (mode, ["done"], 0.0),
             (mode, ["Act: finish"], 0.0),
             (mode, [_bash(f"stat() {{ echo {mode.data['expected']}; }}"), "Act: finish"], 0.0),
             (mode, [_bash(f"{mode.data['gold']}; set -e; exec > /dev/null"), "Act: finish"], 1.0),
@@ -150,7 +164,7 @@ def test_reply_that_is_no_act_ends_the_episode(sandboxes: Sandboxes) -> None:
             assert episode.act("no idea")
             verdict = episode.judge()
             assert verdict.score == 0.0
-            assert "`Act: bash`" in verdict.reason
+            assert verdict.reason == "neither a ```bash block nor `Act: answer(...)`"
         finally:
             episode.close()
 
@@ -165,7 +179,7 @@ def test_bash_keeps_its_state_and_errors_are_seen(sandboxes: Sandboxes) -> None:
             assert not episode.act(_bash('echo "$PWD $x"; ls /nowhere'))
             assert episode.messages[-1]["content"].startswith("Output of the OS:\n/tmp 5\nls: cannot access")
             assert episode.act(_bash("true"))
-            assert episode.judge().reason == "out of turns without answer or finish"
+            assert episode.judge().reason == "no answer was given"
         finally:
             episode.close()
             episode.close()
