@@ -12,7 +12,9 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from cycleqd.storage.urls import check_url, without_credentials
 
 SkillName = Literal["coding", "os", "db", "mbpp_plus", "agentbench_db", "agentbench_os"]
 
@@ -310,14 +312,17 @@ class RetentionConfig(Section):
 class RunConfig(Section):
     """Everything that determines one CycleQD run."""
 
+    # A storage URL that is refused because it holds credentials must not show them in the refusal.
+    model_config = ConfigDict(hide_input_in_errors=True)
+
     run_id: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,62}$")] = "demo"
     """Name of the run; its folder under `storage`. Starting the same run again continues it."""
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
     """Seeds every random draw together with the generation and the draw's purpose."""
     generations: Annotated[int, Field(ge=0)] = 42
     """Children to evolve."""
-    storage: str = "runs"
-    """Folder or fsspec URL that holds the runs."""
+    storage: Annotated[str, AfterValidator(check_url)] = "runs"
+    """Folder or fsspec URL that holds the runs; credentials come from the environment."""
     model: ModelConfig = ModelConfig()
     skills: Annotated[tuple[SkillConfig, ...], Field(min_length=1)] = (
         SkillConfig(name="coding"),
@@ -431,5 +436,5 @@ def _explain(error: ValidationError, source: str) -> str:
     lines = [f"{source}: {error.error_count()} fault(s)"]
     for fault in error.errors():
         where = ".".join(str(part) for part in fault["loc"]) or "(whole)"
-        lines.append(f"  {where}: {fault['msg']} (got {fault['input']!r:.80})")
+        lines.append(f"  {where}: {fault['msg']} (got {without_credentials(repr(fault['input'])):.80})")
     return "\n".join(lines)

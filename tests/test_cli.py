@@ -49,7 +49,18 @@ def text(result: Result) -> str:
 
 @pytest.mark.parametrize(
     "command",
-    [[], ["doctor"], ["run"], ["config"], ["report"], ["show"], ["export"], ["chat"]]
+    [
+        [],
+        ["doctor"],
+        ["run"],
+        ["config"],
+        ["report"],
+        ["show"],
+        ["export"],
+        ["chat"],
+        ["evaluate"],
+        ["data", "inspect"],
+    ]
     + [["show", name] for name in ("runs", "run", "individuals", "individual", "lineage", "episodes")],
 )
 def test_every_command_explains_itself(command: list[str]) -> None:

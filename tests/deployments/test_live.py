@@ -74,7 +74,7 @@ def test_two_runs_queue_for_the_engine_and_a_cancelled_one_makes_way(live_prefec
         "cycleqd/cycleqd", {"config": live_prefect.configuration("endless", generations=10_000)}
     )
     records = live_prefect.folder / "runs" / "endless" / "generations"
-    wait_for(lambda: list(records.glob("*.json")), seconds=150)
+    wait_for(lambda: list(records.glob("*.json")), seconds=240)
     second = live_prefect.start("cycleqd/cycleqd", {"config": live_prefect.configuration("patient")})
     wait_for(lambda: "waiting for the engine" in live_prefect.logs(second), seconds=90)
     time.sleep(3)
@@ -90,7 +90,7 @@ def test_two_runs_queue_for_the_engine_and_a_cancelled_one_makes_way(live_prefec
     wait_for(lambda: live_prefect.state(first).is_cancelled(), seconds=120)
     assert re.search(r"generation \d+ of 10000", _evolution_logs(live_prefect))
 
-    state = wait_for(lambda: (state := live_prefect.state(second)).is_final() and state, seconds=150)
+    state = wait_for(lambda: (state := live_prefect.state(second)).is_final() and state, seconds=300)
     assert state.is_completed(), state.message
     assert (live_prefect.folder / "runs" / "patient" / "report" / "index.html").exists()
     assert containers("patient") == []

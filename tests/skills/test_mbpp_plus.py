@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,6 +15,7 @@ from cycleqd.skills.mbpp_plus_data import Task
 from cycleqd.skills.oracle import EmptyAgent, OracleAgent, oracle_of, play_all
 from cycleqd.skills.protocol import Sample
 from tests.skills.benchmark_data import MBPP, needs_mbpp
+from tests.skills.test_mbpp_plus_data import record, written
 
 pytestmark = pytest.mark.docker
 
@@ -78,6 +80,17 @@ def test_a_solution_of_the_shown_case_alone_fails(skill: MbppPlusSkill, sandboxe
 
     played = play_all(skill, samples, sandboxes, constant)
     assert sum(p.verdict.extra["plus"] for p in played) == 0
+
+
+def test_records_of_humaneval_plus_are_played_too(tmp_path: Path, sandboxes: Sandboxes) -> None:
+    # There the prompt is the function's head, and the canonical solution its body.
+    head = 'def add(n: int) -> int:\n    """Add one.\n    >>> add(1)\n    2\n    """\n'
+    row = record(0, task_id="HumanEval/0", prompt=head, canonical_solution="    return n + 1\n")
+    human = MbppPlusSkill(counts={}, source=written(tmp_path / "x.jsonl", row))
+    assert human.origin.version == "HumanEval+"
+    samples = [*human.samples("optimization"), *human.samples("test")]
+    (played,) = play_all(human, samples, sandboxes, oracle_of(human))
+    assert (played.verdict.score, played.verdict.extra) == (1.0, {"plus": 1.0})
 
 
 def test_base_and_plus_are_told_apart(runner: ProgramRunner) -> None:

@@ -52,6 +52,15 @@ def test_the_data_folder_of_the_environment_is_enough(monkeypatch: pytest.Monkey
     assert ids[0] & ids[1] == set()
 
 
+def test_evalplus_own_override_is_followed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import evalplus.data.mbpp
+
+    monkeypatch.delenv(DATA_VARIABLE, raising=False)
+    path = written(tmp_path / "mine.jsonl", record(1001)).data
+    monkeypatch.setattr(evalplus.data.mbpp, "MBPP_OVERRIDE_PATH", path)  # read from the environment at import
+    assert read_records(Source()).tasks.keys() == {"Mbpp/1001"}
+
+
 def test_releases_are_told_apart_by_their_content() -> None:
     assert len(REMOVED) == 399 - 378
     assert version_of([record(2)], "x.jsonl") == "v0.2.0"

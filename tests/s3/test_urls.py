@@ -1,0 +1,25 @@
+"""Credentials never come in through a storage URL, and a refusal does not repeat them."""
+
+import pytest
+from pydantic import ValidationError
+
+from cycleqd.config import ConfigError, RunConfig, parse_config
+from cycleqd.storage import ObjectStore, without_credentials
+
+
+@pytest.mark.parametrize("url", ["s3://AKIA:hunter22@bucket/runs", "s3://bucket/runs?secret=hunter22"])
+def test_url_with_credentials_is_refused_without_repeating_them(url):
+    with pytest.raises(ConfigError, match=r"storage: .*AWS_ACCESS_KEY_ID") as in_file:
+        parse_config({"storage": url})
+    with pytest.raises(ValidationError) as in_form:
+        RunConfig(storage=url)
+    with pytest.raises(ValueError, match="must not carry credentials") as in_code:
+        ObjectStore(url, "run")
+    for raised in (in_file, in_form, in_code):
+        assert "hunter22" not in str(raised.value)
+
+
+@pytest.mark.parametrize("url", ["runs", "/data/runs", "s3://bucket/a@b/runs", "memory://x", "gs://bucket/key=1"])
+def test_plain_urls_pass(url):
+    assert RunConfig(storage=url).storage == url
+    assert without_credentials(url) == url
