@@ -38,6 +38,7 @@ def check(config: RunConfig) -> list[Check]:
     """Looks at Docker, images, engine, model and tokenizer, disk and storage; nothing is started for long."""
     return [
         _guarded("configuration", config, _configuration),
+        _guarded("skills", config, _skills),
         _guarded("docker", config, _docker),
         _guarded("engine", config, _engine),
         _guarded("model", config, _model),
@@ -63,9 +64,27 @@ def _configuration(config: RunConfig) -> Check:
     return Check("configuration", True, f"{config.generations} generations; train/optimization/test: {skills}")
 
 
-def _docker(config: RunConfig) -> Check:
-    from cycleqd.sandbox import Sandboxes
+def _skills(config: RunConfig) -> Check:
+    from cycleqd.skills.benchmark import DataUnavailable
+    from cycleqd.workspace import build_skills
 
+    try:
+        skills = build_skills(config)
+    except (DataUnavailable, ValueError) as error:
+        return Check("skills", False, str(error), "set the skill's data, prompt_file, exclude_file or counts")
+    found = []
+    for name, skill in skills.items():
+        skipped = f", {len(skill.origin.skipped)} skipped" if skill.origin.skipped else ""
+        played = "/".join(str(len(skill.samples(split))) for split in ("optimization", "test"))
+        found.append(f"{name} {skill.origin.version}".rstrip() + f": {played} samples{skipped}")
+    return Check("skills", True, "; ".join(found))
+
+
+def _docker(config: RunConfig) -> Check:
+    from cycleqd.sandbox import Sandboxes, missing_images
+
+    if missing := missing_images():
+        return Check("docker", False, f"images are missing: {', '.join(missing)}", "build them with make images")
     with Sandboxes(run_id=f"{config.run_id}-preflight") as sandboxes, sandboxes.shell() as shell:
         shell.run("true")
     return Check("docker", True, "the engine answers, the images are there, a container ran")
