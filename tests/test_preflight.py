@@ -3,12 +3,12 @@
 from types import SimpleNamespace
 
 import pytest
-from tests.tiny_models import save_tied
 
 from cycleqd import preflight
 from cycleqd.config import RunConfig, load_config
 from cycleqd.preflight import check
 from cycleqd.sandbox import SandboxUnavailable
+from tests.tiny_models import save_tied
 
 
 def found(config, name):
