@@ -24,7 +24,7 @@ OPTIMIZATION = 6
 
 
 def configuration(storage, **changes):
-    skills = [{"name": name, "train": 24, "optimization": OPTIMIZATION, "test": 3} for name in ("coding", "os", "db")]
+    skills = [{"name": name, "train": 16, "optimization": OPTIMIZATION, "test": 3} for name in ("coding", "os", "db")]
     values = {"run_id": "small", "storage": str(storage), "generations": GENERATIONS, "skills": skills}
     return RunConfig.model_validate(values | changes)
 
@@ -62,7 +62,11 @@ def test_every_evaluation_left_readable_episodes(finished):
     for skill in ("coding", "os", "db"):
         episodes = finished.episodes(record.genome, skill, "optimization")
         assert len(episodes) == OPTIMIZATION
-        assert all(episode.messages[-1]["role"] in {"assistant", "user"} for episode in episodes)
+        samples = {sample.id: sample for sample in finished.evaluation(record.genome, skill, "optimization").samples}
+        for episode in episodes:
+            replies = [message for message in episode.messages if message["role"] == "assistant"]
+            assert len(replies) == samples[episode.sample].turns
+            assert episode.reason == samples[episode.sample].reason
 
 
 def test_summary_scores_every_row_on_the_test_split(finished):

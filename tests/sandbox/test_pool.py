@@ -23,8 +23,9 @@ pytestmark = pytest.mark.docker
 ROOT = Path(__file__).resolve().parents[2]
 
 HOLDER = """
-import sys, time
+import signal, sys, time
 from cycleqd.sandbox import Sandboxes
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job would ignore it
 def hold():
     sandboxes = Sandboxes(run_id=sys.argv[1])
     kept = [sandboxes.shell(), sandboxes.runner(), sandboxes.database()]
