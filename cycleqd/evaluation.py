@@ -22,7 +22,7 @@ from typing import Literal, NamedTuple, TypeVar
 
 from cycleqd.inference.protocol import ChatRequest, Engine, Reply
 from cycleqd.records import EpisodeRecord, EvaluationRecord, SampleScore, Score
-from cycleqd.rounds import Chat, EvaluationStopped, Rounds
+from cycleqd.rounds import EvaluationStopped, Rounds, Seat
 from cycleqd.sandbox import Sandboxes
 from cycleqd.skills.protocol import Episode, Message, Sample, Skill, SkillSession, Split, Verdict
 
@@ -45,6 +45,7 @@ class _Play:
     start: Future[Episode]
     turns: int = 0
     tokens: int = 0
+    finished: bool = False
     verdict: Verdict | None = None
     episode: Episode | None = field(default=None)
 
@@ -52,14 +53,17 @@ class _Play:
         return ChatRequest(self.messages, skill.max_new_tokens, skill.stop)
 
     def step(self, reply: Reply) -> None:
-        """Acts on a reply in the sandbox; judges and closes when that finished the episode."""
+        """Acts on a reply in the sandbox."""
         if self.episode is None:
             self.episode = self.start.result()
         self.turns += 1
         self.tokens += reply.tokens
-        finished = self.episode.act(reply.text)
+        self.finished = self.episode.act(reply.text)
         self.messages = self.episode.messages
-        if finished:
+
+    def end(self) -> None:
+        """Judges the finished episode and gives back its sandbox."""
+        if self.episode is not None:
             self.verdict = self.episode.judge()
             self.episode.close()
 
@@ -109,14 +113,16 @@ def evaluate(
     rounds = rounds or Rounds(engine, (skill.name,), {})
     plays: list[_Play] = []
     with (
-        rounds.seat(skill.name, stop) if batching == "strict" else nullcontext(engine.chat) as chat,
+        rounds.seat(skill.name, stop) if batching == "strict" else nullcontext() as seat,
         skill.session(sandboxes) as session,
         ThreadPoolExecutor(workers, thread_name_prefix=skill.name) as pool,
     ):
-        play = _play_strictly if batching == "strict" else _play_freely
         for wave in _waves(samples, live_episodes):
             with _opened(skill, session, wave, pool) as live:
-                play(live, skill, chat, pool, stop)
+                if seat is None:
+                    _play_freely(live, skill, engine, pool, stop)
+                else:
+                    _play_strictly(live, skill, seat, pool, stop, last=len(plays) + len(live) == len(samples))
             plays += live
             if progress:
                 progress(len(plays))
@@ -203,24 +209,31 @@ def requests_of(
 
 
 def _play_strictly(
-    plays: list[_Play], skill: Skill, chat: Chat, pool: ThreadPoolExecutor, stop: threading.Event
+    plays: list[_Play], skill: Skill, seat: Seat, pool: ThreadPoolExecutor, stop: threading.Event, *, last: bool
 ) -> None:
-    live = plays
+    live, ends = plays, []
     while live:
         _refuse_when(stop)
-        replies = chat([play.request(skill) for play in live])
+        replies = seat.chat([play.request(skill) for play in live])
         list(pool.map(_Play.step, live, replies))
-        live = [play for play in live if play.verdict is None]
+        # Verdicts are reached while the next round is generated.
+        ends += [pool.submit(play.end) for play in live if play.finished]
+        live = [play for play in live if not play.finished]
+    if last:
+        seat.leave()
+    for end in ends:
+        end.result()
 
 
 def _play_freely(
-    plays: list[_Play], skill: Skill, chat: Chat, pool: ThreadPoolExecutor, stop: threading.Event
+    plays: list[_Play], skill: Skill, engine: Engine, pool: ThreadPoolExecutor, stop: threading.Event
 ) -> None:
     def play_through(play: _Play) -> None:
-        while play.verdict is None:
+        while not play.finished:
             _refuse_when(stop)
-            (reply,) = chat([play.request(skill)])
+            (reply,) = engine.chat([play.request(skill)])
             pool.submit(play.step, reply).result()
+        pool.submit(play.end).result()
 
     with ThreadPoolExecutor(len(plays), thread_name_prefix=f"{skill.name}-episode") as episodes:
         list(episodes.map(play_through, plays))

@@ -18,9 +18,6 @@ from cycleqd.inference.protocol import ChatRequest, Engine, Reply
 
 log = logging.getLogger(__name__)
 
-Chat = Callable[[Sequence[ChatRequest]], list[Reply]]
-"""Gets the replies to one round's requests of one skill."""
-
 _POLL_SECONDS = 0.5
 
 
@@ -30,6 +27,26 @@ class EvaluationStopped(RuntimeError):
 
 class RoundBroken(RuntimeError):
     """Another skill's evaluation failed (the cause), and the rounds that it shared start anew."""
+
+
+class Seat:
+    """One skill's place in `Rounds`."""
+
+    def __init__(self, rounds: Rounds, skill: str, stop: threading.Event) -> None:
+        self._rounds = rounds
+        self._skill = skill
+        self._stop = stop
+        self.history: list[list[ChatRequest]] = []
+        """What was asked, round by round."""
+
+    def chat(self, requests: Sequence[ChatRequest]) -> list[Reply]:
+        """The replies to the next round's requests; waits for the other skills."""
+        self.history.append(list(requests))
+        return self._rounds.chat(self._skill, requests, self._stop)
+
+    def leave(self) -> None:
+        """Asks for nothing more: the others need not wait until the seat is given up."""
+        self._rounds.leave(self._skill)
 
 
 class Rounds:
@@ -69,9 +86,10 @@ class Rounds:
         self._fault: BaseException | None = None
         self._asked: dict[str, Sequence[ChatRequest]] = {}
         self._answered: dict[str, list[Reply]] = {}
+        self._left: set[str] = set()
 
     @contextmanager
-    def seat(self, skill: str, stop: threading.Event) -> Iterator[Chat]:
+    def seat(self, skill: str, stop: threading.Event) -> Iterator[Seat]:
         """Takes part for `skill`; leaving the block ends its part, an exception ends the attempt.
 
         Args:
@@ -80,15 +98,10 @@ class Rounds:
 
         Raises:
             EvaluationStopped: `stop` was set.
-            RoundBroken: From the yielded function: another skill failed.
-            TimeoutError: From the yielded function: another skill did not come.
+            RoundBroken: From `Seat.chat`: another skill failed.
+            TimeoutError: From `Seat.chat`: another skill did not come.
         """
-        history: list[list[ChatRequest]] = []
-
-        def chat(requests: Sequence[ChatRequest]) -> list[Reply]:
-            history.append(list(requests))
-            return self._chat(skill, requests, stop)
-
+        seat = Seat(self, skill, stop)
         with self._changed:
             self._wait(lambda: not (self._seated and (self._fault or skill in self._finished)), stop)
             if self._fault or skill in self._finished:
@@ -96,20 +109,27 @@ class Rounds:
             self._finished.pop(skill, None)
             self._seated.add(skill)
         try:
-            yield chat
+            yield seat
         except BaseException as error:
             with self._changed:
                 self._fault = self._fault or error
             raise
         else:
             with self._changed:
-                self._finished[skill] = history
+                self._finished[skill] = seat.history
         finally:
             with self._changed:
                 self._seated.discard(skill)
                 self._changed.notify_all()
 
-    def _chat(self, skill: str, requests: Sequence[ChatRequest], stop: threading.Event) -> list[Reply]:
+    def leave(self, skill: str) -> None:
+        """Lets the others' rounds go on without `skill`, whose seat stays taken."""
+        with self._changed:
+            self._left.add(skill)
+            self._changed.notify_all()
+
+    def chat(self, skill: str, requests: Sequence[ChatRequest], stop: threading.Event) -> list[Reply]:
+        """Waits for the round's other skills, then for the replies to this one's requests."""
         with self._changed:
             self._asked[skill] = requests
             self._changed.notify_all()
@@ -122,7 +142,7 @@ class Rounds:
             return self._answered.pop(skill)
 
     def _complete(self) -> bool:
-        playing = (skill for skill in self._skills if skill not in self._finished)
+        playing = (skill for skill in self._skills if skill not in self._finished and skill not in self._left)
         return not self._generating and bool(self._asked) and all(skill in self._asked for skill in playing)
 
     def _generate(self) -> None:
@@ -145,7 +165,7 @@ class Rounds:
 
     def _former(self, skill: str) -> list[ChatRequest]:
         """What a finished skill asked in this round; nothing if it finished in an earlier one."""
-        rounds = self._finished[skill]
+        rounds = self._finished.get(skill, [])
         return rounds[self._round] if self._round < len(rounds) else []
 
     def _wait(self, ready: Callable[[], bool], stop: threading.Event) -> None:

@@ -41,11 +41,11 @@ def asked(skill, turn, count):
 
 def play(rounds, skill, counts, *, fail_at=None, stop=None):
     """Asks `counts[r]` requests in round r; fails before the round `fail_at`."""
-    with rounds.seat(skill, stop or threading.Event()) as chat:
+    with rounds.seat(skill, stop or threading.Event()) as seat:
         for turn, count in enumerate(counts):
             if turn == fail_at:
                 raise ConnectionError(skill)
-            replies = chat(asked(skill, turn, count))
+            replies = seat.chat(asked(skill, turn, count))
             assert [reply.text for reply in replies] == [f"re {skill} {turn} {index}" for index in range(count)]
 
 
@@ -142,3 +142,14 @@ def test_an_engines_fault_reaches_every_skill():
 
     faults = play_all(Rounds(Broken(), SKILLS, {}), {skill: [1] for skill in SKILLS})
     assert sorted(type(fault).__name__ for fault in faults.values()) == ["RoundBroken", "RoundBroken", "ValueError"]
+
+
+def test_a_skill_that_left_is_not_waited_for_though_it_is_still_judging():
+    engine = Recorder()
+    rounds = Rounds(engine, ("coding", "os"), {})
+    with rounds.seat("coding", threading.Event()) as seat, ThreadPoolExecutor(1) as pool:
+        other = pool.submit(play, rounds, "os", [1, 1])
+        seat.chat(asked("coding", 0, 1))
+        seat.leave()
+        other.result(timeout=10)
+    assert engine.batches == [["coding 0 0", "os 0 0"], ["os 1 0"]]

@@ -196,7 +196,7 @@ class DbSkill:
     """
 
     name = "db"
-    max_turns = 3
+    max_turns = 2
     max_new_tokens = 48
     stop: tuple[str, ...] = END_OF_BLOCK
     origin = GENERATED

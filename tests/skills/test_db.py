@@ -176,6 +176,7 @@ def test_reply_that_is_no_action_ends_the_episode(sandboxes: Sandboxes) -> None:
 @pytest.mark.docker
 def test_errors_cost_turns(sandboxes: Sandboxes) -> None:
     skill = DbSkill(seed=0, counts={})
+    skill.max_turns = 3
     with skill.session(sandboxes) as session:
         episode = session.start(_one("count-label"))
         try:

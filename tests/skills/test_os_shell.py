@@ -172,6 +172,7 @@ def test_reply_that_is_no_act_ends_the_episode(sandboxes: Sandboxes) -> None:
 @pytest.mark.docker
 def test_bash_keeps_its_state_and_errors_are_seen(sandboxes: Sandboxes) -> None:
     skill = OsSkill(seed=0, counts={})
+    skill.max_turns = 3
     with skill.session(sandboxes) as session:
         episode = session.start(_one("count-lines"))
         try:
