@@ -1,6 +1,6 @@
 """What an episode costs apart from generation, with a scripted model, beside the way of the released evaluator.
 
-That way is re-created from its description (issue 4). Shell: a container per sample in blocks of 32 that are started
+That way is re-created from a description of it. Shell: a container per sample in blocks of 32 that are started
 0.2 s apart, commands written to a terminal and read up to the prompt with a time-out of 5 s, `stop` with its grace
 of 10 s. Database: one server, a connection per statement, 5 s of sleep at the start. Both ways run here one after the
 other; ratios are asserted, seconds are printed (``pytest -s``).
