@@ -18,7 +18,7 @@ from cycleqd.sandbox import ProgramRunner, Sandboxes
 from cycleqd.skills.benchmark import Source, halves, prompt_text
 from cycleqd.skills.mbpp_plus_check import Outcome, References, check
 from cycleqd.skills.mbpp_plus_data import Task, evalplus_module, read_records
-from cycleqd.skills.parsing import MAX_REPLY_CHARS, fenced_block
+from cycleqd.skills.parsing import MAX_REPLY_CHARS, alone, fenced_block
 from cycleqd.skills.protocol import Message, Origin, Sample, SkillSession, Split, Verdict
 
 PROMPT: Final = Path(__file__).with_name("prompts") / "mbpp_plus.txt"
@@ -44,7 +44,7 @@ def solution_of(reply: str, entry_point: str) -> str:
     sanitize = evalplus_module("sanitize").sanitize
     text = "\n".join(reply[:MAX_REPLY_CHARS].splitlines()[:MAX_LINES])
     try:
-        return _with_helpers(str(sanitize(text, entry_point)), text)
+        return _with_helpers(str(alone(lambda: sanitize(text, entry_point))), text)
     except (ValueError, RecursionError, MemoryError, IndexError):  # texts that the parsers can't take
         return ""
 
@@ -53,8 +53,10 @@ def _with_helpers(kept: str, reply: str) -> str:
     """Puts functions without ``return`` back that what was kept refers to."""
     source = fenced_block(reply, ("python", "py", "python3")) or reply
     try:
-        functions = {node.name: node for node in ast.parse(source).body if isinstance(node, ast.FunctionDef)}
-        present = {node.name for node in ast.parse(kept).body if isinstance(node, ast.FunctionDef)}
+        functions = {
+            node.name: node for node in alone(lambda: ast.parse(source)).body if isinstance(node, ast.FunctionDef)
+        }
+        present = {node.name for node in alone(lambda: ast.parse(kept)).body if isinstance(node, ast.FunctionDef)}
     except SyntaxError:
         return kept
     wanted = [kept]
@@ -64,6 +66,10 @@ def _with_helpers(kept: str, reply: str) -> str:
                 present.add(name)
                 wanted.append(ast.get_source_segment(source, functions[name]) or "")
     return "\n".join(wanted)
+
+
+def _functions(source: str) -> list[ast.FunctionDef]:
+    return [node for node in alone(lambda: ast.parse(source)).body if isinstance(node, ast.FunctionDef)]
 
 
 class MbppPlusEpisode:

@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import ast
+import contextlib
 import re
-from typing import Any, Final
+import threading
+from collections.abc import Callable
+from typing import Any, Final, TypeVar
+
+T = TypeVar("T")
 
 MAX_REPLY_CHARS: Final = 8_000
 """Longer replies are cut before parsing; a reply within the token budget is far shorter."""
@@ -13,6 +18,11 @@ MAX_LITERAL_CHARS: Final = 16_384
 
 END_OF_BLOCK: Final = ("```\n\n", "```\n```")
 """Ends a reply: what follows a code block is chatter, or blocks without end. Neither opens a block with a language."""
+
+_ATTEMPTS: Final = 10
+_parsing = threading.Lock()
+"""CPython 3.11 counts the depth of all threads' syntax trees in one place, and raises SystemError when parses of two
+threads interleave (python/cpython#106905). The lock keeps ours apart; libraries' parses remain, hence the attempts."""
 
 _LITERAL_FAULTS = (ValueError, SyntaxError, TypeError, MemoryError, RecursionError)
 
@@ -30,9 +40,17 @@ def read_literal(text: str, *, max_chars: int = MAX_LITERAL_CHARS) -> Any:
     if len(text) > max_chars:
         raise LiteralError(f"{len(text)} characters, at most {max_chars} are read")
     try:
-        return ast.literal_eval(text.strip())
+        return alone(lambda: ast.literal_eval(text.strip()))
     except _LITERAL_FAULTS as fault:
         raise LiteralError(f"{type(fault).__name__}: not a literal") from None
+
+
+def alone(parse: Callable[[], T]) -> T:
+    """What `parse` returns, which parses Python in a thread that is not the only one to do so."""
+    for _ in range(_ATTEMPTS - 1):
+        with contextlib.suppress(SystemError), _parsing:
+            return parse()
+    return parse()
 
 
 def fenced_block(text: str, languages: tuple[str, ...], *, cut: bool = False) -> str | None:

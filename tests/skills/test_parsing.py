@@ -1,4 +1,7 @@
 import contextlib
+import gc
+import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from hypothesis import given
@@ -72,3 +75,18 @@ def test_other_languages_are_no_match() -> None:
 def test_any_text_is_searched(text: str) -> None:
     block = fenced_block(text, ("bash",))
     assert block is None or block in text
+
+
+def test_threads_read_literals_at_the_same_time() -> None:
+    # On CPython 3.11 parses raise SystemError when a garbage collection in one lets another thread in.
+    def let_others_in(phase: str, info: dict[str, int]) -> None:
+        time.sleep(0)
+
+    text = str([[[index, (index, {index: [index]})] for index in range(60)] for _ in range(4)])
+    gc.callbacks.append(let_others_in)
+    try:
+        with ThreadPoolExecutor(8) as threads:
+            values = list(threads.map(lambda _: read_literal(text), range(200)))
+    finally:
+        gc.callbacks.remove(let_others_in)
+    assert all(value == values[0] for value in values)
