@@ -17,15 +17,17 @@ import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Final, Literal, NamedTuple
+from typing import Final
 
 from cycleqd.sandbox import Database, DatabaseServer, Sandboxes, StatementResult, Table
 from cycleqd.skills.agentbench_db_data import CHANGES, FILES, read_problems
 from cycleqd.skills.agentbench_db_judge import published_hash, same_answer, table_hash
 from cycleqd.skills.benchmark import Source, files_sha256, halves, locate, prompt_text, without_excluded
+from cycleqd.skills.db import Action, final_answer, operation
 from cycleqd.skills.parsing import MAX_REPLY_CHARS
 from cycleqd.skills.prompting import conversation
 from cycleqd.skills.protocol import Message, NoReference, Origin, Sample, SkillSession, Split, Verdict
+from cycleqd.skills.turns import TurnEpisode
 
 PROMPT: Final = Path(__file__).parent / "prompts" / "agentbench_db.md"
 MAX_OUTPUT_CHARS: Final = 800
@@ -34,18 +36,6 @@ TABLE_STATE: Final = "table_state"
 """Our own verdict on a change, beside AgentBench's hash."""
 
 State = tuple[tuple[str | None, ...], ...]
-
-
-class Action(NamedTuple):
-    """What a reply asks for.
-
-    Attributes:
-        kind: The action.
-        text: The statement of an operation, the text behind ``Final Answer:`` of an answer.
-    """
-
-    kind: Literal["operation", "answer"]
-    text: str
 
 
 def parse_action(reply: str) -> Action | None:
@@ -57,16 +47,6 @@ def parse_action(reply: str) -> Action | None:
         return Action("operation", block[1].strip().replace("\n", " ")) if block else None
     answer = re.search(r"\nFinal Answer:(.*)", text)
     return Action("answer", answer[1]) if answer else None
-
-
-def operation(statement: str) -> str:
-    """The reply that executes a statement."""
-    return f"Action: Operation\n```sql\n{statement}\n```"
-
-
-def final_answer(values: str) -> str:
-    """The reply that ends an episode."""
-    return f"Action: Answer\nFinal Answer: {values}"
 
 
 def observation(result: StatementResult) -> str:
@@ -81,16 +61,13 @@ def table_of(sample: Sample) -> Table:
     return Table(data["table"], tuple(data["columns"]), tuple(tuple(row) for row in data["rows"]))
 
 
-class AgentBenchDbEpisode:
+class AgentBenchDbEpisode(TurnEpisode[Action]):
     """One database, up to five replies."""
 
     def __init__(self, sample: Sample, messages: list[Message], session: AgentBenchDbSession, turns: int) -> None:
-        self.sample = sample
-        self.messages = messages
+        super().__init__(sample, messages, turns, parse=parse_action, performed="operation", perform=self._execute)
         self._session = session
-        self._turns_left = turns
-        self._acted = False
-        self._answer: str | None = None
+        self._executed = False
         self._database: Database | None = None
         self._fault = ""
         try:
@@ -98,37 +75,20 @@ class AgentBenchDbEpisode:
         except ValueError as error:  # the data is at fault: the sample is broken, the evaluation goes on
             self._fault = str(error)
 
-    def act(self, reply: str) -> bool:
-        """Executes the reply's statement, or takes its answer; a reply that is neither ends the episode."""
-        self.messages.append({"role": "assistant", "content": reply})
-        self._turns_left -= 1
-        action = parse_action(reply)
-        if action is None:
-            return True
-        self._acted = True
-        if action.kind == "answer":
-            self._answer = action.text
-            return True
-        seen = self._execute(action.text)
-        if self._turns_left == 0:
-            return True
-        self.messages.append({"role": "user", "content": seen})
-        return False
-
     def judge(self) -> Verdict:
         """Compares the answer, or the table's state."""
         if self._database is None:
             return Verdict(0.0, self._fault)
-        if not self._acted:
+        if self._last is None and not self._executed:
             return Verdict(0.0, "neither `Action: Operation` with a ```sql block nor a line `Final Answer:`")
         if self.sample.data["kind"] in CHANGES:
             return self._judge_state(self._database)
         label = self.sample.data["label"]
-        if self._answer is None:
+        if self._last is None or self._last.kind != "answer":
             return Verdict(0.0, "ended without a final answer")
-        if same_answer(self._answer, label):
+        if same_answer(self._last.text, label):
             return Verdict(1.0, "the answer is right")
-        return Verdict(0.0, f"answered {self._answer.strip()[:100]}, expected {str(label)[:100]}")
+        return Verdict(0.0, f"answered {self._last.text.strip()[:100]}, expected {str(label)[:100]}")
 
     def close(self) -> None:
         """Drops the database."""
@@ -136,6 +96,7 @@ class AgentBenchDbEpisode:
             self._database.close()
 
     def _execute(self, statement: str) -> str:
+        self._executed = True
         if self._database is None:
             return self._fault
         seen = observation(self._database.execute(statement))

@@ -17,16 +17,18 @@ import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Final, Literal, NamedTuple
+from typing import Final
 
 from cycleqd.sandbox import CommandResult, Sandboxes, ShellSession
 from cycleqd.skills.agentbench_os_checks import COMPARATORS, MAX_ANSWER_CHARS, answer_of, matches
 from cycleqd.skills.agentbench_os_data import FILES, Script, read_problems
 from cycleqd.skills.benchmark import Source, files_sha256, halves, locate, prompt_text, without_excluded
 from cycleqd.skills.oracle import Agent
+from cycleqd.skills.os_shell import Act, bash_act
 from cycleqd.skills.parsing import MAX_REPLY_CHARS
 from cycleqd.skills.prompting import conversation
 from cycleqd.skills.protocol import Message, NoReference, Origin, Sample, SkillSession, Split, Verdict
+from cycleqd.skills.turns import TurnEpisode
 
 PROMPT: Final = Path(__file__).parent / "prompts" / "agentbench_os.md"
 MAX_OUTPUT_CHARS: Final = 800
@@ -42,18 +44,6 @@ _GUEST: Final = re.compile(r"^[^\n]*/proc/1/[^\n]*: Permission denied\n", re.M)
 _INTERPRETERS: Final = {"bash": ("bash", "-c"), "python": ("python3", "-c")}
 
 
-class Act(NamedTuple):
-    """What a reply asks for.
-
-    Attributes:
-        kind: The act.
-        text: The script of `bash`, the text of `answer`, else empty.
-    """
-
-    kind: Literal["bash", "answer", "finish"]
-    text: str
-
-
 def parse_act(reply: str) -> Act | None:
     """The act of a reply by AgentBench's grammar; None when there is none."""
     text = reply[:MAX_REPLY_CHARS]
@@ -67,11 +57,6 @@ def parse_act(reply: str) -> Act | None:
         if inside is not None:
             return Act("answer", inside[1])
     return None
-
-
-def bash_act(script: str) -> str:
-    """The reply that runs a script."""
-    return f"Act: bash\n```bash\n{script}\n```"
 
 
 def output_of(result: CommandResult) -> str:
@@ -99,28 +84,19 @@ def command_of(script: Script, arguments: Sequence[str] = ()) -> str:
     return f"(cd /; exec {shlex.join(word.replace(chr(0), '') for word in words)}) </dev/null"
 
 
-class AgentBenchOsEpisode:
+class AgentBenchOsEpisode(TurnEpisode[Act]):
     """One container, one bash, up to five replies."""
 
     def __init__(self, sample: Sample, messages: list[Message], shell: ShellSession, turns: int) -> None:
-        self.sample = sample
-        self.messages = messages
+        super().__init__(
+            sample,
+            messages,
+            turns,
+            parse=parse_act,
+            performed="bash",
+            perform=lambda script: observation(shell.run(script)),
+        )
         self._shell = shell
-        self._turns_left = turns
-        self._last: Act | None = None
-
-    def act(self, reply: str) -> bool:
-        """Runs the reply's commands, or takes its answer; a reply that is no act ends the episode."""
-        self.messages.append({"role": "assistant", "content": reply})
-        self._turns_left -= 1
-        self._last = parse_act(reply)
-        if self._last is None or self._last.kind != "bash":
-            return True
-        seen = observation(self._shell.run(self._last.text))
-        if self._turns_left == 0:
-            return True
-        self.messages.append({"role": "user", "content": seen})
-        return False
 
     def judge(self) -> Verdict:
         """Matches the answer, or runs the check."""

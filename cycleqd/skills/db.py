@@ -18,6 +18,7 @@ from cycleqd.skills.db_templates import DB_TEMPLATES
 from cycleqd.skills.parsing import END_OF_BLOCK, MAX_REPLY_CHARS, LiteralError, fenced_block, read_literal
 from cycleqd.skills.protocol import GENERATED, Message, Sample, SkillSession, Split, Verdict
 from cycleqd.skills.suites import SPLITS, draw_split
+from cycleqd.skills.turns import TurnEpisode
 
 SYSTEM_PROMPT: Final = (
     "You work on a MySQL table. Each reply is one action: first `Action: Operation` with a ```sql block, "
@@ -122,28 +123,19 @@ def observation(result: StatementResult) -> str:
     return text if len(text) <= MAX_OUTPUT_CHARS else text[:MAX_OUTPUT_CHARS] + "[truncated]"
 
 
-class DbEpisode:
+class DbEpisode(TurnEpisode[Action]):
     """One database, up to `DbSkill.max_turns` replies."""
 
     def __init__(self, sample: Sample, messages: list[Message], database: Database, max_turns: int) -> None:
-        self.sample = sample
-        self.messages = messages
+        super().__init__(
+            sample,
+            messages,
+            max_turns,
+            parse=parse_action,
+            performed="operation",
+            perform=lambda statement: observation(database.execute(statement)),
+        )
         self._database = database
-        self._turns_left = max_turns
-        self._last: Action | None = None
-
-    def act(self, reply: str) -> bool:
-        """Executes the reply's statement, or takes its answer; a reply that is no action ends the episode."""
-        self.messages.append({"role": "assistant", "content": reply})
-        self._turns_left -= 1
-        self._last = parse_action(reply)
-        if self._last is None or self._last.kind == "answer":
-            return True
-        seen = observation(self._database.execute(self._last.text))
-        if self._turns_left == 0:
-            return True
-        self.messages.append({"role": "user", "content": seen})
-        return False
 
     def judge(self) -> Verdict:
         """Compares the answer's values; or the whole table, however the episode ended."""

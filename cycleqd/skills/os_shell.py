@@ -17,6 +17,7 @@ from cycleqd.skills.os_templates import OS_TEMPLATES
 from cycleqd.skills.parsing import END_OF_BLOCK, MAX_REPLY_CHARS, fenced_block
 from cycleqd.skills.protocol import GENERATED, Message, Sample, SkillSession, Split, Verdict
 from cycleqd.skills.suites import SPLITS, draw_split
+from cycleqd.skills.turns import TurnEpisode
 
 SYSTEM_PROMPT: Final = (
     "You work in a Linux shell. Each reply is one act: first `Act: bash` with a ```bash block, "
@@ -97,28 +98,19 @@ def observation(result: CommandResult) -> str:
     return f"Output of the OS:\n{output}"
 
 
-class OsEpisode:
+class OsEpisode(TurnEpisode[Act]):
     """One container, one bash, up to `OsSkill.max_turns` replies."""
 
     def __init__(self, sample: Sample, messages: list[Message], shell: ShellSession, max_turns: int) -> None:
-        self.sample = sample
-        self.messages = messages
+        super().__init__(
+            sample,
+            messages,
+            max_turns,
+            parse=parse_act,
+            performed="bash",
+            perform=lambda script: observation(shell.run(script)),
+        )
         self._shell = shell
-        self._turns_left = max_turns
-        self._last: Act | None = None
-
-    def act(self, reply: str) -> bool:
-        """Runs the reply's command, or takes its answer; a reply that is no act ends the episode, as in AgentBench."""
-        self.messages.append({"role": "assistant", "content": reply})
-        self._turns_left -= 1
-        self._last = parse_act(reply)
-        if self._last is None or self._last.kind != "bash":
-            return True
-        seen = observation(self._shell.run(self._last.text))
-        if self._turns_left == 0:
-            return True
-        self.messages.append({"role": "user", "content": seen})
-        return False
 
     def judge(self) -> Verdict:
         """Compares the answer; or what the probe shows, however the episode ended."""
