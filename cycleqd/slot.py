@@ -15,10 +15,12 @@ import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import NamedTuple, Protocol
 
 from fsspec import AbstractFileSystem
 from fsspec.implementations.local import LocalFileSystem
+
+from cycleqd.storage.filesystem import http_status, is_s3
 
 _REFUSED = {409, 412}
 """HTTP: another conditional request is under way, or the condition does not hold."""
@@ -63,7 +65,7 @@ def open_slot(fs: AbstractFileSystem, path: str) -> Slot:
     """The slot at `path`, in the best form that the file system offers."""
     if isinstance(fs, LocalFileSystem):
         return LocalSlot(Path(path))
-    return S3Slot(fs, path) if "s3" in _protocols(fs) else PlainSlot(fs, path)
+    return S3Slot(fs, path) if is_s3(fs) else PlainSlot(fs, path)
 
 
 class LocalSlot:
@@ -185,13 +187,5 @@ class S3Slot(PlainSlot):
 
 
 def _status(error: OSError) -> int | None:
-    """The HTTP status behind a fault that s3fs translated."""
-    if isinstance(error, FileExistsError):
-        return 412
-    response: dict[str, Any] = getattr(error.__cause__, "response", None) or {}
-    status: int | None = response.get("ResponseMetadata", {}).get("HTTPStatusCode")
-    return status
-
-
-def _protocols(fs: AbstractFileSystem) -> tuple[str, ...]:
-    return (fs.protocol,) if isinstance(fs.protocol, str) else tuple(fs.protocol)
+    """The HTTP status behind a fault; s3fs has a class of its own for a put that was refused."""
+    return 412 if isinstance(error, FileExistsError) else http_status(error)

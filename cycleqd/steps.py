@@ -44,7 +44,7 @@ from cycleqd.task_vector import (
     load_task_vector,
     read_lora_adapter,
 )
-from cycleqd.upkeep.commits import seeded_archives
+from cycleqd.upkeep.commits import archives_after_all
 from cycleqd.upkeep.prune import plan_pruning, prune
 from cycleqd.workspace import BASE, Workspace
 
@@ -359,11 +359,8 @@ def rebuild_archives(ws: Workspace) -> Archives:
     seed = ws.store.seed()
     if seed is None:
         raise RuntimeError(f"run {ws.config.run_id} has no seeded archives; run the seed-archives flow first")
-    archives = seeded_archives(ws.store, seed)
-    for record in ws.store.generations():
-        search.tell(archives, record.individual, means(record.scores), record.generation)
-    ws.archives = archives
-    return archives
+    ws.archives = archives_after_all(ws.store, seed)
+    return ws.archives
 
 
 def breed(ws: Workspace, generation: int) -> IndividualRecord:

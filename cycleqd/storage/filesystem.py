@@ -75,6 +75,18 @@ def _s3(pid: int, environment: int, connect: float, read: float, attempts: int) 
     return fs
 
 
+def is_s3(fs: AbstractFileSystem) -> bool:
+    """Whether it speaks S3, with its conditional puts and uploads in parts."""
+    return "s3" in _protocols(fs)
+
+
+def http_status(error: OSError) -> int | None:
+    """The HTTP status behind a fault that s3fs translated; None where there is none."""
+    response: dict[str, Any] = getattr(error.__cause__, "response", None) or {}
+    status: int | None = response.get("ResponseMetadata", {}).get("HTTPStatusCode")
+    return status
+
+
 def part_bytes(size: int) -> int:
     """Size of the parts in which a file of `size` bytes is uploaded."""
     return max(PART_BYTES, -(-size // _MOST_PARTS))
@@ -82,5 +94,8 @@ def part_bytes(size: int) -> int:
 
 def needs_folders(fs: AbstractFileSystem) -> bool:
     """Whether a folder must exist before a file can be put into it; in object stores there are none."""
-    protocols = {fs.protocol} if isinstance(fs.protocol, str) else set(fs.protocol)
-    return not protocols & {"s3", "s3a", "gs", "gcs", "abfs", "az", "memory"}
+    return not _protocols(fs) & {"s3", "s3a", "gs", "gcs", "abfs", "az", "memory"}
+
+
+def _protocols(fs: AbstractFileSystem) -> set[str]:
+    return {fs.protocol} if isinstance(fs.protocol, str) else set(fs.protocol)

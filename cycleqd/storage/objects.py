@@ -63,7 +63,7 @@ class ObjectStore:
         hashes = self._hashes(key)
         if hashes is None or not checksums.is_folder(_name(key), hashes):
             return False
-        return {self._path(_sibling(key, name)) for name in hashes} <= set(self._raw.walk(self._path(key)))
+        return {self._path(_sibling(key, name)) for name in hashes} <= self._raw.sizes(self._path(key)).keys()
 
     def read_bytes(self, key: str) -> bytes:
         """The content of the file `key`.
@@ -146,7 +146,12 @@ class ObjectStore:
 
     def walk(self, folder: str = "") -> list[str]:
         """Paths of all files in and below `folder`, sorted: checksums and half-written ones, too."""
-        return sorted(path[len(self._root) + 1 :] for path in self._raw.walk(self._path(folder)))
+        return list(self.sizes(folder))
+
+    def sizes(self, folder: str = "") -> dict[str, int]:
+        """Bytes of the files that `walk` names, by path and in its order."""
+        found = self._raw.sizes(self._path(folder))
+        return {path[len(self._root) + 1 :]: size for path, size in sorted(found.items())}
 
     # Writing
 

@@ -10,14 +10,14 @@ import os
 import shutil
 import uuid
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 from fsspec import AbstractFileSystem
 
 from cycleqd.storage.cache import ObjectCache
-from cycleqd.storage.filesystem import needs_folders, part_bytes
+from cycleqd.storage.filesystem import http_status, is_s3, needs_folders, part_bytes
 from cycleqd.storage.retrying import retrying
 
 T = TypeVar("T")
@@ -66,8 +66,8 @@ class Raw(Protocol):
         """Names of what lies directly in a folder."""
         ...
 
-    def walk(self, path: str) -> list[str]:
-        """Paths of all files in and below a folder."""
+    def sizes(self, path: str) -> dict[str, int]:
+        """Bytes of all files in and below a folder, by path."""
         ...
 
     def delete(self, path: str) -> None:
@@ -138,9 +138,14 @@ class Disk:
         except (FileNotFoundError, NotADirectoryError):
             return []
 
-    def walk(self, path: str) -> list[str]:
-        """Paths of all files in and below a folder."""
-        return [os.path.join(folder, name) for folder, _, names in os.walk(path) for name in names]
+    def sizes(self, path: str) -> dict[str, int]:
+        """Bytes of all files in and below a folder, by path."""
+        found = {}
+        for folder, _, names in os.walk(path):
+            for name in names:
+                with suppress(FileNotFoundError):  # moved or removed in this moment
+                    found[os.path.join(folder, name)] = os.lstat(os.path.join(folder, name)).st_size
+        return found
 
     def delete(self, path: str) -> None:
         """Removes a file if there is one."""
@@ -179,8 +184,7 @@ class Remote:
     def __init__(self, fs: AbstractFileSystem, cache: ObjectCache) -> None:
         self._fs = fs
         self._cache = cache
-        protocols = (fs.protocol,) if isinstance(fs.protocol, str) else fs.protocol
-        self._is_s3 = "s3" in protocols
+        self._is_s3 = is_s3(fs)
 
     def is_file(self, path: str) -> bool:
         """Whether there is a file."""
@@ -226,7 +230,7 @@ class Remote:
                 else:
                     self._fs.pipe_file(path, content, **options)
             except OSError as error:
-                if _status(error) == 412:  # some stores leave out the condition by which s3fs knows it
+                if http_status(error) == 412:  # some stores leave out the condition by which s3fs knows it
                     raise FileExistsError(path) from None
                 raise
 
@@ -246,13 +250,13 @@ class Remote:
             return []
         return [str(entry).rstrip("/").rpartition("/")[2] for entry in found]
 
-    def walk(self, path: str) -> list[str]:
-        """Paths of all files in and below a folder."""
+    def sizes(self, path: str) -> dict[str, int]:
+        """Bytes of all files in and below a folder, by path."""
         try:
-            found = self._retrying("list", path, lambda: self._fs.find(path))
+            found = self._retrying("list", path, lambda: self._fs.find(path, detail=True))
         except FileNotFoundError:
-            return []
-        return [str(entry) for entry in found if str(entry).startswith(f"{path}/")]
+            return {}
+        return {str(entry): int(info["size"] or 0) for entry, info in found.items() if entry.startswith(f"{path}/")}
 
     def delete(self, path: str) -> None:
         """Removes a file if there is one."""
@@ -263,7 +267,7 @@ class Remote:
 
     def delete_folder(self, path: str) -> None:
         """Removes what lies in and below a folder."""
-        for file in self.walk(path):
+        for file in self.sizes(path):
             self.delete(file)
 
     @contextmanager
@@ -278,10 +282,3 @@ class Remote:
 
 def _beside(path: str) -> Path:
     return Path(f"{path}.{uuid.uuid4().hex}{PARTIAL}")
-
-
-def _status(error: OSError) -> int | None:
-    """The HTTP status behind a fault that s3fs translated."""
-    response = getattr(error.__cause__, "response", None) or {}
-    status = response.get("ResponseMetadata", {}).get("HTTPStatusCode")
-    return int(status) if status else None

@@ -62,6 +62,14 @@ def archives_after_each(
         yield record.generation, archives
 
 
+def archives_after_all(store: RunStore, seed: SeedRecord) -> Archives:
+    """The archives after the last committed generation."""
+    archives = seeded_archives(store, seed)
+    for record in store.generations():
+        archives.insert(record.individual, means(record.scores), record.generation)
+    return archives
+
+
 def archives_key(generation: int) -> str:
     """Where the archives after a generation are kept."""
     return f"archives/{generation:05d}.json"
@@ -72,18 +80,19 @@ def commit_key(generation: int) -> str:
     return f"generations/{generation:05d}.json"
 
 
-def check_commits(store: RunStore) -> None:
+def check_commits(store: RunStore, inventory: Inventory | None = None) -> None:
     """Checks that all committed generations are whole, and mends the archives that are derived from them.
 
     Reads the small records only; `verify` looks into the large objects too.
 
     Args:
         store: A run whose lease this process holds.
+        inventory: The run's objects as of now; listed here unless given.
 
     Raises:
         DamagedRun: A committed generation is not whole.
     """
-    inventory = Inventory(store)
+    inventory = inventory or Inventory(store)
     seed = store.seed()
     if seed is None:
         return

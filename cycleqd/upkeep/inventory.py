@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
-from cycleqd.storage import SUFFIX, open_filesystem
+from cycleqd.storage import SUFFIX
 from cycleqd.store import RunStore
 
 
@@ -21,12 +21,7 @@ class Inventory:
 
     def __init__(self, store: RunStore) -> None:
         self._store = store
-        fs, root = open_filesystem(store.storage)
-        root = f"{root}/{store.run_id}"
-        found = fs.find(root, detail=True)
-        self.sizes: dict[str, int] = {
-            path[len(root) + 1 :]: int(info["size"] or 0) for path, info in sorted(found.items())
-        }
+        self.sizes = store.sizes()
 
     def __contains__(self, key: str) -> bool:
         return key in self.sizes

@@ -16,7 +16,7 @@ from typing import Literal, NamedTuple
 from cycleqd.records import IndividualRecord, Record
 from cycleqd.storage import SUFFIX
 from cycleqd.store import RunStore
-from cycleqd.upkeep.commits import archives_after_each, genome_key, pruned_key, seeded_archives
+from cycleqd.upkeep.commits import archives_after_all, genome_key, pruned_key
 from cycleqd.upkeep.inventory import Inventory
 
 log = logging.getLogger(__name__)
@@ -136,9 +136,7 @@ def _needed(store: RunStore) -> set[str]:
     seed = store.seed()
     if seed is None:
         return {record.id for record in store.individuals()}
-    archives = seeded_archives(store, seed)
-    for _, archives in archives_after_each(store, seed, store.generations()):  # noqa: B007 - the last one counts
-        pass
+    archives = archives_after_all(store, seed)
     needed = {one.id for skill in archives.skills for one in archives[skill].occupants()} | set(seed.experts)
     for record in store.individuals():
         if record.generation is None or record.archive is None:  # experts, average, aggregate

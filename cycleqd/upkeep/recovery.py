@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from cycleqd.store import RunStore
 from cycleqd.upkeep.commits import check_commits
+from cycleqd.upkeep.inventory import Inventory
 from cycleqd.upkeep.sweep import sweep
 
 
@@ -16,5 +17,6 @@ def recover(store: RunStore) -> None:
     Raises:
         DamagedRun: A committed generation is not whole.
     """
-    sweep(store)
-    check_commits(store)
+    inventory = Inventory(store)
+    sweep(store, inventory)
+    check_commits(store, inventory)

@@ -10,6 +10,7 @@ import logging
 from collections.abc import Iterable
 
 from cycleqd.storage import SUFFIX, open_filesystem
+from cycleqd.storage.filesystem import is_s3
 from cycleqd.store import RunStore
 from cycleqd.upkeep.inventory import Inventory
 
@@ -31,13 +32,14 @@ def leftovers(keys: Iterable[str]) -> dict[str, str]:
     return {key: why for key in sorted(files) if (why := _why(key, present))}
 
 
-def sweep(store: RunStore) -> dict[str, str]:
+def sweep(store: RunStore, inventory: Inventory | None = None) -> dict[str, str]:
     """Removes the leftovers; returns their keys, each with the reason.
 
     Args:
         store: A run whose lease this process holds.
+        inventory: The run's objects as of now, which lose the leftovers; listed here unless given.
     """
-    inventory = Inventory(store)
+    inventory = inventory or Inventory(store)
     found = leftovers(inventory.sizes)
     for key, why in found.items():
         log.warning("run %s: removing %s (%s)", store.run_id, key, why)
@@ -49,7 +51,7 @@ def sweep(store: RunStore) -> dict[str, str]:
 def _abort_uploads(store: RunStore) -> None:
     """Frees the parts of uploads that were never completed; S3 keeps, and bills, them out of sight."""
     fs, root = open_filesystem(store.storage)
-    if "s3" not in fs.protocol:
+    if not is_s3(fs):
         return
     bucket, prefix, _ = fs.split_path(f"{root}/{store.run_id}/")
     for upload in fs.call_s3("list_multipart_uploads", Bucket=bucket, Prefix=prefix).get("Uploads", []):
