@@ -5,8 +5,9 @@ Records hold references (ids, content hashes) and figures, never tensors. `RunSt
 
 from __future__ import annotations
 
+import gzip
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from pydantic import BaseModel, ConfigDict
 
@@ -112,6 +113,24 @@ class EvaluationRecord(Record):
     data_sha256: str = ""
     prompt: str = "ours"
     skipped: int = 0
+
+    @property
+    def beside(self) -> dict[str, Score]:
+        """Means of the verdicts that the judge gives beside the score, such as MBPP+'s plus tests, by name."""
+        names = sorted({name for sample in self.samples for name in sample.extra})
+        return {
+            name: Score.of([sample.extra[name] for sample in self.samples if name in sample.extra]) for name in names
+        }
+
+
+def pack_episodes(episodes: Iterable[EpisodeRecord]) -> bytes:
+    """Episodes as compressed JSON lines; the same episodes give the same bytes."""
+    return gzip.compress("".join(f"{episode.model_dump_json()}\n" for episode in episodes).encode(), mtime=0)
+
+
+def unpack_episodes(content: bytes) -> list[EpisodeRecord]:
+    """What `pack_episodes` packed."""
+    return [EpisodeRecord.model_validate_json(line) for line in gzip.decompress(content).splitlines()]
 
 
 class IndividualRecord(Record):

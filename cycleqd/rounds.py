@@ -7,7 +7,6 @@ because a skill that is already finished takes part in a repeated round with the
 
 from __future__ import annotations
 
-import logging
 import threading
 import time
 import uuid
@@ -15,8 +14,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 from cycleqd.inference.protocol import ChatRequest, Engine, Reply
-
-log = logging.getLogger(__name__)
 
 _POLL_SECONDS = 0.5
 

@@ -17,7 +17,6 @@ mutable ones, ``sessions/``, ``archives/`` and ``report/``, lies its checksum, s
 
 from __future__ import annotations
 
-import gzip
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
@@ -31,6 +30,8 @@ from cycleqd.records import (
     Record,
     SeedRecord,
     SessionRecord,
+    pack_episodes,
+    unpack_episodes,
 )
 from cycleqd.storage import ObjectStore, StoreError
 
@@ -116,9 +117,8 @@ class RunStore(ObjectStore):
     def write_evaluation(self, record: EvaluationRecord, episodes: Iterable[EpisodeRecord]) -> None:
         """Writes the episodes, then the record that says they are complete."""
         stem = f"evaluations/{record.identity}/{record.skill}-{record.split}"
-        lines = "".join(f"{episode.model_dump_json()}\n" for episode in episodes)
         # A killed evaluation may have left its episodes without the record, and they need not be the same again.
-        self.write_bytes(f"{stem}.jsonl.gz", gzip.compress(lines.encode(), mtime=0), replace=True)
+        self.write_bytes(f"{stem}.jsonl.gz", pack_episodes(episodes), replace=True)
         self._write(f"{stem}.json", record)
 
     def evaluation(self, identity: str, skill: str, split: str) -> EvaluationRecord | None:
@@ -128,8 +128,7 @@ class RunStore(ObjectStore):
 
     def episodes(self, identity: str, skill: str, split: str) -> list[EpisodeRecord]:
         """The episodes of a finished evaluation, in the order of the samples."""
-        lines = gzip.decompress(self.read_bytes(f"evaluations/{identity}/{skill}-{split}.jsonl.gz")).splitlines()
-        return [EpisodeRecord.model_validate_json(line) for line in lines]
+        return unpack_episodes(self.read_bytes(f"evaluations/{identity}/{skill}-{split}.jsonl.gz"))
 
     def write_seed(self, record: SeedRecord) -> None:
         """Commits the seeding."""

@@ -27,7 +27,7 @@ from cycleqd.records import Phases, SessionRecord
 from cycleqd.rounds import Rounds
 from cycleqd.sandbox import Limits, Sandboxes
 from cycleqd.skills import build_skill
-from cycleqd.skills.benchmark import Source, read_exclusions
+from cycleqd.skills.benchmark import Source, exclusions
 from cycleqd.skills.protocol import Skill, Split
 from cycleqd.storage import cache_dir as cache_dir
 from cycleqd.store import CHANGEABLE, RunStore
@@ -97,15 +97,7 @@ class Workspace:
         """The engine, started on first use."""
         with self._opening:
             if self._engine is None:
-                settings = self.config.engine
-                self._engine = open_engine(
-                    settings.kind,
-                    self.base,
-                    dtype=self.config.model.dtype,
-                    max_model_len=settings.max_model_len,
-                    kv_cache_gb=settings.kv_cache_gb,
-                    gpu_memory_fraction=settings.gpu_memory_fraction,
-                )
+                self._engine = start_engine(self.config, self.base)
             return self._engine
 
     @property
@@ -168,6 +160,19 @@ def package_versions() -> dict[str, str]:
     return {name: version(name) for name in _PACKAGES if _installed(name)}
 
 
+def start_engine(config: RunConfig, base: Path) -> Engine:
+    """The engine that a configuration describes, serving the checkpoint in `base`."""
+    settings = config.engine
+    return open_engine(
+        settings.kind,
+        base,
+        dtype=config.model.dtype,
+        max_model_len=settings.max_model_len,
+        kv_cache_gb=settings.kv_cache_gb,
+        gpu_memory_fraction=settings.gpu_memory_fraction,
+    )
+
+
 def open_sandboxes(config: RunConfig) -> Sandboxes:
     """The pool of containers that a configuration describes."""
     settings = config.sandbox
@@ -194,11 +199,10 @@ def build_skills(config: RunConfig) -> dict[str, Skill]:
 
 
 def _source(skill: SkillConfig) -> Source:
-    listed = read_exclusions(Path(skill.exclude_file)) if skill.exclude_file else ()
     return Source(
         data=skill.data,
         prompt_file=skill.prompt_file,
-        excluded=frozenset((*skill.exclude, *listed)),
+        excluded=exclusions(skill.exclude, skill.exclude_file),
         split_seed=skill.split_seed,
     )
 

@@ -7,11 +7,11 @@ from prefect.logging import get_run_logger
 
 from cycleqd import steps
 from cycleqd.export import export_individual
-from cycleqd.workspace import BASE, opened
+from cycleqd.workspace import BASE
 from tasks import evolution
 from tasks.options import THREADS
 from tasks.scoring import evaluate_everywhere
-from tasks.server import machine_slots
+from tasks.server import at_work
 
 
 @flow(name="aggregate", flow_run_name="aggregate {run_id}", task_runner=THREADS)
@@ -25,7 +25,7 @@ def aggregate(run_id: str, storage: str = "runs") -> str:
     Returns:
         Id of the aggregate.
     """
-    with opened(storage, run_id) as ws, machine_slots(ws.config.sandbox.max_containers):
+    with at_work(storage, run_id) as ws:
         skills = ws.config.skill_names
         identifier = evolution.aggregate(storage, run_id)
         elites = list(dict.fromkeys(ws.store.individual(identifier).parents))
@@ -57,7 +57,7 @@ def aggregate_and_report(run_id: str, storage: str = "runs") -> str:
     Returns:
         The report's address.
     """
-    with opened(storage, run_id) as ws, machine_slots(ws.config.sandbox.max_containers):
+    with at_work(storage, run_id) as ws:
         try:
             aggregate(run_id, storage)
         finally:

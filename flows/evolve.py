@@ -6,12 +6,11 @@ from prefect import flow
 from prefect.logging import get_run_logger
 
 from cycleqd import steps
-from cycleqd.workspace import opened
 from tasks import evolution
 from tasks.crashed import mark_vanished
 from tasks.options import THREADS
 from tasks.scoring import evaluate_everywhere
-from tasks.server import machine_slots
+from tasks.server import at_work
 
 
 @flow(name="evolve", flow_run_name="evolve {run_id}", task_runner=THREADS)
@@ -27,7 +26,7 @@ def evolve(run_id: str, storage: str = "runs", generations: int | None = None) -
         Generations that the run has now.
     """
     log = get_run_logger()
-    with opened(storage, run_id) as ws, machine_slots(ws.config.sandbox.max_containers):
+    with at_work(storage, run_id) as ws:
         mark_vanished(storage, run_id)
         skills = ws.config.skill_names
         total = ws.config.generations if generations is None else generations

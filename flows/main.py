@@ -6,14 +6,13 @@ from prefect import flow
 
 from cycleqd.config import RunConfig
 from cycleqd.store import RunStore
-from cycleqd.workspace import opened
 from flows.aggregate import aggregate
 from flows.evolve import evolve
 from flows.seed_archives import seed_archives
 from flows.train_experts import train_experts
 from tasks import evolution
 from tasks.crashed import mark_vanished
-from tasks.server import machine_slots
+from tasks.server import at_work
 
 
 @flow(name="cycleqd", flow_run_name="cycleqd {config.run_id}")
@@ -27,7 +26,7 @@ def cycleqd_run(config: RunConfig) -> str:
         The report's address.
     """
     RunStore(config.storage, config.run_id).open(config)
-    with opened(config.storage, config.run_id) as ws, machine_slots(config.sandbox.max_containers):
+    with at_work(config.storage, config.run_id) as ws:
         ws.adopt(config)
         mark_vanished(config.storage, config.run_id)
         try:

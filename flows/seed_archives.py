@@ -5,11 +5,11 @@ from __future__ import annotations
 from prefect import flow
 
 from cycleqd import steps
-from cycleqd.workspace import BASE, opened
+from cycleqd.workspace import BASE
 from tasks import evolution
 from tasks.options import THREADS
 from tasks.scoring import evaluate_everywhere
-from tasks.server import machine_slots
+from tasks.server import at_work
 
 
 @flow(name="seed-archives", flow_run_name="seed-archives {run_id}", task_runner=THREADS)
@@ -23,7 +23,7 @@ def seed_archives(run_id: str, storage: str = "runs") -> list[str]:
     Returns:
         Ids of the experts.
     """
-    with opened(storage, run_id) as ws, machine_slots(ws.config.sandbox.max_containers):
+    with at_work(storage, run_id) as ws:
         skills = ws.config.skill_names
         for individual in (BASE, steps.AVERAGE, *map(steps.expert_id, skills)):
             evaluate_everywhere(

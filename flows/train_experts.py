@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from prefect import flow
 
-from cycleqd.workspace import opened
 from tasks import experts
-from tasks.server import machine_slots
+from tasks.server import at_work
 
 
 @flow(name="train-experts", flow_run_name="train-experts {run_id}")
@@ -20,7 +19,7 @@ def train_experts(run_id: str, storage: str = "runs") -> list[str]:
     Returns:
         Ids of the experts and of their average.
     """
-    with opened(storage, run_id) as ws, machine_slots(ws.config.sandbox.max_containers):
+    with at_work(storage, run_id) as ws:
         for skill in ws.config.skill_names:
             experts.record_demonstrations(storage, run_id, skill)
             experts.train_expert(storage, run_id, skill)

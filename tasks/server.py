@@ -19,6 +19,8 @@ from prefect.exceptions import ObjectAlreadyExists, ObjectNotFound
 from prefect.logging import get_run_logger
 from prefect.settings import get_current_settings
 
+from cycleqd.workspace import Workspace, opened
+
 ENGINES = 1
 """Runs that may hold one engine at a time: it keeps one individual's weights."""
 
@@ -90,6 +92,13 @@ def machine_slots(containers: int) -> Iterator[None]:
             yield
         finally:
             _held.reset(token)
+
+
+@contextmanager
+def at_work(storage: str, run_id: str) -> Iterator[Workspace]:
+    """The workspace of a run, with this machine's engine and containers held for it."""
+    with opened(storage, run_id) as ws, machine_slots(ws.config.sandbox.max_containers):
+        yield ws
 
 
 def _ensure_limit(name: str, slots: int) -> int:

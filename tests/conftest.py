@@ -1,6 +1,7 @@
 """Settings that all tests share."""
 
 import os
+import uuid
 
 # Before torch: its threads must sleep while they wait for each other, not spin. Where something else keeps a core
 # busy, spinning makes two threads five times slower.
@@ -34,6 +35,27 @@ def live_prefect():
 
     with everything_up() as live:
         yield live
+
+
+@pytest.fixture(scope="module")
+def s3_port():
+    """Port of an S3 server."""
+    from tests.s3.server import moto_server
+
+    with moto_server() as port:
+        yield port
+
+
+@pytest.fixture
+def bucket(s3_port, monkeypatch):
+    """The URL of an empty bucket, for which the environment is set."""
+    from tests.s3.server import create_bucket, environment
+
+    for name, value in environment(s3_port).items():
+        monkeypatch.setenv(name, value)
+    name = f"bucket-{uuid.uuid4().hex[:12]}"
+    create_bucket(s3_port, name)
+    return f"s3://{name}/runs"
 
 
 @pytest.fixture(scope="session")

@@ -5,7 +5,6 @@ import subprocess
 import sys
 import threading
 import time
-import uuid
 
 import pytest
 
@@ -14,7 +13,6 @@ from cycleqd.config import RunConfig
 from cycleqd.lease import KEY, SKEW, Lease, LeaseLost, LeaseRecord, RunLocked, current_lease
 from cycleqd.sandbox.owner import current_owner
 from cycleqd.store import RunStore
-from tests.s3.server import create_bucket, environment, moto_server
 
 HOLD = """
 import sys, time
@@ -47,22 +45,6 @@ for line in sys.stdin:
     sys.stdin.readline()
     print("released", flush=True)
 """
-
-
-@pytest.fixture(scope="module")
-def s3_port():
-    with moto_server() as port:
-        yield port
-
-
-@pytest.fixture
-def bucket(s3_port, monkeypatch):
-    """The URL of an empty bucket."""
-    for name, value in environment(s3_port).items():
-        monkeypatch.setenv(name, value)
-    name = f"bucket-{uuid.uuid4().hex[:12]}"
-    create_bucket(s3_port, name)
-    return f"s3://{name}/runs"
 
 
 @pytest.fixture(params=["file", "memory", "s3"])

@@ -40,15 +40,14 @@ def audit(
 
     from cycleqd.audit import audit as play_audit
     from cycleqd.audit import default_counts
-    from cycleqd.skills.benchmark import Source, read_exclusions
+    from cycleqd.skills.benchmark import Source, exclusions
 
-    excluded = frozenset((*(exclude or ()), *(read_exclusions(exclude_file) if exclude_file else ())))
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns, console=err, transient=True) as progress:
         bar = progress.add_task(f"Episodes of {name}", total=None)
         found = play_audit(
             name,
-            source=Source(data=data, excluded=excluded),
+            source=Source(data=data, excluded=exclusions(exclude or (), exclude_file)),
             counts=default_counts(name),
             started=lambda total: progress.update(bar, total=total),
             advanced=lambda: progress.advance(bar),

@@ -75,21 +75,13 @@ class _Subject(NamedTuple):
 
 def _checkpoint(settings: RunConfig, path: Path) -> _Subject:
     from cycleqd.base_model import BaseWeights, resolve_base
-    from cycleqd.inference import open_engine
-    from cycleqd.workspace import cache_dir
+    from cycleqd.workspace import cache_dir, start_engine
 
     if not path.is_dir():
         raise ConfigError(f"--path {path}: no such folder")
     base = resolve_base(str(path), cache_dir())
     with err.status("Loading the model"):
-        engine = open_engine(
-            settings.engine.kind,
-            base,
-            dtype=settings.model.dtype,
-            max_model_len=settings.engine.max_model_len,
-            kv_cache_gb=settings.engine.kv_cache_gb,
-            gpu_memory_fraction=settings.engine.gpu_memory_fraction,
-        )
+        engine = start_engine(settings, base)
     return _Subject(engine, base.name, str(path), BaseWeights(base).hash(), settings.engine.batching)
 
 

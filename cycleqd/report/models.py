@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gzip
 import math
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,7 +9,7 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict
 
 from cycleqd.evaluation import Evaluation
-from cycleqd.records import EvaluationRecord, Score
+from cycleqd.records import Score, pack_episodes
 from cycleqd.report.tables import Grid, percent
 
 
@@ -71,7 +70,7 @@ def summarise_model(
         splits={split: {model: scores}},
         mean_se={split: {model: se}},
         identities={model: records[0].identity},
-        extra={record.skill: _extra(record) for record in records},
+        extra={record.skill: record.beside for record in records},
         data={
             record.skill: DataIdentity(**{name: getattr(record, name) for name in DataIdentity.model_fields})
             for record in records
@@ -80,13 +79,6 @@ def summarise_model(
         tokens=sum(record.tokens for record in records),
         versions=versions,
     )
-
-
-def _extra(record: EvaluationRecord) -> dict[str, Score]:
-    names = sorted({name for sample in record.samples for name in sample.extra})
-    return {
-        name: Score.of([sample.extra[name] for sample in record.samples if name in sample.extra]) for name in names
-    }
 
 
 def model_table(summary: ModelSummary) -> Grid:
@@ -113,7 +105,6 @@ def write_model(out: Path, summary: ModelSummary, evaluations: Sequence[Evaluati
     out.mkdir(parents=True, exist_ok=True)
     for record, episodes in evaluations:
         stem = out / f"{record.skill}-{record.split}"
-        lines = "".join(f"{episode.model_dump_json()}\n" for episode in episodes)
-        stem.with_suffix(".jsonl.gz").write_bytes(gzip.compress(lines.encode(), mtime=0))
+        stem.with_suffix(".jsonl.gz").write_bytes(pack_episodes(episodes))
         stem.with_suffix(".json").write_text(record.model_dump_json(indent=1) + "\n")
     (out / "summary.json").write_text(summary.model_dump_json(indent=1) + "\n")

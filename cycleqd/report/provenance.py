@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from cycleqd.records import Score
 from cycleqd.report.summary import Evaluations
 from cycleqd.report.tables import Grid, duration, percent
 from cycleqd.store import RunStore
@@ -60,8 +59,7 @@ def _beside(found: Evaluations) -> Grid:
     """Means of the verdicts that a judge gives beside the score, such as MBPP+'s plus tests."""
     rows: list[tuple[str, ...]] = []
     for (split, row, skill), record in sorted(found.items()):
-        for name in sorted({name for sample in record.samples for name in sample.extra}):
-            judged = Score.of([sample.extra[name] for sample in record.samples if name in sample.extra])
+        for name, judged in record.beside.items():
             score = f"{percent(judged.score)} ± {percent(judged.se)}"
             rows.append((f"{row}, {split}", skill, percent(record.score.score), name, score, str(judged.n)))
     header = ("model", "skill", "score, %", "other verdict", "its mean, %", "n")

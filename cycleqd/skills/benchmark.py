@@ -143,6 +143,11 @@ def read_exclusions(path: Path) -> tuple[str, ...]:
     return tuple(line for line in lines if line)
 
 
+def exclusions(ids: Iterable[str], file: str | Path | None) -> frozenset[str]:
+    """Ids to leave out: those given, and those that a file lists (see `read_exclusions`)."""
+    return frozenset((*ids, *(read_exclusions(Path(file)) if file else ())))
+
+
 def without_excluded(problems: Iterable[Problem], excluded: frozenset[str]) -> tuple[list[Problem], list[Skipped]]:
     """Leaves problems out, and says which.
 

@@ -34,9 +34,11 @@ def url(tiny_tied, tmp_path_factory):
     command = [sys.executable, "-m", "vllm.entrypoints.openai.api_server", "--model", str(tiny_tied)]
     command += ["--host", "127.0.0.1", "--port", str(port), "--enforce-eager", "--disable-log-stats"]
     command += [part for name, value in OPTIONS.items() for part in (f"--{name}", value)]
-    log = tmp_path_factory.mktemp("server") / "log.txt"
+    folder = tmp_path_factory.mktemp("server")
+    log = folder / "log.txt"
     with log.open("w") as output:
         environment = {**os.environ, "VLLM_ENABLE_V1_MULTIPROCESSING": "1", "VLLM_NO_USAGE_STATS": "1"}
+        environment["VLLM_RPC_BASE_PATH"] = str(folder)  # its processes leave their sockets behind
         server = subprocess.Popen(
             command, stdout=output, stderr=subprocess.STDOUT, env=environment, start_new_session=True
         )

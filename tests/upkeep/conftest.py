@@ -1,8 +1,5 @@
-import uuid
-
 import pytest
 
-from tests.s3.server import create_bucket, environment, moto_server
 from tests.upkeep.toy_run import begin, evolve
 
 
@@ -23,19 +20,3 @@ def store(storage):
 def root(store, tmp_path):
     """Its folder."""
     return tmp_path / "runs" / "toy"
-
-
-@pytest.fixture(scope="module")
-def s3_port():
-    with moto_server() as port:
-        yield port
-
-
-@pytest.fixture
-def bucket(s3_port, monkeypatch):
-    """The URL of an empty bucket."""
-    for name, value in environment(s3_port).items():
-        monkeypatch.setenv(name, value)
-    name = f"bucket-{uuid.uuid4().hex[:12]}"
-    create_bucket(s3_port, name)
-    return f"s3://{name}/runs"
