@@ -143,7 +143,8 @@ def test_phases_generations_and_one_evaluations_log_and_episodes(live_prefect, p
 def test_archives_scores_and_report_are_artifacts_with_pictures(live_prefect, page, picture):
     _seen(live_prefect)
     with live_prefect.client() as client:
-        artifacts = {artifact.key: artifact for artifact in client.read_artifacts(limit=200)}
+        history = client.read_artifacts(limit=200)
+    artifacts = {artifact.key: artifact for artifact in sorted(history, key=lambda artifact: artifact.created)}
     for name in ("progress", "archives", "scores", "report", "episodes-coding", "episodes-os", "episodes-db"):
         artifact = artifacts[f"cycleqd-seen-{name}"]
         assert len(str(artifact.data)) < 200_000
