@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from cycleqd.config import RunConfig, parse_config
+from cycleqd.hardware import with_dtype
 from cycleqd.records import (
     EpisodeRecord,
     EvaluationRecord,
@@ -77,9 +78,11 @@ class RunStore(ObjectStore):
             StoreError: The run exists with other settings; every difference is named.
         """
         if not self.exists("config.json"):
-            self.write_json("config.json", config.model_dump(mode="json"))
+            self.write_json("config.json", with_dtype(config).model_dump(mode="json"))
             return
         then, now = self.config().model_dump(mode="json"), config.model_dump(mode="json")
+        if now["model"]["dtype"] == "auto":
+            now["model"]["dtype"] = then["model"]["dtype"]
         changed = [
             f"  {path}: was {old!r}, now {new!r}"
             for path, old, new in _differences(then, now)

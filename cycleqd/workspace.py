@@ -20,6 +20,7 @@ from cycleqd.archive import Archives
 from cycleqd.base_model import BaseWeights, resolve_base
 from cycleqd.clock import Clock
 from cycleqd.config import RunConfig, SkillConfig
+from cycleqd.hardware import with_dtype
 from cycleqd.inference import open_engine
 from cycleqd.inference.protocol import Engine
 from cycleqd.lease import Lease
@@ -166,7 +167,7 @@ def start_engine(config: RunConfig, base: Path) -> Engine:
     return open_engine(
         settings.kind,
         base,
-        dtype=config.model.dtype,
+        dtype=with_dtype(config).model.dtype,
         max_model_len=settings.max_model_len,
         kv_cache_gb=settings.kv_cache_gb,
         gpu_memory_fraction=settings.gpu_memory_fraction,

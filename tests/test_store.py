@@ -2,7 +2,7 @@ import threading
 
 import pytest
 
-from cycleqd.config import RunConfig
+from cycleqd.config import ModelConfig, RunConfig
 from cycleqd.records import (
     EpisodeRecord,
     EvaluationRecord,
@@ -30,7 +30,7 @@ def generation(number):
 
 
 def test_begun_run_gives_its_configuration_back(store):
-    config = RunConfig(run_id="run", seed=7)
+    config = RunConfig(run_id="run", seed=7, model=ModelConfig(dtype="float16"))
     store.open(config)
     assert store.config() == config
     assert list_runs(store.storage) == ["run"]
