@@ -22,8 +22,8 @@ from datetime import UTC, datetime
 
 from pydantic import ValidationError
 
+from cycleqd.owner import current_owner, is_gone
 from cycleqd.records import Record
-from cycleqd.sandbox.owner import current_owner, is_gone
 from cycleqd.slot import Slot, Versioned, open_slot
 from cycleqd.storage import StoreError, open_filesystem
 from cycleqd.storage.retrying import retrying
@@ -57,7 +57,7 @@ class LeaseRecord(Record):
     Attributes:
         host: Name of the holder's machine.
         pid: The holder's process id there.
-        owner: The process as `cycleqd.sandbox.owner` names it: boot, process namespace, id and start time.
+        owner: The process as `cycleqd.owner` names it: boot, process namespace, id and start time.
         token: Tells this holding of the lease from any other.
         acquired: ISO 8601, UTC, for people.
         expires: Seconds since the epoch by the holder's clock.

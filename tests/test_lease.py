@@ -11,7 +11,7 @@ import pytest
 from cycleqd import lease as leases
 from cycleqd.config import RunConfig
 from cycleqd.lease import KEY, SKEW, Lease, LeaseLost, LeaseRecord, RunLocked, current_lease
-from cycleqd.sandbox.owner import current_owner
+from cycleqd.owner import current_owner
 from cycleqd.store import RunStore
 
 HOLD = """

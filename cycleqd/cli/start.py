@@ -16,6 +16,7 @@ from rich.text import Text
 from cycleqd.cli.common import INTERRUPTED, UNFIT, ConfigArgument, SetOption, err, out
 from cycleqd.cli.results import print_summary
 from cycleqd.config import ConfigError, RunConfig, load_config
+from cycleqd.owner import end_orphans, mark_children
 from cycleqd.store import RunStore
 
 if TYPE_CHECKING:
@@ -40,6 +41,8 @@ def run(
     settings = load_config(config, tuple(overrides or ()))
     if not _preflight(settings, only_faults=quiet):
         raise typer.Exit(UNFIT)
+    end_orphans()
+    mark_children()
     for name, value in _PREFECT.items() | ({("PREFECT_LOGGING_LEVEL", "WARNING")} if quiet else set()):
         os.environ.setdefault(name, value)
     again = shlex.join(["cycleqd", "run", config, *(part for pair in overrides or () for part in ("--set", pair))])

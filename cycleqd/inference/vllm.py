@@ -6,6 +6,7 @@ import gc
 import logging
 import os
 import queue
+import shutil
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -23,6 +24,7 @@ from cycleqd.inference.canary import CANARY_TEXT, CANARY_TOKENS, Canary, LogProb
 from cycleqd.inference.merging import MergedWeights
 from cycleqd.inference.protocol import ChatRequest, Reply
 from cycleqd.inference.rendering import end_tokens, render
+from cycleqd.owner import temporary_folder
 from cycleqd.task_vector import TaskVector
 
 _BLOCK_SIZE: Final = 32
@@ -366,9 +368,13 @@ def _start_vllm(**arguments: Any) -> Any:
         os.environ.setdefault(variable, value)
     preload = os.environ.get("LD_PRELOAD")
     set_num_threads = torch.set_num_threads
+    folder = temporary_folder()
     try:
         from vllm import LLM
+        from vllm.v1.executor import uniproc_executor
 
+        # Otherwise the file where the only rank meets itself would lie among everybody's, and stay when we are killed.
+        uniproc_executor.get_file_store_init_method = lambda: f"file://{folder}/rendezvous"
         return LLM(
             **arguments,
             disable_log_stats=True,
@@ -377,6 +383,7 @@ def _start_vllm(**arguments: Any) -> Any:
             generation_config="vllm",  # the model's sampling defaults must not leak into greedy decoding
         )
     finally:
+        shutil.rmtree(folder, ignore_errors=True)
         # vLLM's CPU build makes it do nothing, for the sake of a thread binding that only its worker processes have.
         torch.set_num_threads = set_num_threads
         # It also preloads libraries into its worker processes; ours (docker, bash) must not inherit that.

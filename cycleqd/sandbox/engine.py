@@ -11,8 +11,8 @@ import docker
 import requests
 from docker.errors import APIError, DockerException, ImageNotFound, NotFound
 
+from cycleqd.owner import OWNER_LABEL, RUN_LABEL
 from cycleqd.sandbox.errors import SandboxUnavailable
-from cycleqd.sandbox.owner import OWNER_LABEL, RUN_LABEL
 
 CALL_SECONDS = 60
 """Time-out of one call of the engine; a create takes 0.1 s on an idle machine."""

@@ -6,19 +6,17 @@ import atexit
 import contextlib
 import logging
 import os
-import re
 import secrets
 import shutil
 import socket
-import tempfile
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from functools import partial
-from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from cycleqd.owner import OWNER_LABEL, RUN_LABEL, current_owner, is_gone, remove_orphaned_folders, temporary_folder
 from cycleqd.sandbox import database, runner, shell
 from cycleqd.sandbox.channel import Channel, guest_command, guest_source
 from cycleqd.sandbox.database import DatabaseServer
@@ -26,14 +24,12 @@ from cycleqd.sandbox.engine import Engine
 from cycleqd.sandbox.errors import SandboxUnavailable
 from cycleqd.sandbox.images import image_tag, image_tags
 from cycleqd.sandbox.limits import Limits
-from cycleqd.sandbox.owner import OWNER_LABEL, RUN_LABEL, current_owner, is_gone
 from cycleqd.sandbox.runner import ProgramRunner
 from cycleqd.sandbox.shell import ShellSession
 
 logger = logging.getLogger(__name__)
 
 POOL_LABEL = "cycleqd.pool"
-DIRECTORY_PREFIX = "cycleqd-db-"
 PROGRAMS = 2
 """Programs that a runner runs at a time."""
 GUEST_MB = 64
@@ -158,7 +154,7 @@ class Sandboxes:
         Raises:
             SandboxUnavailable: The engine can't, the server does not start, or this is closed.
         """
-        directory = Path(tempfile.mkdtemp(prefix=f"{DIRECTORY_PREFIX}{self._owner.replace(':', '_')}-"))
+        directory = temporary_folder()
         try:
             uid, gid = os.getuid(), os.getgid()
             if uid == 0:
@@ -308,7 +304,7 @@ def missing_images() -> tuple[str, ...]:
 
 
 def reap(run_id: str | None = None) -> int:
-    """Removes orphaned sandbox containers and the socket directories that went with them.
+    """Removes orphaned sandbox containers and the temporary folders of processes that are gone.
 
     Args:
         run_id: Removes all containers of this run, whoever owns them. None: those whose owner no longer lives.
@@ -330,8 +326,5 @@ def reap(run_id: str | None = None) -> int:
                 count += 1
     finally:
         engine.close()
-    for directory in Path(tempfile.gettempdir()).glob(f"{DIRECTORY_PREFIX}*"):
-        match = re.fullmatch(rf"{DIRECTORY_PREFIX}([0-9a-f-]+_\d+_\d+_\d+)-\w+", directory.name)
-        if match and is_gone(match[1].replace("_", ":")):
-            shutil.rmtree(directory, ignore_errors=True)
+    remove_orphaned_folders()
     return count

@@ -14,9 +14,9 @@ from pathlib import Path
 import docker
 import pytest
 
+from cycleqd.owner import OWNER_LABEL, RUN_LABEL, current_owner, is_gone
 from cycleqd.sandbox import Limits, Sandboxes, SandboxUnavailable, image_tags, missing_images, reap
 from cycleqd.sandbox.engine import Engine
-from cycleqd.sandbox.owner import OWNER_LABEL, RUN_LABEL, current_owner, is_gone
 
 pytestmark = pytest.mark.docker
 
@@ -101,7 +101,7 @@ def test_a_process_that_ends_in_any_way_leaves_no_container(
     process.wait(timeout=30)
     assert eventually(count, 0)
     reap()
-    assert not list(Path(tempfile.gettempdir()).glob(f"cycleqd-db-*_{process.pid}_*"))
+    assert not list(Path(tempfile.gettempdir()).glob(f"cycleqd-*_{process.pid}_*"))
 
 
 def test_at_most_so_many_shells_run_at_a_time(run_id: str, count: Callable[[], int]) -> None:
