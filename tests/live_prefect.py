@@ -78,7 +78,7 @@ def wait_for(what, *, seconds, every=0.3):
 def everything_up():
     folder = Path(tempfile.mkdtemp(prefix="cycleqd-live-"))
     folder.chmod(0o711)  # PostgreSQL runs as a user of its own and must reach its folder
-    port = _free_ports()
+    port = free_ports()
     environment = {
         **{name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")},
         "CYCLEQD_STATE": str(folder / "state"),
@@ -94,7 +94,7 @@ def everything_up():
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _free_ports():
+def free_ports():
     """A port that is free together with the next one."""
     while True:
         with socket.socket() as first, socket.socket() as second:

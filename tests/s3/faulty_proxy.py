@@ -33,16 +33,17 @@ class FaultyProxy:
         seed: Of the draws.
         patience: The client's read timeout in seconds; slow answers take longer.
         faults: Which.
+        port: Where it listens; 0 takes any that is free.
     """
 
-    def __init__(self, target, *, share=0.2, seed=0, patience=1.0, faults=FAULTS):
+    def __init__(self, target, *, share=0.2, seed=0, patience=1.0, faults=FAULTS, port=0):
         self.target, self.share, self.patience, self.faults = target, share, patience, faults
         self.requests = 0
         self.injected = collections.Counter()
         self._rng = random.Random(seed)  # noqa: S311 (repeatable faults)
         self._earlier = {}
         self._lock = threading.Lock()
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
+        self._server = ThreadingHTTPServer(("127.0.0.1", port), self._handler())
         self._server.daemon_threads = True
         self.port = self._server.server_address[1]
 

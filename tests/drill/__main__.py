@@ -1,0 +1,289 @@
+"""The drill: kills parts of a run at random moments, starts it again, and compares it with an undisturbed run.
+
+``make drill``, or ``python -m tests.drill --help``. Needs root (for a small disk and the Docker engine) and kills this
+machine's Docker engine; runs of others are safe only where nobody else uses Docker.
+"""
+
+import argparse
+import json
+import os
+import platform
+import random
+import shutil
+import sys
+import tempfile
+import time
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+import docker
+import fsspec
+
+from cycleqd.owner import RUN_LABEL
+from tests.drill import faults, judge
+from tests.drill.scene import PATIENCE, RUN, Gate, Scene, ServedScene, small_disk
+
+SKILLS = ("coding", "os", "db")
+SEARCH = {
+    "run_id": RUN,
+    "generations": 4,
+    # Starts in seconds, which counts when a run is started forty times.
+    "engine": {"kind": "transformers", "max_model_len": 1024},
+    "skills": [
+        {"name": "coding", "train": 60, "optimization": 4, "test": 1},
+        {"name": "os", "train": 80, "optimization": 4, "test": 1},
+        {"name": "db", "train": 60, "optimization": 4, "test": 1},
+    ],
+    "experts": {"global_batch": 4, "learning_rate": 1e-3},
+}
+"""The real model with real experts. Trials take over the experts and their scores, and search, aggregate, report."""
+
+
+def whole(work):
+    """A random model that trains in seconds: trials do everything, training included."""
+    from tests.tiny_models import save_tied
+
+    model = work / "model"
+    if not model.exists():
+        save_tied(model)
+    return {
+        "run_id": f"{RUN}-whole",
+        "generations": 2,
+        "model": {"name": str(model), "dtype": "float32"},
+        "engine": {"kind": "transformers", "max_model_len": 2048},
+        "skills": [{"name": name, "train": 2, "optimization": 2, "test": 1} for name in SKILLS],
+        "experts": {"rank": 2, "global_batch": 2, "micro_batch": 2, "max_length": 2048},
+    }
+
+
+TRIALS = (
+    # name, what is struck, how often, seconds between strikes
+    ("flow 1", ["flow"], 5, (4, 26)),
+    ("flow 2", ["flow"], 5, (4, 26)),
+    ("whole run", ["flow"], 6, (3, 20)),
+    ("container", ["container"], 6, (6, 16)),
+    ("object store", ["store"], 4, (4, 20)),
+    ("disk", ["disk"], 4, (4, 20)),
+    ("Docker engine", ["dockerd"], 4, (6, 20)),
+    ("server", ["worker", "server", "flow"], 6, (5, 25)),
+)
+
+
+@dataclass
+class Trial:
+    """The outcome of one run that was struck again and again."""
+
+    name: str
+    kills: list = field(default_factory=list)
+    lives: int = 0
+    differences: list = field(default_factory=list)
+    repeated: list = field(default_factory=list)
+    leftovers: list = field(default_factory=list)
+    seconds: float = 0.0
+
+
+def main():
+    parser = argparse.ArgumentParser(prog="python -m tests.drill", description=__doc__.splitlines()[0])
+    parser.add_argument("--seed", type=int, default=0, help="of the moments")
+    parser.add_argument("--only", action="append", choices=[name for name, *_ in TRIALS], help="repeatable")
+    parser.add_argument("--out", type=Path, help="JSON file for the rows, e.g. docs/results/drill.json")
+    parser.add_argument("--work", type=Path, help="folder that keeps the undisturbed runs and all logs")
+    options = parser.parse_args()
+    refuse_to_disturb_others()
+    work = options.work or Path(tempfile.mkdtemp(prefix="cycleqd-drill-"))
+    work.mkdir(parents=True, exist_ok=True)
+    work.chmod(0o711)  # PostgreSQL runs as a user of its own
+    os.environ["CYCLEQD_CACHE"] = str(work / "cache")
+    outcomes = []
+    for number, (name, kinds, kills, window) in enumerate(TRIALS):
+        if options.only and name not in options.only:
+            continue
+        rng = random.Random(f"{options.seed} {number}")  # noqa: S311 (repeatable moments)
+        outcome = play(work, name, kinds, kills, window, rng)
+        outcomes.append(outcome)
+        say(
+            f"{name}: {len(outcome.kills)} kills in {outcome.lives} lives, {len(outcome.differences)} differences, "
+            f"{len(outcome.repeated)} repeated, {len(outcome.leftovers)} leftovers, {outcome.seconds:.0f} s"
+        )
+        for what in (*outcome.differences, *outcome.repeated, *outcome.leftovers):
+            say(f"  {what}")
+        if options.out:
+            write(options.out, options.seed, outcomes)
+    bad = sum(len(one.differences) + len(one.repeated) + len(one.leftovers) for one in outcomes)
+    if not bad and not options.work:
+        shutil.rmtree(work)
+    else:
+        say(f"everything is kept in {work}")
+    sys.exit(1 if bad else 0)
+
+
+def play(work, name, kinds, kills, window, rng):
+    settings = whole(work) if name == "whole run" else SEARCH
+    undisturbed = reference(work, settings)
+    folder = work / name.replace(" ", "-")
+    shutil.rmtree(folder, ignore_errors=True)
+    outcome = Trial(name)
+    began = time.monotonic()
+    with ExitStack() as stack:
+        scene = stack.enter_context(stage(folder, settings, kinds))
+        if settings is SEARCH:
+            take_over_experts(undisturbed, scene)
+        suffer(scene, outcome, kinds, kills, window, rng)
+        outcome.differences += judge.differences(judge.content(scene.store), judge.content(undisturbed.store))
+        outcome.differences += judge.faults(scene.store)
+        if isinstance(scene, ServedScene):
+            outcome.leftovers += [f"flow run shown as {state}" for state in unfinished_flow_runs(scene)]
+            scene.down()
+        time.sleep(1.0)  # containers whose owner has just closed them are removed by the engine
+        outcome.leftovers += judge.remains(scene)
+    outcome.seconds = time.monotonic() - began
+    return outcome
+
+
+def suffer(scene, outcome, kinds, kills, window, rng):
+    """Starts the run until it is finished, and strikes meanwhile."""
+    done = set(judge.finished_evaluations(scene.store))
+    nothing_done = 0
+    while True:
+        life = scene.start()
+        began = time.monotonic()
+        while len(outcome.kills) < kills and not life.wait(rng.uniform(*window)):
+            kind = kinds[len(outcome.kills) % len(kinds)]
+            generation = len(scene.store.generations())
+            at = time.monotonic() - began
+            if struck := faults.KINDS[kind](scene, life, rng):
+                ended = life.wait(3)
+                row = {
+                    "trial": outcome.name, "kind": kind, "what": struck, "life": scene.lives, "second": round(at, 1),
+                    "generations": generation, "run": "ended" if ended else "went on",
+                }  # fmt: skip
+                outcome.kills.append(row)
+                say(f"{outcome.name}: {row}")
+        if not life.wait(PATIENCE):
+            outcome.differences.append(f"life {scene.lives} does not end")
+            scene.end_survivors()
+        for evaluation in judge.evaluations_told(life.text(), scene.store):
+            if evaluation in done:
+                outcome.repeated.append(f"{evaluation} in life {scene.lives}")
+            done.add(evaluation)
+        # A record may be written whose line the kill swallowed.
+        done |= judge.finished_evaluations(scene.store)
+        outcome.lives = scene.lives
+        if life.finished:
+            return
+        # A run that fails without being struck would go on for ever.
+        nothing_done = nothing_done + 1 if len(outcome.kills) >= kills else 0
+        if nothing_done > 3:
+            outcome.differences.append("the run does not get to its end")
+            return
+
+
+class stage:  # noqa: N801 - used as a function
+    """The place of a trial that is struck in these ways."""
+
+    def __init__(self, folder, settings, kinds):
+        self.folder, self.settings, self.kinds = folder, settings, kinds
+        self._stack = ExitStack()
+
+    def __enter__(self):
+        storage, extra = str(self.folder / "runs"), {}
+        gate = disk = None
+        if "disk" in self.kinds:
+            disk = self._stack.enter_context(small_disk(self.folder / "disk", 900))
+            storage = str(disk / "runs")
+        if "store" in self.kinds:
+            from tests.s3.server import create_bucket, environment, moto_server
+
+            port = self._stack.enter_context(moto_server())
+            create_bucket(port, "drill")
+            os.environ.update(environment(port))
+            gate = Gate(port)
+            self._stack.callback(gate.kill)
+            storage, extra = "s3://drill/runs", environment(gate.port)
+        served = "server" in self.kinds
+        scene = (ServedScene if served else Scene)(self.folder, storage, self.settings, extra)
+        scene.gate, scene.disk = gate, disk
+        if served:
+            scene.up()
+            self._stack.callback(scene.down)
+        self._stack.callback(scene.end_survivors)
+        return scene
+
+    def __exit__(self, *_):
+        self._stack.close()
+
+
+def reference(work, settings):
+    """The undisturbed run, made when it is first asked for."""
+    folder = work / f"undisturbed-{settings['run_id']}"
+    scene = Scene(folder, str(folder / "runs"), settings)
+    if not scene.store.exists("report/summary.json"):
+        say(f"the undisturbed run {settings['run_id']}")
+        life = scene.start()
+        if not life.wait(4 * PATIENCE) or not life.finished:
+            raise SystemExit(f"the undisturbed run failed: {life.log}\n{life.text()[-3000:]}")
+    return scene
+
+
+def take_over_experts(undisturbed, scene):
+    """Copies what the search starts from: experts, their task vectors, and all scores of what is no child."""
+    store = undisturbed.store
+    starters = ["average", *(f"expert-{skill}" for skill in SKILLS)]
+    identities = ["base", *(store.individual(name).genome for name in starters)]
+    wanted = ["config.json", "bases.safetensors", "experts"]
+    wanted += [f"individuals/{name}" for name in starters] + [f"evaluations/{identity}" for identity in identities]
+    fs, root = fsspec.core.url_to_fs(f"{scene.storage}/{scene.run_id}")
+    for path in store.walk():
+        if any(path == name or path.startswith((f"{name}/", f"{name}.sha256")) for name in wanted):
+            if path.startswith("evaluations/") and "-test." in path:
+                continue
+            fs.makedirs(f"{root}/{path}".rpartition("/")[0], exist_ok=True)
+            fs.put_file(str(Path(store.url(path))), f"{root}/{path}")
+
+
+def unfinished_flow_runs(scene):
+    """States of the flow runs that the server still shows as going on."""
+    with scene.live.client() as client:
+        runs = client.read_flow_runs(limit=200)
+    return [f"{run.name}: {run.state_name}" for run in runs if not run.state.is_final()]
+
+
+def refuse_to_disturb_others():
+    faults.bring_back_docker()
+    client = docker.from_env()
+    try:
+        others = [one.name for one in client.containers.list() if RUN_LABEL not in one.labels]
+    finally:
+        client.close()
+    if others:
+        raise SystemExit(f"the drill kills the Docker engine, and these containers with it: {', '.join(others)}")
+    if os.geteuid() != 0:
+        raise SystemExit("the drill mounts a small disk and kills the Docker engine: run it as root")
+
+
+def write(path, seed, outcomes):
+    rows = [
+        row | {name: len(getattr(one, name)) for name in ("differences", "repeated", "leftovers")}
+        for one in outcomes
+        for row in one.kills
+    ]
+    totals = {
+        name: sum(len(getattr(one, name)) for one in outcomes) for name in ("differences", "repeated", "leftovers")
+    }
+    trials = [asdict(one) | {"kills": len(one.kills), "seconds": round(one.seconds, 1)} for one in outcomes]
+    result = {"kills": len(rows)} | totals | {"seed": seed, "machine": machine(), "trials": trials, "rows": rows}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(result, indent=1) + "\n")
+
+
+def machine():
+    return f"{os.cpu_count()} cores, {platform.machine()}, Linux {platform.release()}"
+
+
+def say(text):
+    print(time.strftime("%H:%M:%S"), text, flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,81 @@
+"""What the drill asks of a run that is finished at last."""
+
+import gzip
+import json
+
+import docker
+
+from cycleqd.events import parse
+from cycleqd.lease import current_lease
+from cycleqd.owner import RUN_LABEL
+from cycleqd.upkeep import verify
+from cycleqd.upkeep.sweep import leftovers
+
+_TIMES = {"seconds", "started"}
+"""What may differ between two runs: how long things took."""
+
+
+def content(store):
+    """What a run found, by key: archives and records without their times, and every message of every episode."""
+    found = {}
+    for key in store.walk():
+        folder = key.partition("/")[0]
+        if folder == "archives" and key.endswith(".json"):
+            found[key] = store.read_bytes(key)
+        elif folder in {"generations", "individuals", "evaluations", "seed.json"} and key.endswith(".json"):
+            found[key] = json.dumps(_timeless(store.read_json(key)), sort_keys=True)
+        elif folder == "evaluations" and key.endswith(".jsonl.gz"):
+            found[key] = gzip.decompress(store.read_bytes(key))
+    return found
+
+
+def differences(found, expected):
+    """Keys that one of them lacks or that differ."""
+    return sorted(key for key in found.keys() | expected.keys() if found.get(key) != expected.get(key))
+
+
+def finished_evaluations(store):
+    """(identity, skill, split) of the evaluations whose record is written."""
+    keys = (key.removesuffix(".json").split("/") for key in store.walk("evaluations") if key.endswith(".json"))
+    return {(identity, *name.rsplit("-", 1)) for _, identity, name in keys}
+
+
+def evaluations_told(text, store):
+    """(identity, skill, split) of every evaluation that a log says was finished, in order."""
+    told = []
+    for line in text.splitlines():
+        _, found, rest = line.partition("event=evaluation_finished ")
+        if found:
+            fields = parse(rest)
+            individual = fields["individual"]
+            identity = individual if individual == "base" else store.individual(individual).genome
+            told.append((identity, fields["skill"], fields["split"]))
+    return told
+
+
+def remains(scene):
+    """What should not be there any more."""
+    client = docker.from_env()
+    try:
+        containers = client.containers.list(all=True, filters={"label": f"{RUN_LABEL}={scene.run_id}"})
+        found = [f"container {one.short_id}" for one in containers]
+    finally:
+        client.close()
+    found += [f"process {one.pid} {' '.join(one.cmdline())[:120]}" for one in scene.survivors()]
+    found += [f"temporary file {path.name}" for path in scene.temporary.iterdir()]
+    store = scene.store
+    found += [f"object {key} ({why})" for key, why in leftovers(store.sizes()).items()]
+    if current_lease(store):
+        found.append("the lease")
+    return found
+
+
+def faults(store):
+    """What `cycleqd verify` finds missing or damaged."""
+    return [fault.key for fault in verify(store).faults]
+
+
+def _timeless(value):
+    if isinstance(value, dict):
+        return {name: _timeless(item) for name, item in value.items() if name not in _TIMES}
+    return [_timeless(item) for item in value] if isinstance(value, list) else value
