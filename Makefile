@@ -8,7 +8,7 @@ READY    = $(VENV)/.ready-$(subst $(comma),-,$(EXTRAS))
 comma   := ,
 
 .DEFAULT_GOAL := help
-.PHONY: help setup docker images up down browser demo test test-fast lint format clean
+.PHONY: help setup docker images up down browser demo drill test test-fast lint format clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -34,6 +34,10 @@ up: images ## Start a Prefect server and a worker on this machine, register the 
 
 down: ## End what `make up` started
 	@$(PYTHON) -m infra.up --down
+
+drill: images ## Kill parts of runs at random moments and compare what comes out (root; kills the Docker engine, too)
+	@bash infra/setup_postgres.sh
+	$(PYTHON) -m tests.drill --out docs/results/drill.json
 
 browser: # Chromium for the browser tests
 	@bash infra/setup_browser.sh

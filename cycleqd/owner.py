@@ -61,20 +61,22 @@ def is_gone(owner: str) -> bool:
         number = int(pid)
     except ValueError:
         return False
-    if boot != _boot():
+    if not _boot().startswith(boot):  # a folder's name has its beginning
         return True
     return namespace == _namespace() and _start_time(number) != start
 
 
 def temporary_folder() -> Path:
     """A new folder that `remove_orphaned_folders` removes when this process is gone; whoever asks removes it first."""
-    return Path(tempfile.mkdtemp(prefix=f"{FOLDER_PREFIX}{current_owner().replace(':', '_')}-"))
+    boot, rest = current_owner().split(":", 1)
+    # Its name stays short: a socket's path has at most 107 characters.
+    return Path(tempfile.mkdtemp(prefix=f"{FOLDER_PREFIX}{boot[:8]}_{rest.replace(':', '_')}-"))
 
 
 def remove_orphaned_folders() -> None:
     """Removes the temporary folders of processes that are gone."""
     for folder in Path(tempfile.gettempdir()).glob(f"{FOLDER_PREFIX}*"):
-        match = re.fullmatch(rf"{FOLDER_PREFIX}([0-9a-f-]+_\d+_\d+_\d+)-\w+", folder.name)
+        match = re.fullmatch(rf"{FOLDER_PREFIX}([0-9a-f]+_\d+_\d+_\d+)-\w+", folder.name)
         if match and is_gone(match[1].replace("_", ":")):
             shutil.rmtree(folder, ignore_errors=True)
 

@@ -34,6 +34,8 @@ PROGRAMS = 2
 """Programs that a runner runs at a time."""
 GUEST_MB = 64
 """Memory for a guest, and for what the engine itself mounts in memory."""
+MAX_SOCKET_PATH = 107
+"""Bytes of a socket's path, on Linux."""
 SERVER_UID = 64_999
 """Who the database server runs as where this process is root; else it runs as this process's user."""
 
@@ -156,6 +158,10 @@ class Sandboxes:
         """
         directory = temporary_folder()
         try:
+            if len(os.fsencode(directory / database.SOCKET_NAME)) > MAX_SOCKET_PATH:
+                raise SandboxUnavailable(
+                    f"a database's socket in {directory} has too long a path: set a shorter TMPDIR"
+                )
             uid, gid = os.getuid(), os.getgid()
             if uid == 0:
                 uid = gid = SERVER_UID

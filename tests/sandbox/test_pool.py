@@ -224,3 +224,14 @@ def test_many_threads_start_and_end_sessions_without_a_trace(run_id: str, count:
             assert list(threads.map(episode, range(12))) == [f"{number}\n" for number in range(12)]
         assert count() == 0
         assert set(threading.enumerate()) <= before
+
+
+def test_a_temporary_folder_too_deep_for_a_socket_is_named_at_once(
+    run_id: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    deep = tmp_path / ("d" * 100)
+    deep.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(deep))
+    with Sandboxes(run_id=run_id) as sandboxes, pytest.raises(SandboxUnavailable, match="set a shorter TMPDIR"):
+        sandboxes.database()
+    assert not list(deep.iterdir())

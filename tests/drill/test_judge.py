@@ -1,0 +1,56 @@
+"""The drill's judge sees what differs, what was repeated and what was left, and nothing else."""
+
+import pytest
+
+from cycleqd.config import RunConfig
+from cycleqd.events import line
+from cycleqd.records import EvaluationRecord, GenerationRecord, IndividualRecord, Phases, SampleScore, Score
+from cycleqd.store import RunStore
+from tests.drill import judge
+
+
+def _store(folder, *, score=1.0, seconds=1.0):
+    store = RunStore(str(folder), "run")
+    store.open(RunConfig(run_id="run"))
+    with store.writing("individuals/g0000/genome.safetensors") as path:
+        path.write_bytes(b"tensors")
+    store.write_individual(IndividualRecord(id="g0000", genome="ab"))
+    sample = SampleScore(id="os/x/1", score=score, reason="right", turns=1, tokens=9)
+    evaluation = EvaluationRecord(
+        identity="ab", skill="os", split="test", score=Score.of([score]), samples=[sample], data_hash="d",
+        engine="e", batching="strict", tokens=9, seconds=seconds,
+    )  # fmt: skip
+    store.write_evaluation(evaluation, [])
+    generation = GenerationRecord(
+        generation=0, archive="os", individual="g0000", genome="ab", parents=["x", "y"],
+        scores={"os": Score.of([score])}, cells={}, seconds=Phases(generate=seconds),
+    )  # fmt: skip
+    store.write_generation(generation)
+    return store
+
+
+def test_times_make_no_difference_and_scores_do(tmp_path):
+    first, slower, other = (
+        judge.content(_store(tmp_path / name, **given))
+        for name, given in (("a", {}), ("b", {"seconds": 2.0}), ("c", {"score": 0.0}))
+    )
+    assert judge.differences(first, slower) == []
+    assert judge.differences(first, other) == ["evaluations/ab/os-test.json", "generations/00000.json"]
+
+
+def test_an_object_that_one_run_lacks_is_a_difference(tmp_path):
+    found = judge.content(_store(tmp_path))
+    assert set(judge.differences(found, {})) == set(found) != set()
+
+
+@pytest.mark.parametrize(("individual", "identity"), [("g0000", "ab"), ("base", "base")])
+def test_told_evaluations_are_read_from_a_log_with_other_lines(tmp_path, individual, identity):
+    told = line(
+        {"event": "evaluation_finished", "run": "run", "individual": individual, "skill": "os", "split": "test"}
+    )
+    log = f"12:00:00 | INFO | cycleqd.events - {told}\n12:00:01 | INFO | something else\n"
+    assert judge.evaluations_told(log, _store(tmp_path)) == [(identity, "os", "test")]
+
+
+def test_finished_evaluations_are_those_with_a_record(tmp_path):
+    assert judge.finished_evaluations(_store(tmp_path)) == {("ab", "os", "test")}
