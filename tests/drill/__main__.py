@@ -27,7 +27,7 @@ from tests.drill.scene import PATIENCE, RUN, Gate, Scene, ServedScene, small_dis
 SKILLS = ("coding", "os", "db")
 SEARCH = {
     "run_id": RUN,
-    "generations": 4,
+    "generations": 3,
     # Starts in seconds, which counts when a run is started forty times.
     "engine": {"kind": "transformers", "max_model_len": 1024},
     "skills": [

@@ -10,6 +10,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import prefect
 import psutil
 import yaml
 
@@ -35,7 +36,6 @@ class Scene:
         storage: Folder or URL that holds the run.
         settings: The run's configuration without its storage.
         extra: Environment of its processes beside this one's.
-        host: The pid of the process that must stay (server, worker) by its name.
     """
 
     folder: Path
@@ -49,6 +49,10 @@ class Scene:
         self.run_id = self.settings["run_id"]
         for name in ("tmp", "logs", "prefect"):
             (self.folder / name).mkdir(parents=True, exist_ok=True)
+        # Events go to the server alone by default, which a kill keeps from getting the last of them.
+        logging = yaml.safe_load((Path(prefect.__file__).parent / "logging" / "logging.yml").read_text())
+        logging["loggers"]["prefect.extra"]["handlers"] = ["api", "console"]
+        (self.folder / "logging.yml").write_text(yaml.safe_dump(logging))
 
     @property
     def store(self):
@@ -68,6 +72,7 @@ class Scene:
                 "TMPDIR": str(self.temporary),
                 "TORCHINDUCTOR_CACHE_DIR": str(self.folder / "inductor"),
                 "PREFECT_HOME": str(self.folder / "prefect"),
+                "PREFECT_LOGGING_SETTINGS_PATH": str(self.folder / "logging.yml"),
                 "COLUMNS": "500",  # an event is one line
             }
             | self.extra
