@@ -51,6 +51,8 @@ def up(state: Path) -> None:
     server = Service("prefect-server", state)
     settings = {
         "PREFECT_SERVER_UI_API_URL": "/api",  # the UI then works behind any address
+        # In memory, a server that is killed forgets who holds which slot, and nobody ever gives it back.
+        "PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE": "prefect.server.concurrency.lease_storage.filesystem",
         **({"PREFECT_SERVER_DATABASE_CONNECTION_URL": database} if database else {}),
     }
     command = [sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", str(PORT)]

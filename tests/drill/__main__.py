@@ -147,10 +147,10 @@ def play(work, name, kinds, kills, window, rng):
 def suffer(scene, outcome, kinds, kills, window, rng):
     """Starts the run until it is finished, and strikes meanwhile."""
     done = set(judge.finished_evaluations(scene.store))
-    nothing_done = 0
+    failed = 0
     while True:
         life = scene.start()
-        began = time.monotonic()
+        began, before = time.monotonic(), len(outcome.kills)
         while len(outcome.kills) < kills and not life.wait(rng.uniform(*window)):
             kind = kinds[len(outcome.kills) % len(kinds)]
             generation = len(scene.store.generations())
@@ -175,10 +175,10 @@ def suffer(scene, outcome, kinds, kills, window, rng):
         outcome.lives = scene.lives
         if life.finished:
             return
-        # A run that fails without being struck would go on for ever.
-        nothing_done = nothing_done + 1 if len(outcome.kills) >= kills else 0
-        if nothing_done > 3:
-            outcome.differences.append("the run does not get to its end")
+        # A run that fails without being struck would do so for ever.
+        failed = failed + 1 if len(outcome.kills) == before else 0
+        if failed == 3:
+            outcome.differences.append(f"the run does not get to its end: {life.text()[-500:]}")
             return
 
 
@@ -193,7 +193,7 @@ class stage:  # noqa: N801 - used as a function
         storage, extra = str(self.folder / "runs"), {}
         gate = disk = None
         if "disk" in self.kinds:
-            disk = self._stack.enter_context(small_disk(self.folder / "disk", 900))
+            disk = self._stack.enter_context(small_disk(self.folder / "disk", 2500))
             storage = str(disk / "runs")
         if "store" in self.kinds:
             from tests.s3.server import create_bucket, environment, moto_server
