@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
+import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
@@ -12,6 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
+
+_TEMPORARY = "cqw-"  # short: sockets lie below, and their paths are limited
 
 GRACE_SECONDS = 40.0
 """Time for an orderly end. Postgres writes its last pages, a worker's runs remove their containers."""
@@ -104,6 +108,23 @@ class Service:
                 _quietly(member.kill)
         self._pid_file.unlink(missing_ok=True)
         return process is not None
+
+
+def temporary_folder() -> Path:
+    """A ``TMPDIR`` for a service and its children, after those of services that are gone were removed."""
+    remove_unused_temporary_folders()
+    return Path(tempfile.mkdtemp(prefix=_TEMPORARY))
+
+
+def remove_unused_temporary_folders() -> None:
+    """Removes what killed services left: folders that are no living process' ``TMPDIR``."""
+    used = set()
+    for process in psutil.process_iter():
+        with suppress(psutil.Error):  # another user's, or gone by itself
+            used.add(process.environ().get("TMPDIR"))
+    for folder in Path(tempfile.gettempdir()).glob(f"{_TEMPORARY}*"):
+        if str(folder) not in used:
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def _quietly(act: Callable[[], None]) -> None:

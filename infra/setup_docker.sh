@@ -67,7 +67,8 @@ for ((second = 0; second < WAIT_SECONDS; second++)); do
         say "the engine answers (version $version)"
         exit 0
     fi
-    if version=$(root_version); then
+    # It may have come up between the two questions.
+    if root_version >/dev/null && ! answers >/dev/null; then
         fail "$no_access"
     fi
     sleep 1

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from deployments.register import HEARTBEAT_SECONDS, HOME
 from infra import postgres
-from infra.services import Service
+from infra.services import Service, remove_unused_temporary_folders, temporary_folder
 
 PORT = int(os.environ.get("CYCLEQD_PORT", "4200"))
 """The server's; PostgreSQL takes the next one."""
@@ -61,13 +61,14 @@ def up(state: Path) -> None:
     print(f"Prefect server {'started' if started else 'runs'}, on {'PostgreSQL' if database else 'SQLite'}")
     subprocess.run([sys.executable, "-m", "deployments.register"], cwd=HOME, env={**os.environ, **client}, check=True)
     worker = Service("worker", state)
-    started = worker.start(
+    started = worker.process() is None and worker.start(
         [
             *(sys.executable, "-m", "prefect", "worker", "start", "--pool", "cycleqd-process"),
             *("--name", "cycleqd", "--limit", str(RUNS_AT_A_TIME)),
         ],
         env=client
         | {
+            "TMPDIR": str(temporary_folder()),
             "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": str(HEARTBEAT_SECONDS),
             "PREFECT_LOGGING_EXTRA_LOGGERS": "cycleqd",
         },
@@ -84,6 +85,7 @@ def down(state: Path) -> None:
     for name in ("worker", "prefect-server", "postgres"):
         if Service(name, state).stop():
             print(f"{name} ended")
+    remove_unused_temporary_folders()
 
 
 def _database(state: Path) -> str | None:

@@ -62,13 +62,13 @@ def whole(work):
 
 TRIALS = (
     # name, what is struck, how often, seconds between strikes
+    ("Docker engine", ["dockerd"], 4, (10, 22)),
     ("flow 1", ["flow"], 6, (8, 32)),
     ("flow 2", ["flow"], 6, (8, 32)),
     ("whole run", ["flow"], 6, (6, 22)),
     ("container", ["container"], 6, (2, 9)),
     ("object store", ["store"], 4, (8, 22)),
     ("disk", ["disk"], 4, (8, 22)),
-    ("Docker engine", ["dockerd"], 4, (10, 22)),
     ("server", ["worker", "server", "flow"], 6, (8, 28)),
 )
 
@@ -94,7 +94,7 @@ def main():
     parser.add_argument("--work", type=Path, help="folder that keeps the undisturbed runs and all logs")
     options = parser.parse_args()
     refuse_to_disturb_others()
-    work = options.work or Path(tempfile.mkdtemp(prefix="cycleqd-drill-"))
+    work = options.work or Path(tempfile.mkdtemp(prefix="drill-"))
     work.mkdir(parents=True, exist_ok=True)
     work.chmod(0o711)  # PostgreSQL runs as a user of its own
     os.environ["CYCLEQD_CACHE"] = str(work / "cache")

@@ -5,7 +5,7 @@ import time
 import psutil
 import pytest
 
-from infra.services import Service
+from infra.services import Service, remove_unused_temporary_folders, temporary_folder
 
 SLEEP = [sys.executable, "-c", "import time; print('here', flush=True); time.sleep(60)"]
 
@@ -52,3 +52,16 @@ def test_a_process_that_ends_at_once_is_reported_with_its_log(service, tmp_path)
     service.start([sys.executable, "-c", "raise SystemExit('no such database')"], env={}, folder=tmp_path)
     with pytest.raises(RuntimeError, match="no such database"):
         service.wait_until(lambda: False, seconds=20)
+
+
+def test_temporary_folders_of_services_that_are_gone_are_removed(service, tmp_path, monkeypatch):
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    used, left = temporary_folder(), tmp_path / "cqw-left"
+    left.mkdir()
+    service.start([sys.executable, "-c", "import time; time.sleep(60)"], env={"TMPDIR": str(used)}, folder=tmp_path)
+    remove_unused_temporary_folders()
+    assert used.is_dir()
+    assert not left.exists()
+    service.stop()
+    remove_unused_temporary_folders()
+    assert not used.exists()
