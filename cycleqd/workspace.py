@@ -24,9 +24,10 @@ from cycleqd.hardware import with_dtype
 from cycleqd.inference import open_engine
 from cycleqd.inference.protocol import Engine
 from cycleqd.lease import Lease
+from cycleqd.owner import remove_orphaned_folders
 from cycleqd.records import Phases, SessionRecord
 from cycleqd.rounds import Rounds
-from cycleqd.sandbox import Limits, Sandboxes
+from cycleqd.sandbox import Limits, Sandboxes, reap
 from cycleqd.skills import build_skill
 from cycleqd.skills.benchmark import Source, exclusions
 from cycleqd.skills.protocol import Skill, Split
@@ -175,7 +176,8 @@ def start_engine(config: RunConfig, base: Path) -> Engine:
 
 
 def open_sandboxes(config: RunConfig) -> Sandboxes:
-    """The pool of containers that a configuration describes."""
+    """The pool of containers that a configuration describes, after those of dead processes were removed."""
+    reap()
     settings = config.sandbox
     return Sandboxes(
         run_id=config.run_id,
@@ -248,6 +250,7 @@ def _begin(store: RunStore) -> Workspace:
     workspace = Workspace(store)
     workspace.lease = Lease.acquire(store, on_loss=workspace.stop.set)
     try:
+        remove_orphaned_folders()
         recover(store)
     except BaseException:
         workspace.lease.release()

@@ -1,4 +1,7 @@
+import subprocess
+import sys
 import threading
+from pathlib import Path
 
 import pytest
 
@@ -52,6 +55,14 @@ def test_opening_sweeps_and_checks(store, tmp_path):
     with pytest.raises(DamagedRun, match="generation 1"), opened(store.storage, "toy"):
         pass
     assert current_lease(store) is None
+
+
+def test_opening_removes_temporary_folders_of_killed_processes(store):
+    code = "from cycleqd.owner import temporary_folder; print(temporary_folder())"
+    left = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip()
+    assert Path(left).is_dir()
+    with opened(store.storage, "toy"):
+        assert not Path(left).exists()
 
 
 def test_process_that_lost_the_lease_stops_and_commits_nothing(store):

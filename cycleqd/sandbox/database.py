@@ -268,8 +268,10 @@ class DatabaseServer:
                 discard(self._idle.get_nowait())
         except queue.Empty:
             pass
-        self._remove()
-        shutil.rmtree(self._directory, ignore_errors=True)
+        try:
+            self._remove()
+        finally:
+            shutil.rmtree(self._directory, ignore_errors=True)
 
     def _connect(self, user: str, password: str, seconds: float, database: str | None = None) -> Any:
         # Any: the stubs' connection is generic in its cursor, which differs.

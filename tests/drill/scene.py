@@ -47,8 +47,10 @@ class Scene:
     def __post_init__(self):
         self.token = uuid.uuid4().hex
         self.run_id = self.settings["run_id"]
-        for name in ("tmp", "logs", "prefect"):
-            (self.folder / name).mkdir(parents=True, exist_ok=True)
+        # High up: sockets lie in it, and their paths are limited.
+        self.temporary = self.folder.parent / f"t-{self.token[:6]}"
+        for folder in (self.temporary, self.folder / "logs", self.folder / "prefect"):
+            folder.mkdir(parents=True, exist_ok=True)
         # Events go to the server alone by default, which a kill keeps from getting the last of them.
         logging = yaml.safe_load((Path(prefect.__file__).parent / "logging" / "logging.yml").read_text())
         logging["loggers"]["prefect.extra"]["handlers"] = ["api", "console"]
@@ -57,10 +59,6 @@ class Scene:
     @property
     def store(self):
         return RunStore(self.storage, self.run_id, cache=self.folder / "looking")
-
-    @property
-    def temporary(self):
-        return self.folder / "tmp"
 
     @property
     def environment(self):

@@ -277,6 +277,22 @@ def test_a_server_killed_from_outside_is_unavailable_and_no_result(
     assert not directory.exists()
 
 
+def test_the_socket_is_removed_though_the_engine_is_gone(
+    sandboxes: Sandboxes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server = sandboxes.database()
+    remove = server._remove
+
+    def fail() -> None:
+        raise SandboxUnavailable("no Docker engine answers")
+
+    monkeypatch.setattr(server, "_remove", fail)
+    with pytest.raises(SandboxUnavailable):
+        server.close()
+    assert not server._directory.exists()
+    remove()
+
+
 def test_the_socket_is_private(server: DatabaseServer) -> None:
     assert server._directory.stat().st_mode & 0o777 == 0o700
 
