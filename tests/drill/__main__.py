@@ -13,7 +13,7 @@ import shutil
 import sys
 import tempfile
 import time
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -23,6 +23,7 @@ import fsspec
 from cycleqd.owner import RUN_LABEL
 from tests.drill import faults, judge
 from tests.drill.scene import PATIENCE, RUN, Gate, Scene, ServedScene, small_disk
+from tests.s3.server import create_bucket, environment, moto_server
 
 SKILLS = ("coding", "os", "db")
 SEARCH = {
@@ -128,8 +129,7 @@ def play(work, name, kinds, kills, window, rng):
     shutil.rmtree(folder, ignore_errors=True)
     outcome = Trial(name)
     began = time.monotonic()
-    with ExitStack() as stack:
-        scene = stack.enter_context(stage(folder, settings, kinds))
+    with stage(folder, settings, kinds) as scene:
         if settings is SEARCH:
             take_over_experts(undisturbed, scene)
         suffer(scene, outcome, kinds, kills, window, rng)
@@ -182,39 +182,29 @@ def suffer(scene, outcome, kinds, kills, window, rng):
             return
 
 
-class stage:  # noqa: N801 - used as a function
+@contextmanager
+def stage(folder, settings, kinds):
     """The place of a trial that is struck in these ways."""
-
-    def __init__(self, folder, settings, kinds):
-        self.folder, self.settings, self.kinds = folder, settings, kinds
-        self._stack = ExitStack()
-
-    def __enter__(self):
-        storage, extra = str(self.folder / "runs"), {}
-        gate = disk = None
-        if "disk" in self.kinds:
-            disk = self._stack.enter_context(small_disk(self.folder / "disk", 2500))
+    storage, extra = str(folder / "runs"), {}
+    gate = disk = None
+    with ExitStack() as stack:
+        if "disk" in kinds:
+            disk = stack.enter_context(small_disk(folder / "disk", 2500))
             storage = str(disk / "runs")
-        if "store" in self.kinds:
-            from tests.s3.server import create_bucket, environment, moto_server
-
-            port = self._stack.enter_context(moto_server())
+        if "store" in kinds:
+            port = stack.enter_context(moto_server())
             create_bucket(port, "drill")
             os.environ.update(environment(port))
             gate = Gate(port)
-            self._stack.callback(gate.kill)
+            stack.callback(gate.kill)
             storage, extra = "s3://drill/runs", environment(gate.port)
-        served = "server" in self.kinds
-        scene = (ServedScene if served else Scene)(self.folder, storage, self.settings, extra)
-        scene.gate, scene.disk = gate, disk
-        if served:
+        kind = ServedScene if "server" in kinds else Scene
+        scene = kind(folder, storage, settings, extra, gate=gate, disk=disk)
+        if isinstance(scene, ServedScene):
             scene.up()
-            self._stack.callback(scene.down)
-        self._stack.callback(scene.end_survivors)
-        return scene
-
-    def __exit__(self, *_):
-        self._stack.close()
+            stack.callback(scene.down)
+        stack.callback(scene.end_survivors)
+        yield scene
 
 
 def reference(work, settings):

@@ -17,6 +17,8 @@ import yaml
 from cycleqd.lease import current_lease
 from cycleqd.storage import StoreError
 from cycleqd.store import RunStore
+from infra.services import Service
+from tests.live_prefect import LivePrefect, free_ports
 
 ROOT = Path(__file__).parents[2]
 RUN = "drill"
@@ -36,6 +38,9 @@ class Scene:
         storage: Folder or URL that holds the run.
         settings: The run's configuration without its storage.
         extra: Environment of its processes beside this one's.
+        lives: How often it was started.
+        gate: The way to its object store, where it has one.
+        disk: The small disk that it lies on, where it does.
     """
 
     folder: Path
@@ -43,6 +48,8 @@ class Scene:
     settings: dict
     extra: dict = field(default_factory=dict)
     lives: int = 0
+    gate: "Gate | None" = None
+    disk: Path | None = None
 
     def __post_init__(self):
         self.token = uuid.uuid4().hex
@@ -142,8 +149,6 @@ class ServedScene(Scene):
 
     def __post_init__(self):
         super().__post_init__()
-        from tests.live_prefect import LivePrefect, free_ports
-
         port = free_ports()
         self.extra = self.extra | {
             "CYCLEQD_STATE": str(self.folder / "state"),
@@ -172,8 +177,6 @@ class ServedScene(Scene):
 
     def service(self, name):
         """The process of a service: ``worker`` or ``prefect-server``."""
-        from infra.services import Service
-
         return Service(name, self.folder / "state").process()
 
 
@@ -241,8 +244,6 @@ class Gate:
     """The way to an object store: a proxy in a process of its own that can be killed, and opened again."""
 
     def __init__(self, target):
-        from tests.live_prefect import free_ports
-
         self.target, self.port = target, free_ports()
         self._process = None
         self.open()
