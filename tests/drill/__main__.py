@@ -271,7 +271,7 @@ def write(path, seed, outcomes):
 
 
 def machine():
-    return f"{os.cpu_count()} cores, {platform.machine()}, Linux {platform.release()}"
+    return f"{os.cpu_count()} cores, {platform.machine()}, {platform.system()}"
 
 
 def say(text):
