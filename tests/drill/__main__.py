@@ -216,6 +216,9 @@ def reference(work, settings):
         life = scene.start()
         if not life.wait(4 * PATIENCE) or not life.finished:
             raise SystemExit(f"the undisturbed run failed: {life.log}\n{life.text()[-3000:]}")
+        # Otherwise nobody would notice a repeated one.
+        if set(judge.evaluations_told(life.text(), scene.store)) != judge.finished_evaluations(scene.store):
+            raise SystemExit(f"the log does not tell every evaluation: {life.log}")
     return scene
 
 

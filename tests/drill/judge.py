@@ -22,7 +22,7 @@ def content(store):
         folder = key.partition("/")[0]
         if folder == "archives" and key.endswith(".json"):
             found[key] = store.read_bytes(key)
-        elif folder in {"generations", "individuals", "evaluations", "seed.json"} and key.endswith(".json"):
+        elif folder in {"generations", "individuals", "evaluations"} and key.endswith(".json"):
             found[key] = json.dumps(_timeless(store.read_json(key)), sort_keys=True)
         elif folder == "evaluations" and key.endswith(".jsonl.gz"):
             found[key] = gzip.decompress(store.read_bytes(key))

@@ -58,9 +58,9 @@ class Scene:
         self.temporary = self.folder.parent / f"t-{self.token[:6]}"
         for folder in (self.temporary, self.folder / "logs", self.folder / "prefect"):
             folder.mkdir(parents=True, exist_ok=True)
-        # Events go to the server alone by default, which a kill keeps from getting the last of them.
+        # Events are what the judge reads; by default neither the console nor, at this level, the server gets them.
         logging = yaml.safe_load((Path(prefect.__file__).parent / "logging" / "logging.yml").read_text())
-        logging["loggers"]["prefect.extra"]["handlers"] = ["api", "console"]
+        logging["loggers"]["cycleqd"] = {"level": "INFO", "handlers": ["console"], "propagate": False}
         (self.folder / "logging.yml").write_text(yaml.safe_dump(logging))
 
     @property
