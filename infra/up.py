@@ -61,6 +61,7 @@ def up(state: Path) -> None:
     print(f"Prefect server {'started' if started else 'runs'}, on {'PostgreSQL' if database else 'SQLite'}")
     subprocess.run([sys.executable, "-m", "deployments.register"], cwd=HOME, env={**os.environ, **client}, check=True)
     worker = Service("worker", state)
+    # A running worker keeps its folder; a new one must not be made for nothing.
     started = worker.process() is None and worker.start(
         [
             *(sys.executable, "-m", "prefect", "worker", "start", "--pool", "cycleqd-process"),

@@ -6,6 +6,7 @@ import logging
 from typing import Any
 
 from prefect.client.schemas.objects import State, TaskRun
+from prefect.settings import get_current_settings
 from prefect.task_runners import TaskRunner, ThreadPoolTaskRunner
 from prefect.tasks import Task
 
@@ -34,3 +35,6 @@ def _is_news(record: logging.LogRecord) -> bool:
 
 
 logging.getLogger("prefect.task_runs").addFilter(_is_news)
+# PREFECT_LOGGING_EXTRA_LOGGERS hands a logger Prefect's handler but not its level, and the root's WARNING would keep
+# events back.
+logging.getLogger("cycleqd").setLevel(get_current_settings().logging.level)

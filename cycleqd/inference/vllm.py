@@ -374,14 +374,18 @@ def _start_vllm(**arguments: Any) -> Any:
         from vllm.v1.executor import uniproc_executor
 
         # Otherwise the file where the only rank meets itself would lie among everybody's, and stay when we are killed.
+        everybodys = uniproc_executor.get_file_store_init_method
         uniproc_executor.get_file_store_init_method = lambda: f"file://{folder}/rendezvous"
-        return LLM(
-            **arguments,
-            disable_log_stats=True,
-            enable_prefix_caching=True,
-            use_tqdm_on_load=False,
-            generation_config="vllm",  # the model's sampling defaults must not leak into greedy decoding
-        )
+        try:
+            return LLM(
+                **arguments,
+                disable_log_stats=True,
+                enable_prefix_caching=True,
+                use_tqdm_on_load=False,
+                generation_config="vllm",  # the model's sampling defaults must not leak into greedy decoding
+            )
+        finally:
+            uniproc_executor.get_file_store_init_method = everybodys
     finally:
         shutil.rmtree(folder, ignore_errors=True)
         # vLLM's CPU build makes it do nothing, for the sake of a thread binding that only its worker processes have.

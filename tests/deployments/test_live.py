@@ -11,6 +11,7 @@ from prefect.client.schemas.objects import StateType
 from prefect.exceptions import PrefectHTTPStatusError
 from prefect.states import Cancelling
 
+from cycleqd.events import parse
 from tests.live_prefect import wait_for
 
 pytestmark = [pytest.mark.docker, pytest.mark.slow]
@@ -88,7 +89,11 @@ def test_two_runs_queue_for_the_engine_and_a_cancelled_one_makes_way(live_prefec
     assert time.monotonic() - began < CANCEL_SECONDS
     # The worker says so later: at its first cancellation it loads the flow to look for hooks.
     wait_for(lambda: live_prefect.state(first).is_cancelled(), seconds=120)
-    assert re.search(r"generation \d+ of 10000", _evolution_logs(live_prefect))
+    logs = _evolution_logs(live_prefect)
+    assert re.search(r"generation \d+ of 10000", logs)
+    committed = [parse(entry) for entry in logs.splitlines() if entry.startswith("event=generation_committed")]
+    assert [each["generation"] for each in committed] == [str(number) for number in range(len(committed))]
+    assert committed
 
     state = wait_for(lambda: (state := live_prefect.state(second)).is_final() and state, seconds=300)
     assert state.is_completed(), state.message

@@ -10,7 +10,6 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import prefect
 import psutil
 import yaml
 
@@ -58,10 +57,6 @@ class Scene:
         self.temporary = self.folder.parent / f"t-{self.token[:6]}"
         for folder in (self.temporary, self.folder / "logs", self.folder / "prefect"):
             folder.mkdir(parents=True, exist_ok=True)
-        # Events are what the judge reads; by default neither the console nor, at this level, the server gets them.
-        logging = yaml.safe_load((Path(prefect.__file__).parent / "logging" / "logging.yml").read_text())
-        logging["loggers"]["cycleqd"] = {"level": "INFO", "handlers": ["console"], "propagate": False}
-        (self.folder / "logging.yml").write_text(yaml.safe_dump(logging))
 
     @property
     def store(self):
@@ -77,7 +72,6 @@ class Scene:
                 "TMPDIR": str(self.temporary),
                 "TORCHINDUCTOR_CACHE_DIR": str(self.folder / "inductor"),
                 "PREFECT_HOME": str(self.folder / "prefect"),
-                "PREFECT_LOGGING_SETTINGS_PATH": str(self.folder / "logging.yml"),
                 "COLUMNS": "500",  # an event is one line
             }
             | self.extra
