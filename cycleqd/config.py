@@ -240,6 +240,9 @@ class MutationConfig(Section):
 class AggregationConfig(Section):
     """Folding of the archives' elites into the final model."""
 
+    elites: Literal["quality", "balanced"] = "quality"
+    """Whom an archive contributes. ``quality``: the best in its own skill (the paper's rule). ``balanced``: the one
+    that elite sampling weighs highest, which counts all skills; for short searches, where the best is the expert."""
     temperature: Annotated[float, Field(gt=0)] = 1.0
     """Softmax temperature over the elites' scores (fractions in [0, 1])."""
 

@@ -20,7 +20,16 @@ from cycleqd.evaluation import evaluate, requests_of, samples_hash
 from cycleqd.events import about, event
 from cycleqd.experts import Conversation, TrainingSummary, train_expert
 from cycleqd.experts.data import TrainingDataUnavailable, prepare_skill
-from cycleqd.operators import MUTATIONS, SAMPLERS, LinearCrossover, Mutation, Sampler, SoftmaxAggregation, mean
+from cycleqd.operators import (
+    MUTATIONS,
+    SAMPLERS,
+    EliteSampling,
+    LinearCrossover,
+    Mutation,
+    Sampler,
+    SoftmaxAggregation,
+    mean,
+)
 from cycleqd.randomness import rng
 from cycleqd.records import (
     Cell,
@@ -474,8 +483,10 @@ def aggregate(ws: Workspace) -> IndividualRecord:
         if record.generation == len(ws.store.generations()) - 1:
             return record
     archives = _archives(ws)
-    elites = {skill: archives[skill].elite() for skill in ws.config.skill_names}
-    aggregation = SoftmaxAggregation(temperature=ws.config.aggregation.temperature)
+    settings = ws.config.aggregation
+    weighing = EliteSampling(ws.config.sampling.alpha_low, ws.config.sampling.alpha_high)
+    elites = search.final_elites(archives, settings.elites, weighing)
+    aggregation = SoftmaxAggregation(temperature=settings.temperature)
     with ws.clock.measuring("merge"):
         result = aggregation.aggregate(
             [task_vector(ws.store, elite.id) for elite in elites.values()],

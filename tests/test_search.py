@@ -1,8 +1,8 @@
 import pytest
 
 from cycleqd.archive import Archives, Grid
-from cycleqd.operators import CROSSOVERS, MUTATIONS, SAMPLERS
-from cycleqd.search import breed, propose, tell
+from cycleqd.operators import CROSSOVERS, MUTATIONS, SAMPLERS, EliteSampling
+from cycleqd.search import breed, final_elites, propose, tell
 from tests.toy_experts import SKILLS, factored_experts
 
 
@@ -63,3 +63,22 @@ def test_an_empty_archive_is_refused() -> None:
     archives = Archives(["os"], {"os": Grid(0.0, 1.0, 5)})
     with pytest.raises(ValueError, match="is empty"):
         propose(archives, 0, 0, SAMPLERS["elite"]())
+
+
+def test_the_final_models_elites_are_specialists_by_quality_and_all_rounders_when_balanced() -> None:
+    archives = Archives(SKILLS, {skill: Grid(0.0, 1.0, 5) for skill in SKILLS})
+    for skill in SKILLS:
+        archives.insert(f"expert-{skill}", {other: 0.9 * (other == skill) for other in SKILLS}, -1)
+    archives.insert("all-rounder", dict.fromkeys(SKILLS, 0.6), 0)
+    assert {s: one.id for s, one in final_elites(archives, "quality", EliteSampling()).items()} == {
+        skill: f"expert-{skill}" for skill in SKILLS
+    }
+    assert {one.id for one in final_elites(archives, "balanced", EliteSampling()).values()} == {"all-rounder"}
+
+
+def test_of_equally_balanced_individuals_the_most_recent_is_taken() -> None:
+    archives = Archives(["coding", "os"], {"coding": Grid(0.0, 1.0, 5), "os": Grid(0.0, 1.0, 5)})
+    archives.insert("first", {"coding": 0.3, "os": 0.9}, 0)
+    archives.insert("second", {"coding": 0.9, "os": 0.3}, 1)
+    assert final_elites(archives, "balanced", EliteSampling())["coding"].id == "second"
+    assert final_elites(archives, "balanced", EliteSampling())["os"].id == "second"

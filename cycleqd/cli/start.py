@@ -43,7 +43,7 @@ def run(
         raise typer.Exit(UNFIT)
     end_orphans()
     mark_children()
-    for name, value in _PREFECT.items() | ({("PREFECT_LOGGING_LEVEL", "WARNING")} if quiet else set()):
+    for name, value in PREFECT_SETTINGS.items() | ({("PREFECT_LOGGING_LEVEL", "WARNING")} if quiet else set()):
         os.environ.setdefault(name, value)
     again = shlex.join(["cycleqd", "run", config, *(part for pair in overrides or () for part in ("--set", pair))])
     with _checkout_importable():
@@ -82,7 +82,7 @@ def _preflight(config: RunConfig, *, only_faults: bool = False) -> bool:
     return fit
 
 
-_PREFECT = {
+PREFECT_SETTINGS = {
     "PREFECT_LOGGING_EXTRA_LOGGERS": "cycleqd",
     "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "120",  # 20 are too few on a busy machine
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",

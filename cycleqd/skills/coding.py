@@ -122,7 +122,7 @@ class CodingSkill:
 
     name = "coding"
     max_turns = 1
-    max_new_tokens = 48
+    max_new_tokens = 40
     stop: tuple[str, ...] = END_OF_BLOCK
     origin = GENERATED
 

@@ -21,8 +21,7 @@ from cycleqd.skills.suites import SPLITS, draw_split
 from cycleqd.skills.turns import TurnEpisode
 
 SYSTEM_PROMPT: Final = (
-    "You work on a MySQL table. Each reply is one action: first `Action: Operation` with a ```sql block, "
-    "then `Action: Answer` with `Final Answer: [VALUES]`, [] after a change."
+    "MySQL: first Action: Operation with a ```sql block, then Action: Answer, Final Answer: [VALUES]."
 )
 """Terse, because every episode and every training conversation pays for it."""
 MAX_OUTPUT_CHARS: Final = 800
@@ -189,7 +188,7 @@ class DbSkill:
 
     name = "db"
     max_turns = 2
-    max_new_tokens = 48
+    max_new_tokens = 40
     stop: tuple[str, ...] = END_OF_BLOCK
     origin = GENERATED
 

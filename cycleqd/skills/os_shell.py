@@ -19,11 +19,9 @@ from cycleqd.skills.protocol import GENERATED, Message, Sample, SkillSession, Sp
 from cycleqd.skills.suites import SPLITS, draw_split
 from cycleqd.skills.turns import TurnEpisode
 
-SYSTEM_PROMPT: Final = (
-    "You work in a Linux shell. Each reply is one act: first `Act: bash` with a ```bash block, "
-    "then `Act: answer(VALUE)` to a question or `Act: finish` after a change."
-)
-"""Terse, because every episode and every training conversation pays for it."""
+SYSTEM_PROMPT: Final = "Linux: first Act: bash with a ```bash block, then Act: answer(VALUE) or Act: finish."
+"""Terse, because every training conversation pays for it; with it every prompt of the skill begins with the same 33
+tokens (SmolLM2's), of which vLLM's CPU build shares 32, its smallest block."""
 MAX_OUTPUT_CHARS: Final = 800
 """Of a command's output that the model sees, as in AgentBench."""
 _MAX_ANSWER_CHARS: Final = 1_000
@@ -169,7 +167,7 @@ class OsSkill:
 
     name = "os"
     max_turns = 2
-    max_new_tokens = 48
+    max_new_tokens = 40
     stop: tuple[str, ...] = END_OF_BLOCK
     origin = GENERATED
 

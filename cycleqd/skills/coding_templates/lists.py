@@ -120,19 +120,6 @@ def sum_above(rng: np.random.Generator) -> Draft:
     )
 
 
-def clip_list(rng: np.random.Generator) -> Draft:
-    """Cap each element."""
-    k = between(rng, 5, 200)
-    return problem(
-        name=pick(rng, ("clip_list", "cap_values", "limit_all")),
-        arguments="nums",
-        task=f"replace each number of a list that is larger than {k} by {k}",
-        body=f"return [min(x, {k}) for x in nums]",
-        reference=lambda nums: [k if x > k else x for x in nums],
-        inputs=_around(rng, k),
-    )
-
-
 def swap_value(rng: np.random.Generator) -> Draft:
     """Replace one value by another."""
     a, b = pick_some(rng, [str(i) for i in range(1, 40)], 2)
@@ -164,24 +151,6 @@ def position_of(rng: np.random.Generator) -> Draft:
     )
 
 
-def sort_by_distance(rng: np.random.Generator) -> Draft:
-    """Sort with a key."""
-    k = between(rng, 3, 150)
-    inputs = []
-    for size in (4, 4, 5, 6, 7, 0):
-        # Distinct distances, so that the order is unambiguous.
-        distances = [int(d) for d in rng.permutation(np.arange(1, 20))[:size]]
-        inputs.append(([k + d if rng.integers(2) else k - d for d in distances],))
-    return problem(
-        name=pick(rng, ("sort_by_distance", "nearest_first")),
-        arguments="nums",
-        task=f"sort a list of numbers by their distance to {k}, nearest first",
-        body=f"return sorted(nums, key=lambda x: abs(x - {k}))",
-        reference=lambda nums: [x for _, x in sorted((abs(x - k), x) for x in nums)],
-        inputs=inputs,
-    )
-
-
 def count_between(rng: np.random.Generator) -> Draft:
     """Count within bounds."""
     low = between(rng, -20, 60)
@@ -206,25 +175,6 @@ def largest_below(rng: np.random.Generator) -> Draft:
         body=f"return max([x for x in nums if x < {k}], default={missing})",
         reference=lambda nums: sorted(x for x in nums if x < k)[-1] if any(x < k for x in nums) else missing,
         inputs=[*_around(rng, k), ([k, k + 1],)],
-    )
-
-
-def pairs_with_sum(rng: np.random.Generator) -> Draft:
-    """Count pairs of neighbours with a sum."""
-    k = between(rng, 6, 150)
-    inputs = []
-    for size in (4, 5, 6, 6, 7):
-        items = integers(rng, size, 1, k - 1)
-        at = between(rng, 0, size - 2)
-        items[at + 1] = k - items[at]
-        inputs.append((items,))
-    return problem(
-        name=pick(rng, ("pairs_with_sum", "neighbour_pairs")),
-        arguments="nums",
-        task=f"count the neighbouring pairs of a list that add up to {k}",
-        body=f"return sum(a + b == {k} for a, b in zip(nums, nums[1:]))",
-        reference=lambda nums: len([i for i in range(len(nums) - 1) if nums[i] + nums[i + 1] == k]),
-        inputs=[*inputs, ([],)],
     )
 
 
@@ -258,36 +208,6 @@ def bump_values(rng: np.random.Generator) -> Draft:
         body=f"return {{key: d[key] + {k} for key in d}}",
         reference=lambda d: {key: value + k for key, value in d.items()},
         inputs=[*inputs, ({},)],
-    )
-
-
-def pairs_by_second(rng: np.random.Generator) -> Draft:
-    """Filter pairs by their second element."""
-    k = between(rng, 2, 150)
-
-    def stock(size: int) -> tuple[list[tuple[str, int]]]:
-        return (list(_stock(rng, k, size).items()),)
-
-    return problem(
-        name=pick(rng, ("pairs_by_second", "names_at_least")),
-        arguments="pairs",
-        task=f"list the first items of the pairs whose second item is at least {k}",
-        body=f"return [a for a, b in pairs if b >= {k}]",
-        reference=lambda pairs: [pair[0] for pair in pairs if pair[1] >= k],
-        inputs=[stock(3), *(stock(between(rng, 3, 6)) for _ in range(_HIDDEN - 1)), ([],)],
-    )
-
-
-def drop_small(rng: np.random.Generator) -> Draft:
-    """Filter by two conditions."""
-    k = between(rng, 3, 200)
-    return problem(
-        name=pick(rng, ("drop_small", "keep_even_from")),
-        arguments="nums",
-        task=f"keep the even numbers of a list that are smaller than {k}",
-        body=f"return [x for x in nums if x < {k} and x % 2 == 0]",
-        reference=lambda nums: [x for x in nums if x < k and not x % 2],
-        inputs=_around(rng, k),
     )
 
 
@@ -328,17 +248,13 @@ LIST_TEMPLATES: tuple[Template, ...] = (
             scale_each,
             every_nth,
             sum_above,
-            clip_list,
             swap_value,
             position_of,
-            sort_by_distance,
             count_between,
             largest_below,
-            pairs_with_sum,
             keys_above,
             bump_values,
-            pairs_by_second,
         )
     ),
-    *templates_of((drop_small, square_above, sum_values_below), held_out=True),
+    *templates_of((square_above, sum_values_below), held_out=True),
 )

@@ -40,19 +40,6 @@ def linear(rng: np.random.Generator) -> Draft:
     )
 
 
-def sum_of_multiples(rng: np.random.Generator) -> Draft:
-    """Sum a range with a step."""
-    k = between(rng, 2, 90)
-    return problem(
-        name=pick(rng, ("sum_of_multiples", "multiples_total")),
-        arguments="n",
-        task=f"add up the positive multiples of {k} that are smaller than n",
-        body=f"return sum(range({k}, n, {k}))",
-        reference=lambda n: sum(i for i in range(1, n) if i % k == 0),
-        inputs=_numbers(rng, 2 * k, 9 * k, k, k + 1, 3 * k, 0),
-    )
-
-
 def power_modulo(rng: np.random.Generator) -> Draft:
     """A power and a remainder."""
     a, b = between(rng, 2, 6), between(rng, 5, 60)
@@ -76,19 +63,6 @@ def even_or_odd(rng: np.random.Generator) -> Draft:
         body=f"return n + {a} if n % 2 == 0 else n - {b}",
         reference=lambda n: n - b if n % 2 else n + a,
         inputs=_numbers(rng, 2, 90, 0, 1, 7, 10),
-    )
-
-
-def quotient_and_rest(rng: np.random.Generator) -> Draft:
-    """Division with remainder."""
-    k = between(rng, 3, 150)
-    return problem(
-        name=pick(rng, ("quotient_and_rest", "split_units")),
-        arguments="n",
-        task=f"return the quotient and the remainder of a number divided by {k} as a tuple",
-        body=f"return (n // {k}, n % {k})",
-        reference=lambda n: divmod(n, k),
-        inputs=_numbers(rng, k, 12 * k, k, k - 1, 0, 5 * k),
     )
 
 
@@ -163,10 +137,8 @@ NUMBER_TEMPLATES: tuple[Template, ...] = (
         (
             divisible_by_both,
             linear,
-            sum_of_multiples,
             power_modulo,
             even_or_odd,
-            quotient_and_rest,
             sign_around,
             discount,
             digit_sum_times,

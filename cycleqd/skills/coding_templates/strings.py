@@ -75,21 +75,6 @@ def wrap_text(rng: np.random.Generator) -> Draft:
     )
 
 
-def long_words(rng: np.random.Generator) -> Draft:
-    """Words by length and first letter."""
-    k, c = between(rng, 1, 5), pick(rng, "abcdefghlmoprt")
-    words = [w for w in _WORDS if w[0] == c]
-    extra = [f"{_text(rng, 2)} {pick(rng, words)} {c * k} {c * (k + 1)}" for _ in range(3)]
-    return problem(
-        name=pick(rng, ("long_words", "pick_words")),
-        arguments="s",
-        task=f"list the words of a string that start with '{c}' and have more than {k} letters",
-        body=f"return [w for w in s.split() if w[0] == '{c}' and len(w) > {k}]",
-        reference=lambda s: [w for w in s.split() if w.startswith(c) and len(w) > k],
-        inputs=[(e,) for e in extra] + _texts(rng, ""),
-    )
-
-
 def join_words(rng: np.random.Generator) -> Draft:
     """Join with a separator."""
     separator = _syllable(rng) if rng.integers(2) else "".join(pick_some(rng, "-+:;|/_=~", 2))
@@ -150,21 +135,6 @@ def repeat_text(rng: np.random.Generator) -> Draft:
     )
 
 
-def part_before(rng: np.random.Generator) -> Draft:
-    """Text before a separator."""
-    separator = "".join(pick_some(rng, "-+:;|/_=~<>#%", 2))
-    words = [pick_some(rng, _WORDS, 3) for _ in range(_HIDDEN)]
-    inputs = [(separator.join(w[: 2 + i % 2]),) for i, w in enumerate(words)]
-    return problem(
-        name=pick(rng, ("part_before", "head_of")),
-        arguments="s",
-        task=f"return the part of a string before the first '{separator}'",
-        body=f"return s.split('{separator}')[0]",
-        reference=lambda s: s.partition(separator)[0],
-        inputs=[*inputs, (f"fig{separator[0]}ash",), ("",)],
-    )
-
-
 def reverse_and_append(rng: np.random.Generator) -> Draft:
     """Reverse, then append."""
     a = _syllable(rng)
@@ -175,20 +145,6 @@ def reverse_and_append(rng: np.random.Generator) -> Draft:
         body=f"return s[::-1] + '{a}'",
         reference=lambda s: "".join(reversed(s)) + a,
         inputs=_texts(rng, ""),
-    )
-
-
-def words_with(rng: np.random.Generator) -> Draft:
-    """Count words that contain a letter pair."""
-    a, b = _letters(rng, 2)
-    extra = f"{a}{b} {a} {b}{a} x{a}z{b}"
-    return problem(
-        name=pick(rng, ("words_with", "count_words_with")),
-        arguments="s",
-        task=f"count the words of a string that contain both '{a}' and '{b}'",
-        body=f"return sum('{a}' in w and '{b}' in w for w in s.split())",
-        reference=lambda s: len([w for w in s.split() if {a, b} <= set(w)]),
-        inputs=[(f"{extra} fig",), *_texts(rng, "")],
     )
 
 
@@ -230,14 +186,11 @@ STRING_TEMPLATES: tuple[Template, ...] = (
             count_letters,
             replace_letter,
             wrap_text,
-            long_words,
             join_words,
             remove_letters,
             starts_with,
             repeat_text,
-            part_before,
             reverse_and_append,
-            words_with,
         )
     ),
     *templates_of((words_ending, replace_and_shout), held_out=True),

@@ -6,7 +6,7 @@ from __future__ import annotations
 import numpy as np
 
 from cycleqd.skills.db_templates.tables import AMOUNT, CATEGORY, KEY, PLACE, YEAR, Row, change, middle, scene
-from cycleqd.skills.suites import Draft, Template, between, pick, pick_some, templates_of
+from cycleqd.skills.suites import Draft, Template, between, pick, templates_of
 
 _NUMBERS = (AMOUNT, YEAR)
 
@@ -122,21 +122,6 @@ def raise_number(rng: np.random.Generator) -> Draft:
     )
 
 
-def set_two(rng: np.random.Generator) -> Draft:
-    """Set two cells by key."""
-    t = scene(rng)
-    row = pick(rng, t.rows)
-    label = pick(rng, [v for v in t.theme.category[1] if v != row[CATEGORY]])
-    number = str(between(rng, *t.theme.amount[1:]))
-    a, b = t.columns[CATEGORY], t.columns[AMOUNT]
-    return change(
-        t,
-        f"Set the {a} of {row[KEY]} to '{label}' and the {b} to {number}.",
-        f"UPDATE {t.theme.table} SET {a} = '{label}', {b} = '{number}' WHERE {t.columns[KEY]} = '{row[KEY]}';",
-        [_with(_with(r, CATEGORY, label), AMOUNT, number) if r is row else r for r in t.rows],
-    )
-
-
 def delete_label(rng: np.random.Generator) -> Draft:
     """Delete rows by a label."""
     t, column = scene(rng), pick(rng, (CATEGORY, PLACE))
@@ -163,19 +148,6 @@ def rename_label(rng: np.random.Generator) -> Draft:
         f"Replace the {name} '{old}' by '{new}' in all {t.theme.table}.",
         f"UPDATE {t.theme.table} SET {name} = '{new}' WHERE {name} = '{old}';",
         [_with(r, column, new) if r[column] == old else r for r in t.rows],
-    )
-
-
-def delete_pair(rng: np.random.Generator) -> Draft:
-    """Delete two rows by key."""
-    t = scene(rng)
-    a, b = pick_some(rng, t.rows, 2)
-    key = t.columns[KEY]
-    return change(
-        t,
-        f"Delete {a[KEY]} and {b[KEY]} from {t.theme.table}.",
-        f"DELETE FROM {t.theme.table} WHERE {key} IN ('{a[KEY]}', '{b[KEY]}');",
-        [r for r in t.rows if r is not a and r is not b],
     )
 
 
@@ -230,10 +202,8 @@ CHANGE_TEMPLATES: tuple[Template, ...] = (
             delete_key,
             delete_below,
             raise_number,
-            set_two,
             delete_label,
             rename_label,
-            delete_pair,
         )
     ),
     *templates_of((delete_above, set_label_above, lower_number), held_out=True),

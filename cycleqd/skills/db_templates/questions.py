@@ -3,8 +3,6 @@
 # ruff: noqa: S608 - gold statements are text that only the database of an episode executes
 from __future__ import annotations
 
-from collections import Counter
-
 import numpy as np
 
 from cycleqd.skills.db_templates.tables import AMOUNT, CATEGORY, KEY, PLACE, YEAR, Row, Scene, middle, question, scene
@@ -178,78 +176,6 @@ def list_both(rng: np.random.Generator) -> Draft:
     )
 
 
-def list_either(rng: np.random.Generator) -> Draft:
-    """Keys by one of two labels."""
-    t, column = scene(rng, rows=6), pick(rng, _LABELS)
-    a, b = pick_some(rng, _values(t, column), 2)
-    key, name = t.columns[KEY], t.columns[column]
-    return question(
-        t,
-        f"List the {key} of the {t.theme.table} whose {name} is '{a}' or '{b}'.",
-        f"SELECT {key} FROM {t.theme.table} WHERE {name} IN ('{a}', '{b}');",
-        _keys([row for row in t.rows if row[column] in (a, b)]),
-    )
-
-
-def names_starting(rng: np.random.Generator) -> Draft:
-    """Values by their first letter."""
-    t, column = scene(rng), pick(rng, (KEY, KEY, CATEGORY, PLACE))
-    letter = pick(rng, t.rows)[column][0]
-    key, name = t.columns[KEY], t.columns[column]
-    return question(
-        t,
-        f"List the {key} of the {t.theme.table} whose {name} starts with '{letter}'.",
-        f"SELECT {key} FROM {t.theme.table} WHERE {name} LIKE '{letter}%';",
-        _keys([row for row in t.rows if row[column].startswith(letter)]),
-    )
-
-
-def top_few(rng: np.random.Generator) -> Draft:
-    """The keys of the highest rows."""
-    t, column, n = scene(rng), pick(rng, _NUMBERS), between(rng, 2, 4)
-    key, name = t.columns[KEY], t.columns[column]
-    ranked = sorted(t.rows, key=lambda row: -int(row[column]))
-    ask = pick(rng, ("List the {} of the {} {} with the highest {}.", "Give the {} of the top {} {} by {}."))
-    return question(
-        t,
-        ask.format(key, n, t.theme.table, name),
-        f"SELECT {key} FROM {t.theme.table} ORDER BY {name} DESC LIMIT {n};",
-        _keys(ranked[:n]),
-    )
-
-
-def count_between(rng: np.random.Generator) -> Draft:
-    """Count rows between two bounds."""
-    t, column = scene(rng), pick(rng, _NUMBERS)
-    values = sorted(int(row[column]) for row in t.rows)
-    low, high = values[1], values[-2]
-    name = t.columns[column]
-    return question(
-        t,
-        f"How many {t.theme.table} have a {name} from {low} to {high}?",
-        f"SELECT COUNT(*) FROM {t.theme.table} WHERE {name} BETWEEN {low} AND {high};",
-        [len(t.rows) - 2],
-    )
-
-
-def most_frequent(rng: np.random.Generator) -> Draft:
-    """The most frequent label above a bound."""
-    while True:
-        t, column, number = scene(rng, rows=10), pick(rng, _LABELS), pick(rng, _NUMBERS)
-        k = sorted(int(row[number]) for row in t.rows)[between(rng, 0, 3)]
-        ranked = Counter(row[column] for row in t.rows if int(row[number]) > k).most_common()
-        if len(ranked) > 1 and ranked[0][1] > ranked[1][1]:
-            break
-    name = t.columns[column]
-    return question(
-        t,
-        f"Which {name} is the most frequent among the {t.theme.table} with {t.columns[number]} greater than {k}?",
-        f"SELECT {name} FROM {t.theme.table} WHERE {t.columns[number]} > {k} "
-        f"GROUP BY {name} ORDER BY COUNT(*) DESC LIMIT 1;",
-        [ranked[0][0]],
-    )
-
-
 def list_not(rng: np.random.Generator) -> Draft:
     """Keys by a label that must be absent."""
     t, column = scene(rng, rows=6), pick(rng, _LABELS)
@@ -355,11 +281,6 @@ QUESTION_TEMPLATES: tuple[Template, ...] = (
             distinct_labels,
             count_distinct,
             list_both,
-            list_either,
-            names_starting,
-            top_few,
-            count_between,
-            most_frequent,
             list_not,
             best_of_label,
             two_cells,

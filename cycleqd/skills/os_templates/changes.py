@@ -11,7 +11,6 @@ from cycleqd.skills.os_templates.layout import (
     WORDS,
     change,
     directory,
-    distinct_numbers,
     file_in,
     lines,
     names,
@@ -162,20 +161,6 @@ def delete_by_extension(rng: np.random.Generator) -> Draft:
     )
 
 
-def sort_into(rng: np.random.Generator) -> Draft:
-    """Sort a file into another."""
-    folder = directory(rng)
-    source, target = names(rng, 2, "txt")
-    content = pick_some(rng, WORDS, between(rng, 4, 7))
-    return change(
-        f"Sort the lines of {folder}/{source} and save them as {folder}/{target}.",
-        setup=setup_script({f"{folder}/{source}": content}),
-        command=f"sort {folder}/{source} > {folder}/{target}",
-        probe=f"cat {folder}/{target}",
-        expected=_text(*sorted(content)),
-    )
-
-
 def make_link(rng: np.random.Generator) -> Draft:
     """Make a symbolic link."""
     folder, link = directory(rng), pick(rng, WORDS)
@@ -186,63 +171,6 @@ def make_link(rng: np.random.Generator) -> Draft:
         command=f"ln -s {file} {folder}/{link}",
         probe=f"readlink {folder}/{link}",
         expected=file,
-    )
-
-
-def save_line_count(rng: np.random.Generator) -> Draft:
-    """Write a count into a file."""
-    folder, count = directory(rng), between(rng, 3, 20)
-    source, target = names(rng, 2, "txt")
-    return change(
-        f"Write the number of lines of {folder}/{source} into {folder}/{target}.",
-        setup=setup_script({f"{folder}/{source}": lines(rng, count, 1)}),
-        command=f"wc -l < {folder}/{source} > {folder}/{target}",
-        probe=f"cat {folder}/{target}",
-        expected=str(count),
-    )
-
-
-def save_matching(rng: np.random.Generator) -> Draft:
-    """Copy matching lines into a file."""
-    folder = directory(rng)
-    source, target = names(rng, 2, "log")
-    word, *others = pick_some(rng, WORDS, 6)
-    content = [f"{word if i % 2 else others[0]} {pick(rng, others)}" for i in range(between(rng, 4, 7))]
-    return change(
-        f"Save the lines of {folder}/{source} that contain '{word}' as {folder}/{target}.",
-        setup=setup_script({f"{folder}/{source}": content}),
-        command=f"grep '{word}' {folder}/{source} > {folder}/{target}",
-        probe=f"cat {folder}/{target}",
-        expected=_text(*(line for line in content if word in line)),
-    )
-
-
-def set_config(rng: np.random.Generator) -> Draft:
-    """Set a key of a configuration file."""
-    file = file_in(rng, directory(rng), "conf")
-    keys = pick_some(rng, ("port", "limit", "retries", "size", "timeout", "workers", "level", "delay"), 3)
-    *values, new = distinct_numbers(rng, 4, 2, 900)
-    old = [f"{key}={value}" for key, value in zip(keys, values, strict=True)]
-    return change(
-        f"Set the key '{keys[1]}' in {file} to {new}.",
-        setup=setup_script({file: old}),
-        command=f"sed -i 's/^{keys[1]}=.*/{keys[1]}={new}/' {file}",
-        probe=f"cat {file}",
-        expected=_text(old[0], f"{keys[1]}={new}", old[2]),
-    )
-
-
-def concatenate(rng: np.random.Generator) -> Draft:
-    """Join two files into a third."""
-    folder = directory(rng)
-    a, b, c = names(rng, 3, "txt")
-    first, second = pick_some(rng, WORDS, 2)
-    return change(
-        f"Join {folder}/{a} and {folder}/{b} into {folder}/{c}.",
-        setup=setup_script({f"{folder}/{a}": [first], f"{folder}/{b}": [second]}),
-        command=f"cat {folder}/{a} {folder}/{b} > {folder}/{c}",
-        probe=f"cat {folder}/{c}",
-        expected=_text(first, second),
     )
 
 
@@ -273,19 +201,6 @@ def delete_line(rng: np.random.Generator) -> Draft:
     )
 
 
-def touch_files(rng: np.random.Generator) -> Draft:
-    """Create two empty files."""
-    folder = directory(rng)
-    a, b = names(rng, 2, pick(rng, EXTENSIONS))
-    return change(
-        f"Create two empty files {folder}/{a} and {folder}/{b}.",
-        setup=setup_script({}, directories=[folder]),
-        command=f"touch {folder}/{a} {folder}/{b}",
-        probe=f"find {folder} -type f -size 0 | LC_ALL=C sort",
-        expected=_text(*sorted([f"{folder}/{a}", f"{folder}/{b}"])),
-    )
-
-
 def save_head(rng: np.random.Generator) -> Draft:
     """Copy the first lines into a file."""
     folder, n = directory(rng), between(rng, 2, 5)
@@ -313,20 +228,6 @@ def remove_directory(rng: np.random.Generator) -> Draft:
     )
 
 
-def delete_matching(rng: np.random.Generator) -> Draft:
-    """Delete the lines that contain a word."""
-    file = file_in(rng, directory(rng), "log")
-    word, *others = pick_some(rng, WORDS, 6)
-    content = [f"{word if i % 2 else others[0]} {pick(rng, others)}" for i in range(between(rng, 4, 7))]
-    return change(
-        f"Delete every line of {file} that contains '{word}'.",
-        setup=setup_script({file: content}),
-        command=f"sed -i '/{word}/d' {file}",
-        probe=f"cat {file}",
-        expected=_text(*(line for line in content if word not in line)),
-    )
-
-
 def save_tail(rng: np.random.Generator) -> Draft:
     """Copy the last lines into a file."""
     folder, n = directory(rng), between(rng, 2, 5)
@@ -348,23 +249,16 @@ CHANGE_TEMPLATES: tuple[Template, ...] = (
             write_file,
             append_line,
             rename_file,
-            delete_file,
             set_mode,
-            copy_file,
             move_into,
             replace_word,
             delete_by_extension,
-            sort_into,
             make_link,
-            save_line_count,
-            save_matching,
-            set_config,
-            concatenate,
             make_executable,
             delete_line,
-            touch_files,
             save_head,
+            remove_directory,
         )
     ),
-    *templates_of((remove_directory, delete_matching, save_tail), held_out=True),
+    *templates_of((delete_file, copy_file, save_tail), held_out=True),
 )

@@ -83,18 +83,6 @@ def count_matching(rng: np.random.Generator) -> Draft:
     )
 
 
-def sum_numbers(rng: np.random.Generator) -> Draft:
-    """Sum the numbers of a file."""
-    file = file_in(rng, directory(rng), "dat")
-    numbers = distinct_numbers(rng, between(rng, 3, 9))
-    return question(
-        pick(rng, ("What is the sum of the numbers in {}?", "Add up the numbers in {}.")).format(file),
-        setup=setup_script({file: list(map(str, numbers))}),
-        command=f"awk '{{s+=$1}} END {{print s}}' {file}",
-        answer=sum(numbers),
-    )
-
-
 def largest_number(rng: np.random.Generator) -> Draft:
     """Find the maximum of a file."""
     file = file_in(rng, directory(rng), "dat")
@@ -128,19 +116,6 @@ def last_line(rng: np.random.Generator) -> Draft:
         setup=setup_script({file: content}),
         command=f"tail -1 {file}",
         answer=content[-1],
-    )
-
-
-def config_value(rng: np.random.Generator) -> Draft:
-    """Read a key of a configuration file."""
-    file = file_in(rng, directory(rng), "conf")
-    keys = pick_some(rng, ("port", "limit", "retries", "size", "timeout", "workers", "level", "delay"), 4)
-    values = distinct_numbers(rng, 4)
-    return question(
-        f"Which value does the key '{keys[0]}' have in {file}?",
-        setup=setup_script({file: sorted(f"{key}={value}" for key, value in zip(keys, values, strict=True))}),
-        command=f"grep '^{keys[0]}=' {file} | cut -d= -f2",
-        answer=values[0],
     )
 
 
@@ -179,19 +154,6 @@ def size_of(rng: np.random.Generator) -> Draft:
         setup=setup_script({file: "x" * size}),
         command=f"wc -c < {file}",
         answer=size,
-    )
-
-
-def count_directories(rng: np.random.Generator) -> Draft:
-    """Count the directories in a directory."""
-    folder, count = directory(rng), between(rng, 2, 9)
-    subs = [f"{folder}/{name}" for name in pick_some(rng, WORDS, count)]
-    files = {f"{folder}/{name}": "x" for name in names(rng, between(rng, 2, 4), "txt")}
-    return question(
-        pick(rng, ("How many directories are in {}?", "Count the directories in {}.")).format(folder),
-        setup=setup_script(files, directories=subs),
-        command=f"ls -l {folder} | grep -c '^d'",
-        answer=count,
     )
 
 
@@ -251,51 +213,6 @@ def count_empty(rng: np.random.Generator) -> Draft:
     )
 
 
-def count_hidden(rng: np.random.Generator) -> Draft:
-    """Count hidden files."""
-    folder, count = directory(rng), between(rng, 2, 8)
-    files = {f"{folder}/.{name}": "x" for name in names(rng, count, "txt")}
-    files |= {f"{folder}/{name}": "x" for name in names(rng, between(rng, 2, 5), "txt")}
-    return question(
-        pick(rng, ("How many hidden files are in {}?", "Count the hidden files in {}.")).format(folder),
-        setup=setup_script(files),
-        command=f"ls -A {folder} | grep -c '^\\.'",
-        answer=count,
-    )
-
-
-def csv_field(rng: np.random.Generator) -> Draft:
-    """Read one field of a record."""
-    file = file_in(rng, directory(rng), "csv")
-    columns = pick_some(rng, ("age", "city", "price", "score", "team"), 2)
-    rows = {
-        word: [str(n) if column in ("age", "price", "score") else pick(rng, NOUNS) for column in columns]
-        for word, n in zip(pick_some(rng, WORDS, 5), distinct_numbers(rng, 5, 10, 99), strict=True)
-    }
-    key = next(iter(rows))
-    at = between(rng, 0, 1)
-    content = [",".join(["name", *columns]), *sorted(",".join([word, *row]) for word, row in rows.items())]
-    return question(
-        f"{file} has the columns name,{columns[0]},{columns[1]}. What is the {columns[at]} of {key}?",
-        setup=setup_script({file: content}),
-        command=f"grep '^{key},' {file} | cut -d, -f{at + 2}",
-        answer=rows[key][at],
-    )
-
-
-def most_common(rng: np.random.Generator) -> Draft:
-    """Find the most frequent line."""
-    file = file_in(rng, directory(rng), "log")
-    found = pick_some(rng, WORDS, 4)
-    content = [found[0]] * between(rng, 5, 8) + [word for word in found[1:] for _ in range(between(rng, 1, 4))]
-    return question(
-        pick(rng, ("Which line occurs most often in {}?", "Find the most frequent line of {}.")).format(file),
-        setup=setup_script({file: [content[int(i)] for i in rng.permutation(len(content))]}),
-        command=f"sort {file} | uniq -c | sort -n | tail -1",
-        answer=found[0],
-    )
-
-
 def link_target(rng: np.random.Generator) -> Draft:
     """Read a symbolic link."""
     folder, stem = directory(rng), pick(rng, STEMS)
@@ -305,20 +222,6 @@ def link_target(rng: np.random.Generator) -> Draft:
         setup=setup_script({target: "x"}) + f"\nln -s {target} {folder}/{stem}",
         command=f"readlink {folder}/{stem}",
         answer=target,
-    )
-
-
-def count_not_matching(rng: np.random.Generator) -> Draft:
-    """Count lines without a word."""
-    file = file_in(rng, directory(rng), "log")
-    word, *others = pick_some(rng, WORDS, 6)
-    count = between(rng, 3, 12)
-    content = [f"{pick(rng, others)} ok" for _ in range(count)] + [f"{word} ok" for _ in range(between(rng, 1, 2))]
-    return question(
-        f"How many lines of {file} do not contain '{word}'?",
-        setup=setup_script({file: [content[int(i)] for i in rng.permutation(len(content))]}),
-        command=f"grep -vc '{word}' {file}",
-        answer=count,
     )
 
 
@@ -368,27 +271,20 @@ QUESTION_TEMPLATES: tuple[Template, ...] = (
         (
             count_files,
             count_by_extension,
-            count_lines,
             count_words,
             count_matching,
-            sum_numbers,
             largest_number,
             nth_line,
             last_line,
-            config_value,
             biggest_file,
             permissions_of,
             size_of,
-            count_directories,
             count_unique,
             file_containing,
             locate_file,
             count_empty,
-            count_hidden,
-            csv_field,
-            most_common,
             link_target,
         )
     ),
-    *templates_of((count_not_matching, smallest_number, smallest_file, count_starting), held_out=True),
+    *templates_of((count_lines, smallest_number, smallest_file, count_starting), held_out=True),
 )
