@@ -135,13 +135,13 @@ def _bash(script: str) -> str:
 def test_wrong_answers_and_half_done_changes_fail(sandboxes: Sandboxes) -> None:
     skill = OsSkill(seed=0, counts={})
     with skill.session(sandboxes) as session:
-        lines, mode = _one("count-lines"), _one("set-mode")
-        right = int(lines.data["answer"])
+        words, mode = _one("count-words"), _one("set-mode")
+        right = int(words.data["answer"])
         cases = [
-            (lines, [f"Act: answer({right})"], 1.0),
-            (lines, [f"Act: answer({right + 1})"], 0.0),
-            (lines, ["Act: finish"], 0.0),
-            (lines, [_bash(lines.data["gold"])], 0.0),
+            (words, [f"Act: answer({right})"], 1.0),
+            (words, [f"Act: answer({right + 1})"], 0.0),
+            (words, ["Act: finish"], 0.0),
+            (words, [_bash(words.data["gold"])], 0.0),
             (mode, [_bash(mode.data["gold"]), "Act: finish"], 1.0),
             (mode, [_bash(mode.data["gold"])], 1.0),
             (mode, [_bash(mode.data["gold"]), "done"], 1.0),
@@ -159,7 +159,7 @@ def test_wrong_answers_and_half_done_changes_fail(sandboxes: Sandboxes) -> None:
 def test_reply_that_is_no_act_ends_the_episode(sandboxes: Sandboxes) -> None:
     skill = OsSkill(seed=0, counts={})
     with skill.session(sandboxes) as session:
-        episode = session.start(_one("count-lines"))
+        episode = session.start(_one("count-words"))
         try:
             assert episode.act("no idea")
             verdict = episode.judge()
@@ -174,7 +174,7 @@ def test_bash_keeps_its_state_and_errors_are_seen(sandboxes: Sandboxes) -> None:
     skill = OsSkill(seed=0, counts={})
     skill.max_turns = 3
     with skill.session(sandboxes) as session:
-        episode = session.start(_one("count-lines"))
+        episode = session.start(_one("count-words"))
         try:
             assert not episode.act(_bash("cd /tmp && x=5"))
             assert not episode.act(_bash('echo "$PWD $x"; ls /nowhere'))
@@ -189,6 +189,6 @@ def test_bash_keeps_its_state_and_errors_are_seen(sandboxes: Sandboxes) -> None:
 @pytest.mark.docker
 def test_a_failed_set_up_is_the_sandboxes_fault(sandboxes: Sandboxes) -> None:
     skill = OsSkill(seed=0, counts={})
-    broken = Sample("os/x/0", "os", "test", "x", {**_one("count-lines").data, "setup": "echo no; false"})
+    broken = Sample("os/x/0", "os", "test", "x", {**_one("count-words").data, "setup": "echo no; false"})
     with skill.session(sandboxes) as session, pytest.raises(SandboxUnavailable, match="set-up of os/x/0 failed: no"):
         session.start(broken)
