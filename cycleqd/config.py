@@ -242,7 +242,7 @@ class AggregationConfig(Section):
 
     elites: Literal["quality", "balanced"] = "quality"
     """Whom an archive contributes. ``quality``: the best in its own skill (the paper's rule). ``balanced``: the one
-    that elite sampling weighs highest, which counts all skills; for short searches, where the best is the expert."""
+    with the largest product of all skills' scores; for short searches, where the best in a skill is its expert."""
     temperature: Annotated[float, Field(gt=0)] = 1.0
     """Softmax temperature over the elites' scores (fractions in [0, 1])."""
 

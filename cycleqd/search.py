@@ -10,11 +10,12 @@ won = tell(archives, child_id, scores, generation)
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Mapping
 from typing import Literal, NamedTuple
 
 from cycleqd.archive import Archives, Occupant, Win
-from cycleqd.operators import Crossover, EliteSampling, Mutation, Sampler
+from cycleqd.operators import Crossover, Mutation, Sampler
 from cycleqd.randomness import rng
 from cycleqd.task_vector import TaskVector
 
@@ -63,7 +64,8 @@ def propose(archives: Archives, generation: int, seed: int, sampler: Sampler) ->
     occupants = archives[skill].occupants()
     if not occupants:
         raise ValueError(f"the archive of {skill} is empty; offer the experts first")
-    first, second = sampler.sample(_scores(archives, occupants), rng(seed, generation, "sampling"))
+    scores = [[occupant.scores[name] for name in archives.skills] for occupant in occupants]
+    first, second = sampler.sample(scores, rng(seed, generation, "sampling"))
     return Proposal(skill, (occupants[first].id, occupants[second].id))
 
 
@@ -98,34 +100,25 @@ def tell(archives: Archives, individual: str, scores: Mapping[str, float], gener
     return archives.insert(individual, scores, generation)
 
 
-def final_elites(
-    archives: Archives, choice: Literal["quality", "balanced"], weighing: EliteSampling
-) -> dict[str, Occupant]:
+def final_elites(archives: Archives, choice: Literal["quality", "balanced"]) -> dict[str, Occupant]:
     """The individuals that the final model is made of, one of each archive.
 
-    ``quality`` takes the highest score in the archive's skill (CycleQD's rule). ``balanced`` is ours: it takes whom
-    elite sampling would draw most likely, the best product over all skills. The paper's rule wants a search so long
+    ``quality`` takes the highest score in the archive's skill (CycleQD's rule). ``balanced`` is ours: it takes the
+    largest product of the scores in all skills, so nobody who lost a skill. The paper's rule wants a search so long
     that the best of a skill is a good merge; before that it is the skill's expert, and the aggregate little more than
-    the experts' average. Of equals the most recent is taken.
+    the experts' average. Of equals the higher sum and then the more recent is taken.
 
     Args:
         archives: The archives after the last generation.
         choice: The rule.
-        weighing: Weighs an archive's individuals for ``balanced``.
 
     Raises:
         ValueError: An archive is empty.
     """
     if choice == "quality":
         return {skill: archives[skill].elite() for skill in archives.skills}
-    chosen = {}
-    for skill in archives.skills:
-        occupants = archives[skill].occupants()
-        weights = weighing.probabilities(_scores(archives, occupants))
-        order = [(weight, one.generation, one.id) for weight, one in zip(weights, occupants, strict=True)]
-        chosen[skill] = occupants[order.index(max(order))]
-    return chosen
+    return {skill: max(archives[skill].occupants(), key=_balance) for skill in archives.skills}
 
 
-def _scores(archives: Archives, occupants: Sequence[Occupant]) -> list[list[float]]:
-    return [[occupant.scores[name] for name in archives.skills] for occupant in occupants]
+def _balance(one: Occupant) -> tuple[float, float, int, str]:
+    return math.prod(one.scores.values()), math.fsum(one.scores.values()), one.generation, one.id

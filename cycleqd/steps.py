@@ -23,7 +23,6 @@ from cycleqd.experts.data import TrainingDataUnavailable, prepare_skill
 from cycleqd.operators import (
     MUTATIONS,
     SAMPLERS,
-    EliteSampling,
     LinearCrossover,
     Mutation,
     Sampler,
@@ -484,8 +483,7 @@ def aggregate(ws: Workspace) -> IndividualRecord:
             return record
     archives = _archives(ws)
     settings = ws.config.aggregation
-    weighing = EliteSampling(ws.config.sampling.alpha_low, ws.config.sampling.alpha_high)
-    elites = search.final_elites(archives, settings.elites, weighing)
+    elites = search.final_elites(archives, settings.elites)
     aggregation = SoftmaxAggregation(temperature=settings.temperature)
     with ws.clock.measuring("merge"):
         result = aggregation.aggregate(

@@ -1,7 +1,7 @@
 import pytest
 
 from cycleqd.archive import Archives, Grid
-from cycleqd.operators import CROSSOVERS, MUTATIONS, SAMPLERS, EliteSampling
+from cycleqd.operators import CROSSOVERS, MUTATIONS, SAMPLERS
 from cycleqd.search import breed, final_elites, propose, tell
 from tests.toy_experts import SKILLS, factored_experts
 
@@ -69,16 +69,19 @@ def test_the_final_models_elites_are_specialists_by_quality_and_all_rounders_whe
     archives = Archives(SKILLS, {skill: Grid(0.0, 1.0, 5) for skill in SKILLS})
     for skill in SKILLS:
         archives.insert(f"expert-{skill}", {other: 0.9 * (other == skill) for other in SKILLS}, -1)
-    archives.insert("all-rounder", dict.fromkeys(SKILLS, 0.6), 0)
-    assert {s: one.id for s, one in final_elites(archives, "quality", EliteSampling()).items()} == {
-        skill: f"expert-{skill}" for skill in SKILLS
-    }
-    assert {one.id for one in final_elites(archives, "balanced", EliteSampling()).values()} == {"all-rounder"}
+    archives.insert("all-rounder", dict.fromkeys(SKILLS, 0.4), 0)
+    archives.insert("lost-one", {skill: 0.9 * (skill != SKILLS[0]) for skill in SKILLS}, 1)
+    specialists = {skill: archives[skill].elite().id for skill in SKILLS}
+    assert "all-rounder" not in specialists.values()
+    assert {skill: one.id for skill, one in final_elites(archives, "quality").items()} == specialists
+    assert {one.id for one in final_elites(archives, "balanced").values()} == {"all-rounder"}
 
 
-def test_of_equally_balanced_individuals_the_most_recent_is_taken() -> None:
+def test_of_equally_balanced_individuals_the_most_recent_is_taken_and_where_all_lost_a_skill_the_best_sum() -> None:
     archives = Archives(["coding", "os"], {"coding": Grid(0.0, 1.0, 5), "os": Grid(0.0, 1.0, 5)})
-    archives.insert("first", {"coding": 0.3, "os": 0.9}, 0)
-    archives.insert("second", {"coding": 0.9, "os": 0.3}, 1)
-    assert final_elites(archives, "balanced", EliteSampling())["coding"].id == "second"
-    assert final_elites(archives, "balanced", EliteSampling())["os"].id == "second"
+    archives.insert("lost-os", {"coding": 0.5, "os": 0.0}, 0)
+    archives.insert("lost-coding", {"coding": 0.0, "os": 0.7}, 1)
+    assert {one.id for one in final_elites(archives, "balanced").values()} == {"lost-coding"}
+    archives.insert("first", {"coding": 0.25, "os": 0.75}, 2)
+    archives.insert("second", {"coding": 0.75, "os": 0.25}, 3)
+    assert {one.id for one in final_elites(archives, "balanced").values()} == {"second"}
