@@ -271,24 +271,25 @@ def evaluate_individual(ws: Workspace, identifier: str, skill: str, split: Split
         return finished
     if ws.engine.loaded != identity:
         raise RuntimeError(f"the engine holds {ws.engine.loaded[:12]}, not {identifier}; load it first")
-    with ws.clock.measuring("evaluate"):
-        result = evaluate(
-            ws.skills[skill],
-            split,
-            ws.engine,
-            ws.sandboxes,
-            batching=ws.config.engine.batching,
-            live_episodes=_live_episodes(ws),
-            workers=ws.config.sandbox.workers,
-            rounds=ws.rounds.get((identity, split)),
-            stop=ws.stop,
-        )
-    ws.count_tokens(result.record.tokens)
-    ws.check_lease()
-    ws.store.write_evaluation(result.record, result.episodes)
-    metrics.count_evaluation(ws.config.run_id, result.record)
     generation = individual.generation if individual else None
     with about(run=ws.config.run_id, generation=generation, individual=identifier, skill=skill, split=split):
+        event("evaluation_started")
+        with ws.clock.measuring("evaluate"):
+            result = evaluate(
+                ws.skills[skill],
+                split,
+                ws.engine,
+                ws.sandboxes,
+                batching=ws.config.engine.batching,
+                live_episodes=_live_episodes(ws),
+                workers=ws.config.sandbox.workers,
+                rounds=ws.rounds.get((identity, split)),
+                stop=ws.stop,
+            )
+        ws.count_tokens(result.record.tokens)
+        ws.check_lease()
+        ws.store.write_evaluation(result.record, result.episodes)
+        metrics.count_evaluation(ws.config.run_id, result.record)
         _tell_evaluation(result.record)
     return result.record
 

@@ -6,6 +6,7 @@ holds the lease of the run knows better: there is no other writer, so these flow
 
 from __future__ import annotations
 
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
@@ -18,6 +19,8 @@ from prefect.states import Crashed
 from tasks.server import has_server
 
 _STILL_RUNNING: dict[str, Any] = {"state": {"type": {"any_": ["RUNNING", "PENDING", "CANCELLING"]}, "name": None}}
+_PENDING_SECONDS = 60
+"""A flow run that was Pending for so long was to be started by a worker that is gone."""
 _PAGE = 200
 """The most that a server lists at a time."""
 
@@ -41,8 +44,13 @@ def mark_vanished(storage: str, run_id: str) -> list[str]:
     with get_client(sync_client=True) as client:
         family = _family(client)
         running = FlowRunFilter.model_validate(_STILL_RUNNING | {"name": {"like_": run_id}})
-        for run in client.read_flow_runs(flow_run_filter=running, limit=_PAGE):
-            if run.id in family or not _is_of(run, storage, run_id) or run.start_time is None:
+        # They get the name of their run when they begin.
+        pending = FlowRunFilter.model_validate({"state": {"type": {"any_": ["PENDING"]}, "name": None}})
+        found = [
+            run for some in (running, pending) for run in client.read_flow_runs(flow_run_filter=some, limit=_PAGE)
+        ]
+        for run in {run.id: run for run in found}.values():
+            if run.id in family or not _is_of(run, storage, run_id) or not _has_vanished(run):
                 continue
             _crash_tasks(client, run, message)
             client.set_flow_run_state(run.id, Crashed(message=message), force=True)
@@ -55,6 +63,13 @@ def _is_of(run: FlowRun, storage: str, run_id: str) -> bool:
     config = run.parameters.get("config")
     given = config if isinstance(config, dict) else run.parameters
     return (given.get("run_id"), given.get("storage", "runs")) == (run_id, storage)
+
+
+def _has_vanished(run: FlowRun) -> bool:
+    """Whether it had begun, or was to begin long ago; one that is just being started is refused by the lease."""
+    if run.start_time is not None:
+        return True
+    return run.state is not None and datetime.now(UTC) - run.state.timestamp > timedelta(seconds=_PENDING_SECONDS)
 
 
 def _family(client: SyncPrefectClient) -> set[UUID]:

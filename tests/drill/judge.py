@@ -41,16 +41,42 @@ def finished_evaluations(store):
 
 
 def evaluations_told(text, store):
-    """(identity, skill, split) of every evaluation that a log says was finished, in order."""
+    """("started" or "finished", (identity, skill, split)) of what a log tells about evaluations, in order."""
     told = []
     for line in text.splitlines():
-        _, found, rest = line.partition("event=evaluation_finished ")
-        if found:
-            fields = parse(rest)
-            individual = fields["individual"]
-            identity = individual if individual == "base" else store.individual(individual).genome
-            told.append((identity, fields["skill"], fields["split"]))
+        _, _, rest = line.partition("event=evaluation_")
+        what, *_ = rest.split(maxsplit=1) or [""]
+        fields = parse(rest)
+        # Of a line that a kill cut off nothing is believed.
+        if what not in {"started", "finished"} or not {"individual", "skill", "split"} <= fields.keys():
+            continue
+        individual = fields["individual"]
+        identity = individual if individual == "base" else store.individual(individual).genome
+        told.append((what, (identity, fields["skill"], fields["split"])))
     return told
+
+
+def repeated(told, done):
+    """Evaluations that were begun although their record was written.
+
+    That a finished skill's requests take part in the rounds of the others begins no evaluation.
+
+    Args:
+        told: As `evaluations_told` has it.
+        done: What had a record before.
+    """
+    done, found = set(done), []
+    for what, evaluation in told:
+        if what == "finished":
+            done.add(evaluation)
+        elif evaluation in done:
+            found.append(evaluation)
+    return found
+
+
+def untold(told, new):
+    """Evaluations among `new` whose beginning nobody told: had they been repeated, nobody would know."""
+    return sorted(new - {evaluation for what, evaluation in told if what == "started"})
 
 
 def remains(scene):

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import psutil
 import yaml
+from prefect.logging.configuration import DEFAULT_LOGGING_SETTINGS_PATH
 
 from cycleqd.lease import current_lease
 from cycleqd.storage import StoreError
@@ -57,6 +58,35 @@ class Scene:
         self.temporary = self.folder.parent / f"t-{self.token[:6]}"
         for folder in (self.temporary, self.folder / "logs", self.folder / "prefect"):
             folder.mkdir(parents=True, exist_ok=True)
+        self._log_events()
+
+    def _log_events(self):
+        """Has the run's processes write their events into a file: a pipe to a killed worker tells nothing."""
+        settings = yaml.safe_load(DEFAULT_LOGGING_SETTINGS_PATH.read_text())
+        settings["formatters"]["event"] = {"format": "%(message)s"}
+        settings["handlers"]["events"] = {
+            "class": "logging.FileHandler",
+            "filename": str(self.events),
+            "formatter": "event",
+            "delay": True,
+            "level": 0,
+        }
+        settings["loggers"]["cycleqd.events"] = {"level": "INFO", "handlers": ["events"]}
+        self._logging.write_text(yaml.safe_dump(settings))
+
+    @property
+    def events(self):
+        """The file that all lives of the run tell their events in."""
+        return self.folder / "events.log"
+
+    @property
+    def _logging(self):
+        return self.folder / "logging.yml"
+
+    def told(self, begin=0):
+        """The text of the events from a position of the file on; the position of its end."""
+        text = self.events.read_bytes()[begin:] if self.events.exists() else b""
+        return text.decode(errors="replace"), begin + len(text)
 
     @property
     def store(self):
@@ -72,7 +102,7 @@ class Scene:
                 "TMPDIR": str(self.temporary),
                 "TORCHINDUCTOR_CACHE_DIR": str(self.folder / "inductor"),
                 "PREFECT_HOME": str(self.folder / "prefect"),
-                "COLUMNS": "500",  # an event is one line
+                "PREFECT_LOGGING_SETTINGS_PATH": str(self._logging),
             }
             | self.extra
         )
@@ -199,10 +229,11 @@ class ServedLife:
             if state is not None and state.is_final():
                 self._finished = state.is_completed()
                 return True
-            # Nobody tells a server about a process that was killed together with its worker.
-            if state is not None and state.is_running() and self.pid is None:
+            # Nobody tells a server about a process that was killed together with its worker, or that a killed worker
+            # was about to start.
+            if state is not None and (state.is_running() or state.is_pending()) and self.pid is None:
                 gone_since = gone_since or time.monotonic()
-                if time.monotonic() - gone_since > 20:
+                if time.monotonic() - gone_since > (20 if state.is_running() else 70):
                     return True
             else:
                 gone_since = None

@@ -43,13 +43,35 @@ def test_an_object_that_one_run_lacks_is_a_difference(tmp_path):
     assert set(judge.differences(found, {})) == set(found) != set()
 
 
+def _line(what, individual="g0000"):
+    fields = {"event": f"evaluation_{what}", "run": "run", "individual": individual, "skill": "os", "split": "test"}
+    return line(fields)
+
+
+@pytest.mark.parametrize("what", ["started", "finished"])
 @pytest.mark.parametrize(("individual", "identity"), [("g0000", "ab"), ("base", "base")])
-def test_told_evaluations_are_read_from_a_log_with_other_lines(tmp_path, individual, identity):
-    told = line(
-        {"event": "evaluation_finished", "run": "run", "individual": individual, "skill": "os", "split": "test"}
-    )
-    log = f"12:00:00 | INFO | cycleqd.events - {told}\n12:00:01 | INFO | something else\n"
-    assert judge.evaluations_told(log, _store(tmp_path)) == [(identity, "os", "test")]
+def test_told_evaluations_are_read_from_a_log_with_other_lines(tmp_path, what, individual, identity):
+    log = f"12:00:00 | INFO | cycleqd.events - {_line(what, individual)}\n{_line('retried')}\nsomething else\n"
+    assert judge.evaluations_told(log, _store(tmp_path)) == [(what, (identity, "os", "test"))]
+
+
+def test_lines_that_a_kill_cut_off_tell_nothing(tmp_path):
+    whole = _line("finished")
+    log = "\n".join(whole[:end] for end in range(whole.index(" split=") + 1))
+    assert judge.evaluations_told(log, _store(tmp_path)) == []
+
+
+def test_an_evaluation_that_was_begun_again_is_repeated_whether_it_ended_or_not():
+    one, other = ("ab", "os", "test"), ("ab", "db", "test")
+    started, finished = ("started", one), ("finished", one)
+    assert judge.repeated([started, started, finished, ("started", other)], set()) == []
+    assert judge.repeated([started, finished, started], set()) == [one]
+    assert judge.repeated([started], {one}) == [one]
+
+
+def test_a_record_whose_beginning_nobody_told_is_not_measured():
+    one, other = ("ab", "os", "test"), ("ab", "db", "test")
+    assert judge.untold([("started", one), ("finished", other)], {one, other}) == [other]
 
 
 def test_finished_evaluations_are_those_with_a_record(tmp_path):

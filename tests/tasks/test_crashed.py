@@ -1,7 +1,7 @@
 import pytest
 from prefect import flow
 from prefect.client.orchestration import get_client
-from prefect.states import Running, Scheduled
+from prefect.states import Pending, Running, Scheduled
 
 from tasks import crashed
 from tasks.crashed import mark_vanished
@@ -51,6 +51,15 @@ def test_flow_runs_of_the_same_run_are_marked_and_nobody_elses():
     assert {state_of(dead), state_of(whole_dead)} == {"CRASHED"}
     assert {state_of(other) for other in others} == {"RUNNING"}
     assert state_of(scheduled) == "SCHEDULED"
+
+
+def test_a_flow_run_that_no_worker_started_is_marked_after_a_minute(monkeypatch):
+    parameters = {"config": {"run_id": "waiting", "storage": "here"}}
+    pending = left_behind(whole, parameters, "quick-otter", Pending)
+    assert whole(**parameters) == []
+    monkeypatch.setattr(crashed, "_PENDING_SECONDS", 0)
+    assert whole(**parameters) == ["quick-otter"]
+    assert state_of(pending) == "CRASHED"
 
 
 def test_whoever_marks_is_not_marked(monkeypatch):
