@@ -1,8 +1,8 @@
 """Counters and durations of this process, in the OpenMetrics format.
 
-They begin at zero with the process, as Prometheus expects of counters. After each generation they are written to
-``metrics/run.prom`` in the run's folder; where ``CYCLEQD_METRICS_PORT`` is set they are also served over HTTP, on
-``CYCLEQD_METRICS_ADDRESS`` (this machine only unless given).
+They begin at zero with the process, as Prometheus expects of counters. After each generation and at the end they are
+written to ``metrics/run.prom`` in the run's folder; where ``CYCLEQD_METRICS_PORT`` is set they are also served over
+HTTP, on ``CYCLEQD_METRICS_ADDRESS`` (this machine only unless given).
 """
 
 from __future__ import annotations
@@ -37,6 +37,9 @@ EPISODES = Counter("cycleqd_episodes", "Finished episodes.", ["run", "skill"], r
 SOLVED = Counter("cycleqd_episodes_solved", "Episodes with the full score.", ["run", "skill"], registry=REGISTRY)
 TOKENS = Counter("cycleqd_tokens", "Tokens generated in finished episodes.", ["run", "skill"], registry=REGISTRY)
 RETRIES = Counter("cycleqd_retries", "Attempts that failed and were repeated.", ["run", "skill"], registry=REGISTRY)
+STORAGE_RETRIES = Counter(
+    "cycleqd_storage_retries", "Accesses to the store that failed and were repeated.", registry=REGISTRY
+)
 SANDBOX_SECONDS = Counter(
     "cycleqd_sandbox_seconds", "Seconds in which the engine waited for sandboxes.", ["run"], registry=REGISTRY
 )
@@ -51,6 +54,9 @@ EVALUATION = Histogram(
     "cycleqd_evaluation_seconds", "One evaluation.", ["run", "skill"], buckets=_SECONDS, registry=REGISTRY
 )
 CHILDREN_PER_HOUR = Gauge("cycleqd_children_per_hour", "Pace of the last generation.", ["run"], registry=REGISTRY)
+TOKENS_PER_SECOND = Gauge(
+    "cycleqd_tokens_per_second", "Pace of the engine while it generated.", ["run"], registry=REGISTRY
+)
 LAST_GENERATION = Gauge(
     "cycleqd_last_generation", "Number of the last committed generation.", ["run"], registry=REGISTRY
 )
@@ -78,6 +84,12 @@ def count_generation(run: str, record: GenerationRecord) -> None:
     GENERATE_SECONDS.labels(run).inc(max(0.0, seconds.generate))
     if seconds.total > 0:
         CHILDREN_PER_HOUR.labels(run).set(3600 / seconds.total)
+
+
+def set_pace(run: str, tokens: int, seconds: float) -> None:
+    """Takes in how many tokens this process has generated in how much time of the engine."""
+    if seconds > 0:
+        TOKENS_PER_SECOND.labels(run).set(tokens / seconds)
 
 
 def count_retry(run: str, skill: str) -> None:

@@ -152,6 +152,15 @@ def train(ws: Workspace, skill: str, progress: Callable[..., None] | None = None
             progress=progress,
         )
     ws.store.write_json(summary, result._asdict())
+    event(
+        "expert_trained",
+        run=ws.config.run_id,
+        skill=skill,
+        steps=result.steps,
+        loss=result.loss_last,
+        tokens=result.tokens,
+        seconds=result.seconds,
+    )
     return result
 
 
@@ -295,6 +304,7 @@ def evaluate_individual(ws: Workspace, identifier: str, skill: str, split: Split
 
 
 def _tell_evaluation(record: EvaluationRecord) -> None:
+    # Dozens a generation: whoever wants them as lines sets the level; the task's log names all episodes in one line.
     for sample in record.samples:
         event(
             "episode_finished",
@@ -448,7 +458,7 @@ def commit(ws: Workspace, generation: int, seconds: Phases) -> GenerationRecord:
     ws.store.write_generation(record)
     ws.store.write_json(f"archives/{generation:05d}.json", json.loads(archives.to_json()))
     metrics.count_generation(ws.config.run_id, record)
-    metrics.export(ws.store)
+    ws.export_metrics()
     event(
         "generation_committed",
         run=ws.config.run_id,
@@ -498,7 +508,9 @@ def aggregate(ws: Workspace) -> IndividualRecord:
             parents=[elite.id for elite in elites.values()],
             coefficients=list(result.weights),
         )
-        return _add_individual(ws, result.task_vector, record)
+        record = _add_individual(ws, result.task_vector, record)
+    event("aggregated", run=ws.config.run_id, generation=record.generation, parents=",".join(record.parents))
+    return record
 
 
 def _archives(ws: Workspace) -> Archives:

@@ -144,6 +144,12 @@ class Workspace:
                 versions=package_versions(),
             )
         )
+        self.export_metrics()
+
+    def export_metrics(self) -> None:
+        """Writes the metrics beside the run as they are now."""
+        metrics.set_pace(self.config.run_id, self._tokens, self.phases().generate)
+        metrics.export(self.store)
 
     def close(self) -> None:
         """Stops evaluations, removes all containers, frees the engine."""

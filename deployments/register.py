@@ -1,4 +1,4 @@
-"""Tells a Prefect server about the flows: work pools, deployments, the automation that finds vanished runs.
+"""Tells a Prefect server about the flows: work pools, limits, deployments, the automation that finds vanished runs.
 
     PREFECT_API_URL=http://127.0.0.1:4200/api python -m deployments.register
 
@@ -23,6 +23,8 @@ from prefect.events.schemas.automations import EventTrigger, Posture, ResourceSp
 from prefect.exceptions import ObjectAlreadyExists
 from prefect.workers.utilities import get_default_base_job_template_for_infrastructure_type
 
+from tasks.limits import ENGINES, SANDBOXES, engine_limit, ensure_limit, sandbox_limit
+
 HOME = Path(__file__).resolve().parents[1]
 DECLARATION = Path("deployments") / "prefect.yaml"
 
@@ -40,6 +42,8 @@ def main() -> None:
     """Registers everything with the server of ``PREFECT_API_URL``."""
     with get_client(sync_client=True) as client:
         create_pools(client)
+        for name, slots in {engine_limit(): ENGINES, sandbox_limit(): SANDBOXES}.items():
+            print(f"concurrency limit {name}: {ensure_limit(name, slots)}")
         before = schedules(client)
         deploy()
         pause_new_schedules(client, before)
@@ -99,9 +103,15 @@ def watch_for_vanished_runs() -> None:
     """Has the server mark a run as crashed whose heartbeats have stopped, e.g. after a power cut."""
     if any(automation.name == VANISHED for automation in _automations()):
         return
+    vanished_runs(VANISHED, SILENCE).create()
+    print(f"automation {VANISHED!r}")
+
+
+def vanished_runs(name: str, silence: timedelta) -> Automation:
+    """Marks a flow run as crashed that gave a heartbeat and then, for so long, neither another one nor its end."""
     ended = {f"prefect.flow-run.{state}" for state in ("Completed", "Failed", "Cancelled", "Crashed")}
-    Automation(
-        name=VANISHED,
+    return Automation(
+        name=name,
         trigger=EventTrigger(
             after={"prefect.flow-run.heartbeat"},
             expect={"prefect.flow-run.heartbeat", *ended},
@@ -109,11 +119,10 @@ def watch_for_vanished_runs() -> None:
             for_each={"prefect.resource.id"},
             posture=Posture.Proactive,
             threshold=1,
-            within=SILENCE,
+            within=silence,
         ),
-        actions=[ChangeFlowRunState(state=StateType.CRASHED, message=f"no heartbeat for {SILENCE.seconds} s")],
-    ).create()
-    print(f"automation {VANISHED!r}")
+        actions=[ChangeFlowRunState(state=StateType.CRASHED, message=f"no heartbeat for {silence.seconds} s")],
+    )
 
 
 def _automations() -> list[Automation]:

@@ -6,8 +6,10 @@ from typing import Any
 
 from prefect import flow
 
+from cycleqd.audit import WORKERS
 from cycleqd.config import SkillName
 from tasks.auditing import audit_skill
+from tasks.server import machine_slots
 
 
 @flow(name="audit", flow_run_name="audit {skill}")
@@ -22,4 +24,5 @@ def audit(skill: SkillName = "mbpp_plus", data: str | None = None, exclude: tupl
     Returns:
         What was found, as `cycleqd audit --json` writes it.
     """
-    return audit_skill(skill, data, exclude).model_dump()
+    with machine_slots(WORKERS, engine=False):
+        return audit_skill(skill, data, exclude).model_dump()

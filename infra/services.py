@@ -110,6 +110,7 @@ class Service:
         return process is not None
 
 
+# Not that of cycleqd.owner, which belongs to the process that asks: `make up` ends, and its services live on.
 def temporary_folder() -> Path:
     """A ``TMPDIR`` for a service and its children, after those of services that are gone were removed."""
     remove_unused_temporary_folders()

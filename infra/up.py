@@ -1,6 +1,6 @@
 """Starts everything on one machine and ends it again: ``make up``, ``make down``.
 
-    python -m infra.up          database, Prefect server, deployments, worker; prints the UI's address
+    python -m infra.up          database, object store, Prefect server, deployments, worker; prints the UI's address
     python -m infra.up --down   ends what it started, and nothing else
 
 State, logs and pid files are kept in ``.cycleqd/`` (or ``CYCLEQD_STATE``). Both may be repeated.
@@ -16,11 +16,11 @@ import urllib.request
 from pathlib import Path
 
 from deployments.register import HEARTBEAT_SECONDS, HOME
-from infra import postgres
+from infra import object_store, postgres
 from infra.services import Service, remove_unused_temporary_folders, temporary_folder
 
 PORT = int(os.environ.get("CYCLEQD_PORT", "4200"))
-"""The server's; PostgreSQL takes the next one."""
+"""The server's; PostgreSQL takes the next one, the object store the one after that."""
 
 RUNS_AT_A_TIME = 4
 """Flow runs that the worker starts; those that want the same engine queue for it."""
@@ -60,6 +60,7 @@ def up(state: Path) -> None:
     server.wait_until(lambda: _answers(f"{url}/api/health"), seconds=180)
     print(f"Prefect server {'started' if started else 'runs'}, on {'PostgreSQL' if database else 'SQLite'}")
     subprocess.run([sys.executable, "-m", "deployments.register"], cwd=HOME, env={**os.environ, **client}, check=True)
+    store = _object_store(state)
     worker = Service("worker", state)
     # A running worker keeps its folder; a new one must not be made for nothing.
     started = worker.process() is None and worker.start(
@@ -68,6 +69,7 @@ def up(state: Path) -> None:
             *("--name", "cycleqd", "--limit", str(RUNS_AT_A_TIME)),
         ],
         env=client
+        | store
         | {
             "TMPDIR": str(temporary_folder()),
             "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": str(HEARTBEAT_SECONDS),
@@ -76,14 +78,13 @@ def up(state: Path) -> None:
         folder=HOME,
     )
     print(f"worker {'started' if started else 'runs'}")
-    print("runs are kept in runs/; in object storage with storage: s3://bucket/folder (and AWS_* variables)")
     print(f"logs: {server.log.parent}")
     print(f"UI: {url}")
 
 
 def down(state: Path) -> None:
     """Ends the services, those that need others first."""
-    for name in ("worker", "prefect-server", "postgres"):
+    for name in ("worker", "prefect-server", object_store.NAME, "postgres"):
         if Service(name, state).stop():
             print(f"{name} ended")
     remove_unused_temporary_folders()
@@ -97,6 +98,23 @@ def _database(state: Path) -> str | None:
         detail = error.stderr.strip() if isinstance(error, subprocess.CalledProcessError) else str(error)
         print(f"no PostgreSQL, so the server keeps its data in SQLite, which suits one run at a time: {detail}")
         return None
+
+
+def _object_store(state: Path) -> dict[str, str]:
+    """Starts the object store and says what of it; returns what the worker needs to use it."""
+    if object_store.own_account():
+        print("runs are kept in runs/; with storage: s3://..., in the object store that AWS_* names")
+        return {}
+    try:
+        store = object_store.start(state, PORT + 2, HOME)
+    except (RuntimeError, OSError) as error:
+        print(f"no object store, runs are kept in runs/: {error}")
+        return {}
+    print(f"object store: {store.program}; a shell that wants it: . {store.settings}")
+    print(f"runs are kept in runs/; with storage: s3://{object_store.BUCKET}/runs, in the object store")
+    if not store.lasting:
+        print("WARNING: this object store is for trying out. It keeps everything in memory, and `make down` loses it.")
+    return store.environment
 
 
 def _answers(url: str) -> bool:

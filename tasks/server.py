@@ -5,27 +5,16 @@ A run without a server (``make demo``) has nobody to share with and nobody to sh
 
 from __future__ import annotations
 
-import os
-import platform
-import re
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from contextvars import ContextVar
 
-from prefect.client.orchestration import get_client
-from prefect.client.schemas.actions import GlobalConcurrencyLimitCreate
 from prefect.concurrency.sync import concurrency
-from prefect.exceptions import ObjectAlreadyExists, ObjectNotFound
 from prefect.logging import get_run_logger
 from prefect.settings import get_current_settings
 
 from cycleqd.workspace import Workspace, opened
-
-ENGINES = 1
-"""Runs that may hold one engine at a time: it keeps one individual's weights."""
-
-SANDBOXES = 256
-"""Containers that all runs of a machine may have together, until someone sets another limit in the UI."""
+from tasks.limits import ENGINES, SANDBOXES, engine_limit, ensure_limit, machine, sandbox_limit
 
 LEASE_SECONDS = 60.0
 """A slot whose holder was killed is free again after this time."""
@@ -38,25 +27,16 @@ def has_server() -> bool:
     return bool(get_current_settings().api.url)
 
 
-def engine_limit() -> str:
-    """Name of this process' engine among the server's concurrency limits: machine and visible GPUs."""
-    gpus = os.environ.get("CUDA_VISIBLE_DEVICES", "")
-    return "-".join(["cycleqd-engine", _machine(), *([f"gpu{_plain(gpus)}"] if gpus else [])])
-
-
-def sandbox_limit() -> str:
-    """Name of this machine's sandboxes among the server's concurrency limits."""
-    return f"cycleqd-sandboxes-{_machine()}"
-
-
 @contextmanager
-def machine_slots(containers: int) -> Iterator[None]:
+def machine_slots(containers: int, *, engine: bool = True) -> Iterator[None]:
     """Waits until this machine's engine and containers are free, and holds them; nested uses hold nothing more.
 
-    The limits are made when the server does not know them: a missing one would let everybody pass.
+    Limits that the server does not know (registering makes those of its machine) are made: a missing one would let
+    everybody pass.
 
     Args:
         containers: Containers that the run may have at a time.
+        engine: Whether the run needs the engine, too.
 
     Raises:
         ValueError: The server's limit of containers was set lower than that, so the run would wait forever.
@@ -65,16 +45,18 @@ def machine_slots(containers: int) -> Iterator[None]:
         yield
         return
     log = get_run_logger()
-    wanted = {engine_limit(): (ENGINES, 1), sandbox_limit(): (SANDBOXES, containers)}
+    wanted = {sandbox_limit(): (SANDBOXES, containers)}
+    if engine:  # first: who waits for it should keep no containers from others
+        wanted = {engine_limit(): (ENGINES, 1), **wanted}
     for name, (slots, occupied) in wanted.items():
-        allowed = _ensure_limit(name, slots)
+        allowed = ensure_limit(name, slots)
         if allowed < occupied:
             raise ValueError(
                 f"sandbox.max_containers: the run wants {occupied} slots of {name}, but that limit is {allowed}; "
                 "lower the setting, or raise the limit in the Prefect UI (Concurrency)"
             )
     with ExitStack() as stack:
-        log.info("waiting for the engine and %d containers of %s", containers, _machine())
+        log.info("waiting for %s%d containers of %s", "the engine and " if engine else "", containers, machine())
         for name, (_, occupied) in wanted.items():
             # A server that goes away for a while must not end a run that has its engine.
             stack.enter_context(
@@ -99,23 +81,3 @@ def at_work(storage: str, run_id: str) -> Iterator[Workspace]:
     """The workspace of a run, with this machine's engine and containers held for it."""
     with opened(storage, run_id) as ws, machine_slots(ws.config.sandbox.max_containers):
         yield ws
-
-
-def _ensure_limit(name: str, slots: int) -> int:
-    """Makes the limit unless there is one; returns its slots, which a person may have changed."""
-    with get_client(sync_client=True) as client:
-        try:
-            return client.read_global_concurrency_limit_by_name(name).limit
-        except ObjectNotFound:
-            with suppress(ObjectAlreadyExists):  # another run was a moment faster
-                client.create_global_concurrency_limit(GlobalConcurrencyLimitCreate(name=name, limit=slots))
-            return client.read_global_concurrency_limit_by_name(name).limit
-
-
-def _machine() -> str:
-    """This machine's name; ``CYCLEQD_MACHINE`` says it where the host name does not (in a container)."""
-    return _plain(os.environ.get("CYCLEQD_MACHINE") or platform.node() or "localhost")
-
-
-def _plain(text: str) -> str:
-    return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")

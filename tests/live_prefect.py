@@ -80,7 +80,7 @@ def everything_up():
     folder.chmod(0o711)  # PostgreSQL runs as a user of its own and must reach its folder
     port = free_ports()
     environment = {
-        **{name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")},
+        **{name: value for name, value in os.environ.items() if not name.startswith(("PREFECT_", "AWS_"))},
         "CYCLEQD_STATE": str(folder / "state"),
         "CYCLEQD_PORT": str(port),
         "CYCLEQD_MACHINE": "tests",
@@ -95,13 +95,14 @@ def everything_up():
 
 
 def free_ports():
-    """A port that is free together with the next one."""
+    """A port that is free together with the next two."""
     while True:
-        with socket.socket() as first, socket.socket() as second:
+        with socket.socket() as first, socket.socket() as second, socket.socket() as third:
             first.bind(("127.0.0.1", 0))
             port = first.getsockname()[1]
             try:
                 second.bind(("127.0.0.1", port + 1))
-            except OSError:
+                third.bind(("127.0.0.1", port + 2))
+            except (OSError, OverflowError):
                 continue
             return port

@@ -57,6 +57,13 @@ def test_generations_give_a_pace_and_where_the_time_went():
     assert value("cycleqd_sandbox_seconds_total", run="two") == 3
 
 
+def test_the_engines_pace_is_shown_once_it_has_generated():
+    metrics.set_pace("idle", 0, 0.0)
+    metrics.set_pace("busy", 300, 2.0)
+    assert value("cycleqd_tokens_per_second", run="busy") == 150
+    assert 'run="idle"' not in metrics.exposition()
+
+
 def test_metrics_are_written_over_and_over_beside_the_run(tmp_path):
     store = RunStore(str(tmp_path), "run")
     for number in range(2):

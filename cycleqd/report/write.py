@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from functools import cache
 
+from cycleqd.events import event
 from cycleqd.report.figures import draw
 from cycleqd.report.history import replay
 from cycleqd.report.page import html_page, markdown_page
@@ -40,6 +41,7 @@ def write_report(store: RunStore) -> Summary:
     store.write_bytes("report/index.html", page.encode())
     store.write_bytes("report/report.md", markdown_page(summary, figures, background).encode())
     store.write_json("report/summary.json", summary.model_dump(mode="json"))
+    event("reported", run=store.run_id, generations=summary.generations)
     return summary
 
 

@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable
 from typing import TypeVar
 
+from cycleqd import metrics
 from cycleqd.storage.errors import StorageRefused, StorageUnavailable, StoreError
 from cycleqd.storage.urls import without_credentials
 
@@ -64,6 +65,7 @@ def retrying(what: str, action: Callable[[], T]) -> T:
             # Not a matter of security: it only keeps clients from asking in step.
             wait = random.uniform(0, min(LONGEST_WAIT, FIRST_WAIT * 2 ** (attempt - 1)))  # noqa: S311
             log.info("%s: %s; attempt %d in %.1f s", what, _text(error), attempt + 1, wait)
+            metrics.STORAGE_RETRIES.inc()
             time.sleep(wait)
     raise AssertionError("unreachable")
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable
+from typing import Any
 
 from cycleqd.storage import SUFFIX, open_filesystem
 from cycleqd.storage.filesystem import is_s3
@@ -54,9 +55,20 @@ def _abort_uploads(store: RunStore) -> None:
     if not is_s3(fs):
         return
     bucket, prefix, _ = fs.split_path(f"{root}/{store.run_id}/")
-    for upload in fs.call_s3("list_multipart_uploads", Bucket=bucket, Prefix=prefix).get("Uploads", []):
+    for upload in _unfinished_uploads(fs, bucket, prefix):
         log.warning("run %s: aborting the upload of %s, which was not completed", store.run_id, upload["Key"])
         fs.call_s3("abort_multipart_upload", Bucket=bucket, Key=upload["Key"], UploadId=upload["UploadId"])
+
+
+def _unfinished_uploads(fs: Any, bucket: str, prefix: str) -> list[dict[str, str]]:
+    found: list[dict[str, str]] = []
+    where: dict[str, str] = {}
+    while True:
+        page = fs.call_s3("list_multipart_uploads", Bucket=bucket, Prefix=prefix, **where)
+        found += page.get("Uploads", [])
+        if not page.get("IsTruncated"):
+            return found
+        where = {"KeyMarker": page["NextKeyMarker"], "UploadIdMarker": page["NextUploadIdMarker"]}
 
 
 def _why(key: str, present: set[str]) -> str | None:

@@ -1,17 +1,26 @@
 """`make up` for real: a server, its database, a worker, and runs that are triggered, queued and cancelled."""
 
+import asyncio
 import re
 import time
+from datetime import timedelta
 
 import docker
+import httpx
 import pytest
+from prefect.client.orchestration import PrefectClient
 from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterDeploymentId, FlowRunFilterStateType
 from prefect.client.schemas.filters import FlowRunFilterState as State
 from prefect.client.schemas.objects import StateType
+from prefect.events import Event, Resource
 from prefect.exceptions import PrefectHTTPStatusError
-from prefect.states import Cancelling
+from prefect.states import Cancelling, Running
 
+from cycleqd.config import RunConfig
 from cycleqd.events import parse
+from cycleqd.store import RunStore
+from cycleqd.unfinished import is_finished, unfinished_runs
+from deployments.register import VANISHED, vanished_runs
 from tests.live_prefect import wait_for
 
 pytestmark = [pytest.mark.docker, pytest.mark.slow]
@@ -24,6 +33,13 @@ def test_started_again_it_finds_everything_running(live_prefect):
     assert "server runs" in text
     assert "worker runs" in text
     assert f"UI: {live_prefect.url}" in text
+    assert "storage: s3://cycleqd/runs" in text
+
+
+def test_limits_are_there_before_the_first_run(live_prefect):
+    with live_prefect.client() as client:
+        limits = {limit.name: limit.limit for limit in client.read_global_concurrency_limits(limit=50, offset=0)}
+    assert limits == {"cycleqd-engine-tests": 1, "cycleqd-sandboxes-tests": 256}
 
 
 def test_schedules_are_off_at_first_and_stay_as_people_set_them(live_prefect):
@@ -105,6 +121,64 @@ def test_two_runs_queue_for_the_engine_and_a_cancelled_one_makes_way(live_prefec
         limits = {limit.name: limit for limit in client.read_global_concurrency_limits(limit=50, offset=0)}
     assert limits["cycleqd-engine-tests"].active_slots == 0
     assert limits["cycleqd-sandboxes-tests"].active_slots == 0
+
+
+def test_what_was_left_unfinished_in_the_object_store_is_continued(live_prefect, monkeypatch):
+    for name, value in _shell_settings(live_prefect.folder / "state" / "object-store.env").items():
+        monkeypatch.setenv(name, value)
+    storage = "s3://cycleqd/runs"
+    config = RunConfig.model_validate(live_prefect.configuration("begun", storage=storage))
+    store = RunStore(storage, "begun")
+    store.open(config)
+    state = _ended(live_prefect, live_prefect.start("resume-unfinished/resume-unfinished", {"storage": storage}))
+    assert state.is_completed(), state.message
+    assert is_finished(store)
+    assert list(unfinished_runs(storage)) == []
+
+
+def test_a_rerun_is_a_run_of_its_own_named_after_its_time(live_prefect):
+    run = live_prefect.start("rerun/rerun", {"config": live_prefect.configuration("weekly")})
+    state = _ended(live_prefect, run)
+    assert state.is_completed(), state.message
+    with live_prefect.client() as client:
+        moment = client.read_flow_run(run).expected_start_time.strftime("%Y%m%d-%H%M")
+    (made,) = (live_prefect.folder / "runs").glob("weekly*")
+    assert made.name == f"weekly-{moment}"
+    assert (made / "report" / "index.html").exists()
+
+
+def test_a_run_whose_heartbeats_stop_is_marked_crashed_by_the_automation(live_prefect):
+    async def shortened():
+        # Like the one that is registered, but for a patience that suits a test: heartbeats are 30 s apart at least.
+        async with PrefectClient(f"{live_prefect.url}/api") as client:
+            assert VANISHED in {each.name for each in await client.read_automations()}
+            return await client.create_automation(vanished_runs("cycleqd: tests", timedelta(seconds=3)))
+
+    automation = asyncio.run(shortened())
+    try:
+        with live_prefect.client() as client:
+            deployment = client.read_deployment_by_name("evolve/evolve")
+            run = client.create_flow_run_from_deployment(
+                deployment.id, parameters={"run_id": "nobody"}, state=Running(), name="vanished"
+            )
+        beat = Event(
+            event="prefect.flow-run.heartbeat",
+            resource=Resource({"prefect.resource.id": f"prefect.flow-run.{run.id}"}),
+        )
+        httpx.post(f"{live_prefect.url}/api/events", json=[beat.model_dump(mode="json")]).raise_for_status()
+        state = wait_for(lambda: (state := live_prefect.state(run.id)).is_final() and state, seconds=90)
+        assert state.is_crashed()
+        assert state.message == "no heartbeat for 3 s"
+    finally:
+        httpx.delete(f"{live_prefect.url}/api/automations/{automation}").raise_for_status()
+
+
+def _ended(live, run):
+    return wait_for(lambda: (state := live.state(run)).is_final() and state, seconds=300, every=1)
+
+
+def _shell_settings(file):
+    return dict(line.removeprefix("export ").split("=", 1) for line in file.read_text().splitlines())
 
 
 def _evolution_logs(live):

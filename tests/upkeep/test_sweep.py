@@ -3,6 +3,7 @@ from hypothesis import strategies as st
 
 from cycleqd.store import RunStore
 from cycleqd.upkeep import leftovers, plan_pruning, prune, recover, sweep, verify
+from cycleqd.upkeep.sweep import _unfinished_uploads
 from tests.upkeep.toy_run import begin, evolve
 
 COMPLETE = [
@@ -70,6 +71,20 @@ def test_upload_that_was_never_completed_is_aborted(bucket, caplog):
     uploads = store._fs.call_s3("list_multipart_uploads", Bucket=name)["Uploads"]
     assert [upload["Key"] for upload in uploads] == [f"{prefix}/run2/aggregate/model"]
     assert "aborting the upload" in caplog.text
+
+
+def test_uploads_are_listed_page_by_page():
+    class Pages:
+        """What S3 answers that lists two uploads at a time."""
+
+        def call_s3(self, method, *, Bucket, Prefix, KeyMarker="", UploadIdMarker=""):  # noqa: N803 (S3's names)
+            rest = [name for name in "abcde" if (name, f"id-{name}") > (KeyMarker, UploadIdMarker)]
+            page = {"Uploads": [{"Key": name, "UploadId": f"id-{name}"} for name in rest[:2]]}
+            if len(rest) <= 2:
+                return page | {"IsTruncated": False}
+            return page | {"IsTruncated": True, "NextKeyMarker": rest[1], "NextUploadIdMarker": f"id-{rest[1]}"}
+
+    assert [each["Key"] for each in _unfinished_uploads(Pages(), "bucket", "run/")] == list("abcde")
 
 
 def test_run_in_a_bucket_is_swept_checked_pruned_and_verified(bucket):

@@ -1,0 +1,47 @@
+import os
+import stat
+
+import pytest
+
+from infra import object_store
+from infra.services import Service
+from tests.live_prefect import ROOT, free_ports
+
+
+@pytest.fixture
+def running(tmp_path, monkeypatch):
+    monkeypatch.setenv("PATH", "/nowhere")  # so that a MinIO of this machine plays no part
+    port = free_ports()
+    yield lambda: object_store.start(tmp_path, port, ROOT)
+    Service(object_store.NAME, tmp_path).stop()
+
+
+def test_started_twice_it_is_one_store_that_keeps_its_bucket_and_says_that_it_forgets(running, tmp_path, monkeypatch):
+    from cycleqd.storage import open_filesystem
+
+    store = running()
+    pid = Service(object_store.NAME, tmp_path).process().pid
+    for name, value in store.environment.items():
+        monkeypatch.setenv(name, value)
+    fs, root = open_filesystem(f"s3://{object_store.BUCKET}/runs")
+    fs.pipe_file(f"{root}/mine", b"kept")
+    assert running() == store
+    assert Service(object_store.NAME, tmp_path).process().pid == pid
+    assert fs.cat_file(f"{root}/mine") == b"kept"
+    assert (store.program, store.lasting) == ("moto", False)
+
+
+def test_its_password_is_for_this_user_alone(running, tmp_path):
+    store = running()
+    assert store.environment["AWS_SECRET_ACCESS_KEY"] in store.settings.read_text()
+    for file in (store.settings, tmp_path / "object-store.password"):
+        assert stat.S_IMODE(os.stat(file).st_mode) == 0o600
+
+
+@pytest.mark.parametrize("name", ["AWS_PROFILE", "AWS_ENDPOINT_URL_S3"])
+def test_an_account_in_the_environment_is_the_one_to_use(monkeypatch, name):
+    for each in [each for each in os.environ if each.startswith("AWS_")]:
+        monkeypatch.delenv(each)
+    assert not object_store.own_account()
+    monkeypatch.setenv(name, "mine")
+    assert object_store.own_account()
