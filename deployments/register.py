@@ -23,7 +23,7 @@ from prefect.events.schemas.automations import EventTrigger, Posture, ResourceSp
 from prefect.exceptions import ObjectAlreadyExists
 from prefect.workers.utilities import get_default_base_job_template_for_infrastructure_type
 
-from tasks.limits import ENGINES, SANDBOXES, engine_limit, ensure_limit, sandbox_limit
+from tasks.limits import ENGINES, SANDBOXES, engine_limit, ensure_limit, machine, sandbox_limit
 
 HOME = Path(__file__).resolve().parents[1]
 DECLARATION = Path("deployments") / "prefect.yaml"
@@ -33,7 +33,7 @@ POOLS = {"cycleqd-process": "process", "cycleqd-docker": "docker"}
 
 VANISHED = "cycleqd: mark vanished runs as crashed"
 HEARTBEAT_SECONDS = 30
-"""How often a flow run says that it is alive; ``PREFECT_FLOWS_HEARTBEAT_FREQUENCY`` of the worker."""
+"""How often a flow run says that it is alive, as ``prefect.yaml`` and the worker have it."""
 SILENCE = timedelta(seconds=4 * HEARTBEAT_SECONDS)
 """A run that was silent for so long has vanished. A starved one may miss a beat or two."""
 
@@ -68,7 +68,7 @@ def deploy() -> None:
     done = subprocess.run(  # noqa: S603 - our own command
         command,
         cwd=HOME,
-        env={**os.environ, "PYTHONPATH": str(HOME)},
+        env={**os.environ, "PYTHONPATH": str(HOME), "CYCLEQD_MACHINE": machine()},
         capture_output=True,
         text=True,
         check=False,

@@ -3,7 +3,7 @@
     python -m tests.benchmarks.server_overhead runs/demo --out docs/results/server_overhead.json
 
 Continues two copies of a finished run by the same generations, one as `cycleqd run` does and one as the deployment
-`evolve` on what `make up` starts, in the order alone, served, served, alone: a machine that gets slower meanwhile slows
+`evolve` on what `make up` starts, in the order alone, served, served, alone: a machine that gets slower slows
 both. Both evolve the same children, so each generation is compared with itself. It takes some eight minutes and wants
 an idle machine, which is why it is no test.
 """

@@ -8,7 +8,7 @@ import yaml
 from prefect.flows import Flow
 
 from cycleqd.config import load_config, parse_config
-from deployments.register import POOLS
+from deployments.register import HEARTBEAT_SECONDS, POOLS
 from infra import up
 
 ROOT = Path(__file__).parents[2]
@@ -40,9 +40,11 @@ def test_a_schedule_never_says_whether_it_is_on():
 def test_compose_has_all_services_and_no_password():
     compose = yaml.safe_load((ROOT / "infra" / "compose.yaml").read_text())
     services = compose["services"]
-    assert set(services) == {"postgres", "minio", "bucket", "server", "worker"}
+    assert set(services) == {"postgres", "minio", "bucket", "server", "worker", "docker-worker"}
     for service in services.values():
         assert "image" in service or "build" in service
+        # Of our own images there is one at a time; those of others change under such a tag.
+        assert service["image"].startswith("cycleqd/") or not service["image"].endswith(":latest")
         for other in service.get("depends_on", {}):
             assert other in services
         for name, value in service.get("environment", {}).items():
@@ -50,6 +52,28 @@ def test_compose_has_all_services_and_no_password():
                 assert value.startswith("${"), name
     dockerfile = ROOT / "infra" / services["worker"]["build"]["dockerfile"].removeprefix("infra/")
     assert dockerfile.is_file()
+
+
+def test_containers_of_the_docker_pool_find_what_compose_makes():
+    compose = yaml.safe_load((ROOT / "infra" / "compose.yaml").read_text())
+    job = DEPLOYMENTS["cycleqd-docker"]["work_pool"]["job_variables"]
+    assert job["networks"] == [compose["networks"]["default"]["name"]]
+    assert job["image"] == compose["services"]["worker"]["image"]
+    made = {volume["name"] for volume in compose["volumes"].values() if volume}
+    for mount in job["volumes"]:
+        source, target, *_ = mount.split(":")
+        # A folder of the host is seen by the sandboxes, too, which are the host's: under the same path.
+        assert source == target if source.startswith("/") else source in made
+    assert f"{job['env']['TMPDIR']}:{job['env']['TMPDIR']}" in job["volumes"]
+    # Prefect's database keeps what is declared.
+    assert not any("AWS" in name for name in job["env"])
+
+
+def test_runs_of_both_pools_tell_events_and_give_heartbeats():
+    for deployment in DEPLOYMENTS.values():
+        env = deployment["work_pool"]["job_variables"]["env"]
+        assert env["PREFECT_LOGGING_EXTRA_LOGGERS"] == "cycleqd"
+        assert env["PREFECT_FLOWS_HEARTBEAT_FREQUENCY"] == str(HEARTBEAT_SECONDS)
 
 
 def test_the_server_is_the_version_that_is_pinned():

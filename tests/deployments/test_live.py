@@ -161,10 +161,8 @@ def test_a_run_whose_heartbeats_stop_is_marked_crashed_by_the_automation(live_pr
             run = client.create_flow_run_from_deployment(
                 deployment.id, parameters={"run_id": "nobody"}, state=Running(), name="vanished"
             )
-        beat = Event(
-            event="prefect.flow-run.heartbeat",
-            resource=Resource({"prefect.resource.id": f"prefect.flow-run.{run.id}"}),
-        )
+        resource = Resource({"prefect.resource.id": f"prefect.flow-run.{run.id}"})
+        beat = Event(event="prefect.flow-run.heartbeat", resource=resource)
         httpx.post(f"{live_prefect.url}/api/events", json=[beat.model_dump(mode="json")]).raise_for_status()
         state = wait_for(lambda: (state := live_prefect.state(run.id)).is_final() and state, seconds=90)
         assert state.is_crashed()
