@@ -28,7 +28,7 @@ images: setup docker ## Build the sandbox images
 demo: images ## Fine-tune three experts, evolve their merges, report: 15 to 20 minutes on two cores
 	$(CYCLEQD) run $(CONFIG)
 
-up: images ## Start a Prefect server and a worker on this machine, register the deployments, print the UI's address
+up: images ## Start a Prefect server, an object store and a worker on this machine, register the deployments, print the UI's address
 	@bash infra/setup_postgres.sh
 	@$(PYTHON) -m infra.up
 

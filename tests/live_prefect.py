@@ -32,21 +32,7 @@ class LivePrefect:
         return done.stdout
 
     def configuration(self, run_id, **changes):
-        """A whole run in about twenty seconds: the model is random, so that it solves nothing and trains at once."""
-        model = self.folder / "model"
-        if not model.exists():
-            from tests.tiny_models import save_tied
-
-            save_tied(model)
-        return {
-            "run_id": run_id,
-            "storage": str(self.folder / "runs"),
-            "generations": 1,
-            "model": {"name": str(model), "dtype": "float32"},
-            "engine": {"kind": "transformers", "max_model_len": 2048},
-            "skills": [{"name": name, "train": 2, "optimization": 2, "test": 2} for name in ("coding", "os", "db")],
-            "experts": {"rank": 2, "global_batch": 2, "micro_batch": 2, "max_length": 2048},
-        } | changes
+        return small_configuration(self.folder, run_id, **changes)
 
     def start(self, deployment, parameters):
         with self.client() as client:
@@ -63,6 +49,24 @@ class LivePrefect:
         with self.client() as client:
             wanted = LogFilter(flow_run_id=LogFilterFlowRunId(any_=[flow_run]))
             return "\n".join(entry.message for entry in client.read_logs(wanted))
+
+
+def small_configuration(folder, run_id, **changes):
+    """A whole run in about twenty seconds: the model is random, so that it solves nothing and trains at once."""
+    model = folder / "model"
+    if not model.exists():
+        from tests.tiny_models import save_tied
+
+        save_tied(model)
+    return {
+        "run_id": run_id,
+        "storage": str(folder / "runs"),
+        "generations": 1,
+        "model": {"name": str(model), "dtype": "float32"},
+        "engine": {"kind": "transformers", "max_model_len": 2048},
+        "skills": [{"name": name, "train": 2, "optimization": 2, "test": 2} for name in ("coding", "os", "db")],
+        "experts": {"rank": 2, "global_batch": 2, "micro_batch": 2, "max_length": 2048},
+    } | changes
 
 
 def wait_for(what, *, seconds, every=0.3):

@@ -39,7 +39,7 @@ def test_started_again_it_finds_everything_running(live_prefect):
 def test_limits_are_there_before_the_first_run(live_prefect):
     with live_prefect.client() as client:
         limits = {limit.name: limit.limit for limit in client.read_global_concurrency_limits(limit=50, offset=0)}
-    assert limits == {"cycleqd-engine-tests": 1, "cycleqd-sandboxes-tests": 256}
+    assert limits.items() >= {"cycleqd-engine-tests": 1, "cycleqd-sandboxes-tests": 256}.items()
 
 
 def test_schedules_are_off_at_first_and_stay_as_people_set_them(live_prefect):

@@ -1,0 +1,48 @@
+"""Ctrl-C in the terminal of `cycleqd run`."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import docker
+import pytest
+import yaml
+
+from tests.live_prefect import ROOT, small_configuration, wait_for
+
+pytestmark = [pytest.mark.docker, pytest.mark.slow]
+
+STOP_SECONDS = 15
+
+
+def test_it_ends_soon_and_leaves_no_container_and_no_lease(tmp_path):
+    config = tmp_path / "config.yaml"
+    config.write_text(yaml.safe_dump(small_configuration(tmp_path, "interrupted", generations=10_000)))
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")}
+    with (tmp_path / "log").open("wb") as log:
+        process = subprocess.Popen(
+            [sys.executable, "-c", "from cycleqd.cli import app; app()", "run", str(config)],
+            cwd=ROOT,
+            env=inherited | {"PREFECT_HOME": str(tmp_path / "prefect")},
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+    run = tmp_path / "runs" / "interrupted"
+    try:
+        wait_for(lambda: process.poll() is not None or (run / "generations" / "00000.json").exists(), seconds=300)
+        assert process.poll() is None, (tmp_path / "log").read_text()
+        began = time.monotonic()
+        os.killpg(process.pid, signal.SIGINT)  # as a terminal does: to all processes of the run
+        process.wait(timeout=60)
+        assert time.monotonic() - began < STOP_SECONDS
+    finally:
+        process.kill()
+    assert process.returncode == 130
+    assert "What was finished is kept" in (tmp_path / "log").read_text()
+    assert not (run / "lease.json").exists()
+    label = {"label": "cycleqd.run=interrupted"}
+    wait_for(lambda: not docker.from_env().containers.list(all=True, filters=label), seconds=5)
