@@ -122,6 +122,7 @@ def flow(monkeypatch: pytest.MonkeyPatch, run: object) -> None:
     module = ModuleType("flows.main")
     module.cycleqd_run = run  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "flows.main", module)
+    monkeypatch.setattr("cycleqd.cli.start._start_server", lambda: None)
     monkeypatch.setattr("cycleqd.preflight.check", fit)
 
 

@@ -40,9 +40,9 @@ def tokenizer() -> PreTrainedTokenizerFast:
     )
 
 
-def save_tied(path: Path) -> None:
-    """A Llama whose output head is its embedding."""
-    _save(LlamaForCausalLM, LlamaConfig(tie_word_embeddings=True, **_common()), path, "1GB")
+def save_tied(path: Path, **changes: int) -> None:
+    """A Llama whose output head is its embedding; `changes` of its configuration."""
+    _save(LlamaForCausalLM, LlamaConfig(tie_word_embeddings=True, **_common() | changes), path, "1GB")
 
 
 def save_biased(path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shlex
+import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -49,6 +50,7 @@ def run(
     with _checkout_importable():
         from flows.main import cycleqd_run
 
+        _start_server()
         try:
             cycleqd_run(settings)
         except KeyboardInterrupt:
@@ -94,6 +96,20 @@ PREFECT_SETTINGS = {
     },
 }
 """Environment that a run prefers, read when Prefect is imported; the user's own settings win."""
+
+
+def _start_server() -> None:
+    """Starts Prefect's temporary server, unless another one is configured, such that Ctrl-C does not reach it.
+
+    A terminal interrupts all processes of a command. Without its server, a run could not end in an orderly way.
+    """
+    from prefect.client.orchestration import get_client
+
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # which children inherit
+    try:
+        get_client(sync_client=True)
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 @contextmanager

@@ -23,6 +23,7 @@ import fsspec
 from cycleqd.owner import RUN_LABEL
 from tests.drill import faults, judge
 from tests.drill.scene import PATIENCE, RUN, Gate, Scene, ServedScene, small_disk
+from tests.live_prefect import small_configuration
 from tests.s3.server import create_bucket, environment, moto_server
 
 SKILLS = ("coding", "os", "db")
@@ -43,22 +44,9 @@ SEARCH = {
 
 def whole(work):
     """A random model that trains in seconds: trials do everything, training included."""
-    from tests.tiny_models import save_tied
-
-    model = work / "model"
-    if not model.exists():
-        save_tied(model)
-        config = json.loads((model / "config.json").read_text())
-        # One token a character makes long prompts; rotary positions go on for as long as one likes.
-        (model / "config.json").write_text(json.dumps(config | {"max_position_embeddings": 2048}))
-    return {
-        "run_id": f"{RUN}-whole",
-        "generations": 2,
-        "model": {"name": str(model), "dtype": "float32"},
-        "engine": {"kind": "transformers", "max_model_len": 2048},
-        "skills": [{"name": name, "train": 2, "optimization": 2, "test": 1} for name in SKILLS],
-        "experts": {"rank": 2, "global_batch": 2, "micro_batch": 2, "max_length": 2048},
-    }
+    skills = [{"name": name, "train": 2, "optimization": 2, "test": 1} for name in SKILLS]
+    settings = small_configuration(work, f"{RUN}-whole", generations=2, skills=skills)
+    return {name: value for name, value in settings.items() if name != "storage"}
 
 
 TRIALS = (
