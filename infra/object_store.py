@@ -102,10 +102,8 @@ def _make_bucket(environment: dict[str, str]) -> None:
 
 
 def own_account() -> bool:
-    """Whether the environment already says which object store is meant."""
-    return any(
-        name in os.environ for name in ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ACCESS_KEY_ID", "AWS_PROFILE")
-    )
+    """Whether AWS's clients find an account of this user's, which ours must not hide."""
+    return any(name.startswith("AWS_") for name in os.environ) or (Path.home() / ".aws").exists()
 
 
 def _listens(port: int) -> bool:

@@ -103,7 +103,7 @@ def _database(state: Path) -> str | None:
 def _object_store(state: Path) -> dict[str, str]:
     """Starts the object store and says what of it; returns what the worker needs to use it."""
     if object_store.own_account():
-        print("runs are kept in runs/; with storage: s3://..., in the object store that AWS_* names")
+        print("runs are kept in runs/; with storage: s3://..., in the object store of AWS_* or ~/.aws")
         return {}
     try:
         store = object_store.start(state, PORT + 2, HOME)

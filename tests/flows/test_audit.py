@@ -1,6 +1,7 @@
 """The audit as a flow, under Prefect without a server."""
 
 import pytest
+from prefect.client.orchestration import get_client
 
 from flows.audit import audit
 from tests.skills.test_mbpp_plus_data import record, written
@@ -8,8 +9,14 @@ from tests.skills.test_mbpp_plus_data import record, written
 pytestmark = [pytest.mark.docker, pytest.mark.slow]
 
 
-def test_the_flow_returns_what_the_command_writes(prefect_harness, tmp_path):
+def test_the_flow_returns_what_the_command_writes_and_takes_containers_but_no_engine(
+    prefect_harness, tmp_path, monkeypatch
+):
+    monkeypatch.setenv("CYCLEQD_MACHINE", "audits")
     source = written(tmp_path / "x.jsonl", record(1001), record(1002), record(1003))
     found = audit("mbpp_plus", data=source.data, exclude=("Mbpp/1003",))
     assert (found["n"], found["oracle_passed"], found["empty_passed"], found["broken"]) == (2, 2, 0, [])
     assert [entry["id"] for entry in found["skipped"]] == ["Mbpp/1003"]
+    with get_client(sync_client=True) as client:
+        limits = {limit.name for limit in client.read_global_concurrency_limits(limit=50, offset=0)}
+    assert {name for name in limits if "audits" in name} == {"cycleqd-sandboxes-audits"}

@@ -38,10 +38,14 @@ def test_its_password_is_for_this_user_alone(running, tmp_path):
         assert stat.S_IMODE(os.stat(file).st_mode) == 0o600
 
 
-@pytest.mark.parametrize("name", ["AWS_PROFILE", "AWS_ENDPOINT_URL_S3"])
-def test_an_account_in_the_environment_is_the_one_to_use(monkeypatch, name):
+@pytest.mark.parametrize("where", ["variable", "folder"])
+def test_an_account_that_is_there_is_the_one_to_use(monkeypatch, tmp_path, where):
     for each in [each for each in os.environ if each.startswith("AWS_")]:
         monkeypatch.delenv(each)
+    monkeypatch.setenv("HOME", str(tmp_path))
     assert not object_store.own_account()
-    monkeypatch.setenv(name, "mine")
+    if where == "variable":
+        monkeypatch.setenv("AWS_PROFILE", "mine")
+    else:
+        (tmp_path / ".aws").mkdir()
     assert object_store.own_account()
