@@ -12,7 +12,7 @@ from prefect.client.orchestration import PrefectClient
 from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterDeploymentId, FlowRunFilterStateType
 from prefect.client.schemas.filters import FlowRunFilterState as State
 from prefect.client.schemas.objects import StateType
-from prefect.events import Event, Resource
+from prefect.events import AutomationCore, Event, Resource
 from prefect.exceptions import PrefectHTTPStatusError
 from prefect.states import Cancelling, Running
 
@@ -152,7 +152,8 @@ def test_a_run_whose_heartbeats_stop_is_marked_crashed_by_the_automation(live_pr
         # Like the one that is registered, but of the least patience: real heartbeats are 30 s apart.
         async with PrefectClient(f"{live_prefect.url}/api") as client:
             assert VANISHED in {each.name for each in await client.read_automations()}
-            return await client.create_automation(vanished_runs("cycleqd: tests", timedelta(seconds=10)))
+            short = vanished_runs("cycleqd: tests", timedelta(seconds=10))
+            return await client.create_automation(AutomationCore(**short.model_dump(exclude={"id"})))
 
     automation = asyncio.run(shortened())
     try:
