@@ -6,6 +6,7 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
 from cycleqd import metrics
 from cycleqd.records import EvaluationRecord, GenerationRecord, Phases, SampleScore, Score
+from cycleqd.storage import retrying
 from cycleqd.store import RunStore
 
 
@@ -62,6 +63,19 @@ def test_the_engines_pace_is_shown_once_it_has_generated():
     metrics.set_pace("busy", 300, 2.0)
     assert value("cycleqd_tokens_per_second", run="busy") == 150
     assert 'run="idle"' not in metrics.exposition()
+
+
+def test_accesses_to_the_store_that_are_repeated_are_counted(monkeypatch):
+    monkeypatch.setattr(retrying, "FIRST_WAIT", 0)
+    faults = [TimeoutError(), TimeoutError()]
+    before = value("cycleqd_storage_retries_total")
+
+    def access():
+        if faults:
+            raise faults.pop()
+
+    retrying.retrying("reading", access)
+    assert value("cycleqd_storage_retries_total") == before + 2
 
 
 def test_metrics_are_written_over_and_over_beside_the_run(tmp_path):

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from cycleqd import steps
+from cycleqd import metrics, steps
 from cycleqd.config import RunConfig
 from cycleqd.lease import Lease, LeaseLost, RunLocked, current_lease
 from cycleqd.records import Phases
@@ -77,6 +77,13 @@ def test_process_that_lost_the_lease_stops_and_commits_nothing(store):
             ws.save_session()
     assert len(store.generations()) == 3
     assert current_lease(store) == taker
+
+
+def test_metrics_are_written_with_the_session(store):
+    with opened(store.storage, "toy") as ws:
+        store.remove(metrics.KEY)
+        ws.save_session()
+    assert store.read_bytes(metrics.KEY).endswith(b"# EOF\n")
 
 
 def test_threads_of_one_process_share_the_workspace(store):
