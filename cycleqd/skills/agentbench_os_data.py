@@ -72,7 +72,7 @@ def read_problems(paths: Sequence[Path]) -> tuple[list[Problem], list[Skipped]]:
     seen: Counter[str] = Counter()
     for path in paths:
         scripts = scripts_of(path)
-        group = path.stem if scripts is None else scripts.name
+        group = path.parent.name if path.parent.name.isdecimal() else path.stem
         try:
             records = _records(path)
         except DataUnavailable as fault:
