@@ -28,7 +28,8 @@ IMAGE: Final = "evalplus"
 MEMORY_MB: Final = 512
 """Of a solution: some references build lists of a hundred megabytes."""
 MAX_LINES: Final = 100
-"""Lines of a reply that are read: sanitising tries all their ranges, so its time grows with the square."""
+"""Lines of a reply that are read: sanitising tries all their ranges, so its time grows with the square. A longer reply
+is read from its first code block on."""
 
 
 def solution_of(reply: str, entry_point: str) -> str:
@@ -42,7 +43,10 @@ def solution_of(reply: str, entry_point: str) -> str:
         DataUnavailable: evalplus is not installed.
     """
     sanitize = evalplus_module("sanitize").sanitize
-    text = "\n".join(reply[:MAX_REPLY_CHARS].splitlines()[:MAX_LINES])
+    lines = reply[:MAX_REPLY_CHARS].splitlines()
+    if len(lines) > MAX_LINES:
+        lines = lines[next((number for number, line in enumerate(lines) if line.lstrip().startswith("```")), 0) :]
+    text = "\n".join(lines[:MAX_LINES])
     try:
         return _with_helpers(str(alone(lambda: sanitize(text, entry_point))), text)
     except (ValueError, RecursionError, MemoryError, IndexError):  # texts that the parsers can't take
