@@ -36,6 +36,7 @@ SLEEP_SECONDS, STANDARD_SAMPLES = 5.0, 300
 COMMANDS = ("ls /data | wc -l", "cat /etc/hostname")
 SETUP = "mkdir /data && touch /data/a /data/b"
 ROUNDS = 5
+"""The best of so many counts: other work on the machine only ever adds."""
 ROWS = [[f"name {i}", str(i), "x" * 20] for i in range(30)]
 COLUMNS = ["name", "born in", "notes"]
 UPDATE = "UPDATE people SET `born in` = '7' WHERE name = 'name 3'"
@@ -151,7 +152,7 @@ def theirs_database(server: DatabaseServer, count: int) -> float:
 def test_a_shell_episode_costs_a_fraction_of_the_released_evaluators() -> None:
     with Sandboxes(run_id="benchmark-shell", max_containers=4) as sandboxes:
         ours_shell(sandboxes, 2, 2)
-        seconds = {parallel: ours_shell(sandboxes, 24, parallel) for parallel in (1, 2, 4)}
+        seconds = {n: min(ours_shell(sandboxes, 8, n) for _ in range(ROUNDS)) for n in (1, 2, 4)}
     theirs = theirs_shell()
     ours = min(seconds.values())
     print(f"\nshell episode, wall-clock seconds by episodes in parallel: ours {rounded(seconds)}, "
