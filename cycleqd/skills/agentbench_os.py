@@ -222,10 +222,16 @@ def _unspeakable(comparator: str, wanted: str) -> str:
 
 
 class ExampleAgent:
-    """Replays gold replies; what a command printed takes the place of `OUTPUT` in the reply after it."""
+    """Replays gold replies; what a command printed takes the place of `OUTPUT` in the reply after it.
 
-    def __init__(self, replies: Sequence[str]) -> None:
+    Args:
+        replies: The gold replies.
+        first_line: Whether the first line of it is enough, as where the answer is looked for in what was printed.
+    """
+
+    def __init__(self, replies: Sequence[str], *, first_line: bool = False) -> None:
         self._replies = replies
+        self._lines = 1 if first_line else None
 
     def reply(self, turn: int, messages: Sequence[Message]) -> str:
         """The gold reply; nothing once they are used up."""
@@ -233,7 +239,7 @@ class ExampleAgent:
             return ""
         seen = messages[-1]["content"]
         printed = "" if seen == _EMPTY else seen.removeprefix(_HEADER)
-        return self._replies[turn].replace(OUTPUT, " ".join(printed.split("\n")).strip())
+        return self._replies[turn].replace(OUTPUT, " ".join(printed.strip().split("\n")[: self._lines]))
 
 
 class AgentBenchOsSkill:
@@ -300,7 +306,8 @@ class AgentBenchOsSkill:
         Raises:
             NoReference: The data has no solution.
         """
-        return ExampleAgent(self.gold_replies(sample))
+        compared = [step.get("compare") for step in sample.data["check"] or ()]
+        return ExampleAgent(self.gold_replies(sample), first_line="in" in compared)
 
     @contextmanager
     def session(self, sandboxes: Sandboxes) -> Iterator[SkillSession]:

@@ -125,7 +125,7 @@ class MbppPlusSession:
 
     def has_plus(self, sample: Sample) -> bool:
         """Whether there are plus tests."""
-        return bool(self._skill.tasks[sample.id].inputs["plus"])
+        return "plus" in self._skill.tasks[sample.id].inputs
 
     def check(self, sample: Sample, suite: str, solution: str) -> Outcome:
         """See `cycleqd.skills.mbpp_plus_check.check`."""

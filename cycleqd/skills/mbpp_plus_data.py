@@ -44,7 +44,7 @@ class Task(NamedTuple):
         id: For example ``Mbpp/2``.
         entry_point: The function to call.
         reference: The program whose results are the expected ones.
-        inputs: Lists of arguments, by suite (``base``, ``plus``).
+        inputs: Lists of arguments, by suite (``base``, and mostly ``plus``).
         atol: Absolute tolerance of results; 0 compares exactly (floats to 1e-6 all the same, as evalplus does).
         before: What stands before a solution in its program.
         after: And behind it.
@@ -159,7 +159,7 @@ def version_of(rows: list[dict[str, Any]], file_name: str) -> str:
 
 def _task(name: str, row: Mapping[str, Any], mbpp: ModuleType) -> Task:
     if "base_input" not in row:
-        return Task(name, TESTED, row["prompt"] + row["canonical_solution"], {"base": [[]], "plus": []}, 0.0,
+        return Task(name, TESTED, row["prompt"] + row["canonical_solution"], {"base": [[]]}, 0.0,
                     before=row["prompt"], after=_test(row["entry_point"], row["test"]))  # fmt: skip
     inputs = {suite: row[f"{suite}_input"] for suite in ("base", "plus")}
     if name.startswith("Mbpp/"):

@@ -356,6 +356,13 @@ def test_an_example_is_played_whatever_it_holds_or_prints(plays: Plays, script: 
 
 
 @pytest.mark.docker
+def test_one_of_several_answers_that_an_example_prints_is_enough(plays: Plays) -> None:
+    one = record(evaluation={"check": [None, {"file": "check/in.py"}], "example": "echo a b; echo c"})
+    played = plays(one)
+    assert (played.messages[-1]["content"], played.verdict.score) == ("Act: answer(a b)", 1.0)
+
+
+@pytest.mark.docker
 def test_the_judge_says_when_no_answer_could_be_long_enough(plays: Plays) -> None:
     check = [None, {"file": "check/containing.py"}]
     verdict = plays(record(evaluation={"check": check, "example": "printf %01000d 1"})).verdict
