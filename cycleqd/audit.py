@@ -1,12 +1,15 @@
 """The audit of a skill: which of its samples can be solved, which are broken, which give points away.
 
 The oracle plays the gold solution of every sample; the empty agent says nothing; cheats are replies that deserve no
-point on any sample. A sample is broken when its own gold solution fails, or when silence solves it. Broken samples are
-reported, and left out only when the configuration names them (`exclude_file` takes an audit as it was written).
+point on any sample. A sample is broken when its own gold solution fails or the data holds none (nobody then knows
+whether it can be solved), or when silence solves it. So where silence solves nothing, every sample played is passed by
+the oracle or broken. Broken samples are reported, and left out only when the configuration names them (`exclude_file`
+takes an audit as it was written).
 """
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -21,6 +24,8 @@ from cycleqd.skills.protocol import NoReference, Sample, Skill, SkillSession, Sp
 
 WORKERS: Final = 4
 """Episodes at a time."""
+INFRASTRUCTURE: Final = "infrastructure failure, twice: "
+"""Begins the reason of a sample whose sandbox failed: either the machine is at fault, or the sample ends sandboxes."""
 
 
 class Finding(Record):
@@ -45,8 +50,7 @@ class Audit(Record):
         oracle_passed: Of which the gold solution passes, by every verdict that the skill gives.
         empty_passed: Of which the empty agent passes.
         cheated: Samples on which a cheat passes, with the cheat's name.
-        broken: Samples whose gold solution fails, or which the empty agent solves.
-        no_reference: Samples that the data holds no solution of; nobody knows whether they can be solved.
+        broken: Samples whose gold solution fails or is missing, or which the empty agent solves.
         skipped: Samples of the data that can't be played, or that were excluded.
         splits: Samples per stratum and split.
         seconds: Wall-clock time.
@@ -60,7 +64,6 @@ class Audit(Record):
     empty_passed: int
     cheated: list[Finding]
     broken: list[Finding]
-    no_reference: list[Finding]
     skipped: list[Finding]
     splits: dict[str, dict[str, int]]
     seconds: float
@@ -175,10 +178,12 @@ def _played(
 
     def one(sample: Sample) -> Verdict:
         try:
+            with contextlib.suppress(SandboxUnavailable):
+                return play(session, sample, agent_of(sample)).verdict
             return play(session, sample, agent_of(sample)).verdict
         except SandboxUnavailable as fault:
             faults.append(fault)
-            return Verdict(0.0, f"the sandbox failed: {fault}")
+            return Verdict(0.0, f"{INFRASTRUCTURE}{fault}")
         finally:
             if advanced:
                 advanced()
@@ -206,8 +211,13 @@ def _found(
         gold, silence = verdicts["oracle"][number], verdicts["empty"][number]
         if silence.score > 0:
             broken.append(Finding(id=sample.id, reason=f"the empty agent solves it: {silence.reason}"))
-        elif not _passed(gold) and sample.id not in unsolved:
-            broken.append(Finding(id=sample.id, reason=f"the gold solution fails: {gold.reason}"))
+        elif sample.id in unsolved:
+            broken.append(Finding(id=sample.id, reason=f"no reference: {unsolved[sample.id]}"))
+        elif not _passed(gold):
+            fault = gold.reason.startswith(INFRASTRUCTURE)
+            broken.append(
+                Finding(id=sample.id, reason=gold.reason if fault else f"the gold solution fails: {gold.reason}")
+            )
         for label, found in verdicts.items():
             if label not in ("oracle", "empty") and found[number].score > 0:
                 cheated.append(Finding(id=sample.id, reason=label))
@@ -220,7 +230,6 @@ def _found(
         empty_passed=sum(verdict.score > 0 for verdict in verdicts["empty"]),
         cheated=cheated,
         broken=broken,
-        no_reference=[Finding(id=name, reason=reason) for name, reason in unsolved.items()],
         skipped=[Finding(id=entry.id, reason=entry.reason) for entry in skill.origin.skipped],
         splits={
             stratum: {str(split): count for split, count in row.items()} for stratum, row in strata(skill).items()

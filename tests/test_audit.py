@@ -1,12 +1,17 @@
 import json
+from collections import Counter
 from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
 
+from cycleqd import audit as audit_module
 from cycleqd.audit import Audit, audit
 from cycleqd.cli import app
+from cycleqd.sandbox import SandboxUnavailable
 from cycleqd.skills.benchmark import Source, read_exclusions
+from cycleqd.skills.oracle import Agent, Played
+from cycleqd.skills.protocol import Sample, SkillSession
 from tests.skills.test_mbpp_plus_data import record, written
 
 pytestmark = pytest.mark.docker
@@ -43,6 +48,47 @@ def test_an_audit_finds_what_is_broken_and_what_is_skipped(tmp_path: Path) -> No
     assert [finding.id for finding in found.skipped] == ["Mbpp/1006"]
     assert sum(sum(row.values()) for row in found.splits.values()) == 5
     assert episodes == [25] + [1] * 25
+
+
+def test_every_sample_played_is_passed_or_broken(tmp_path: Path) -> None:
+    def task(**evaluation: object) -> dict[str, object]:
+        return {"description": str(evaluation), "evaluation": evaluation}
+
+    tasks = [
+        task(match="a"),
+        task(match={"regex": "^[a-c]{3}$"}),
+        task(check="false"),
+        task(check="false", example="true"),
+    ]
+    (tmp_path / "dev.json").write_text(json.dumps(tasks))
+    found = audit("agentbench_os", source=Source(data=str(tmp_path)), counts={})
+    assert (found.n, found.oracle_passed, found.empty_passed, found.skipped) == (4, 1, 0, [])
+    assert sorted(finding.reason for finding in found.broken) == [
+        "no reference: the data has a check and no example",
+        "no reference: the data has only a pattern",
+        "the gold solution fails: step 1 of the check ends with 1: ''",
+    ]
+
+
+def test_a_failed_sandbox_is_tried_again_and_never_the_gold_solutions_fault(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = written(tmp_path / "x.jsonl", *(record(number) for number in range(1001, 1004)))
+    times: Counter[str] = Counter()
+    plays = audit_module.play
+
+    def play(session: SkillSession, sample: Sample, agent: Agent) -> Played:
+        times[sample.id] += 1
+        if times[sample.id] == 1 or sample.id == "Mbpp/1001":
+            raise SandboxUnavailable("the engine is busy")
+        return plays(session, sample, agent)
+
+    monkeypatch.setattr(audit_module, "play", play)
+    found = audit("mbpp_plus", source=source, counts={})
+    assert (found.n, found.oracle_passed) == (3, 2)
+    assert [(finding.id, finding.reason) for finding in found.broken] == [
+        ("Mbpp/1001", "infrastructure failure, twice: the engine is busy")
+    ]
 
 
 @pytest.mark.parametrize("name", ["coding", "os", "db"])

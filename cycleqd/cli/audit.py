@@ -69,7 +69,6 @@ def _show(found: Audit) -> None:
         ("empty agent passes", found.empty_passed),
         ("cheats pass", len(found.cheated)),
         ("broken", len(found.broken)),
-        ("no reference solution", len(found.no_reference)),
         ("skipped", len(found.skipped)),
         ("seconds", found.seconds),
     ]
@@ -84,7 +83,6 @@ def _show(found: Audit) -> None:
     out.print(table)
     _list("Broken", found.broken)
     _list("Solved by a cheat", found.cheated)
-    _list("No reference solution", found.no_reference)
     _list("Skipped", found.skipped)
 
 

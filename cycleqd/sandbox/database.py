@@ -31,6 +31,7 @@ GRACE_SECONDS = 1.0
 READ_SECONDS = 10.0
 """How much longer than the server's own limit a connection may be silent before the server counts as dead."""
 STATEMENT_CHARACTERS = 16_384
+"""Of a model's statement: each call in it may hold a value of max_allowed_packet, so a longer one ends the server."""
 SESSION_BYTES = 64 * 1024 * 1024
 """What a session's variables may hold. The server bounds a value (max_allowed_packet) and a statement's length is
 bounded here, but not how many variables there are; the sum is looked at after each statement."""
@@ -39,6 +40,8 @@ LOAD_BYTES = 196_608
 MEMORY_MB = 512
 DATA_MB, TEMPORARY_MB = 256, 64
 PIDS = 256
+COLLATION = "utf8mb4_general_ci"
+"""The server's own (server.cnf)."""
 PRIVILEGES = "SELECT, INSERT, UPDATE, DELETE"
 IDENTIFIER_CHARACTERS = 64
 CONNECTION_ERRORS = frozenset({1053, 1927, 2006, 2013, 2014, 2055})
@@ -167,8 +170,12 @@ class DatabaseServer:
             else:
                 return
 
-    def open(self, tables: Sequence[Table]) -> Database:
+    def open(self, tables: Sequence[Table], *, collation: str = COLLATION) -> Database:
         """Creates a database with the given tables, and a user who may read and change their rows.
+
+        Args:
+            tables: Tables.
+            collation: How its texts compare.
 
         Raises:
             ValueError: A name or a row does not fit.
@@ -176,7 +183,7 @@ class DatabaseServer:
         """
         name = f"e_{secrets.token_hex(8)}"
         password = secrets.token_hex(16)
-        statements = [f"CREATE DATABASE {name}", f"USE {name}"]
+        statements = [f"CREATE DATABASE {name} COLLATE {collation}", f"USE {name}"]
         for table in tables:
             check(table)
             columns = ", ".join(f"{quoted(column)} TEXT" for column in table.columns)
@@ -361,11 +368,12 @@ class Database:
         self._closed = False
         self._connection = server.connect(name, password)
 
-    def execute(self, sql: str) -> StatementResult:
+    def execute(self, sql: str, *, characters: int = STATEMENT_CHARACTERS) -> StatementResult:
         """Executes one statement as the episode's user.
 
         Args:
             sql: One statement; a second one after a semicolon is the server's syntax error.
+            characters: How long it may be; more than the default is for statements that no model wrote.
 
         Returns:
             The result; SQL errors and exceeded limits are results. After a statement that had to be killed from
@@ -377,8 +385,8 @@ class Database:
         if self._closed:
             raise SandboxUnavailable("this database is closed")
         text = sql.encode("utf-8", "replace").decode("utf-8")
-        if len(text) > STATEMENT_CHARACTERS:
-            error = f"ERROR 1153: statement longer than {STATEMENT_CHARACTERS} characters"
+        if len(text) > characters:
+            error = f"ERROR 1153: statement longer than {characters} characters"
             return StatementResult((), 0, error, False)
         # The server's own limit can be SET away by the session.
         watchdog = Watchdog(self._limits.command_seconds + GRACE_SECONDS, self._killer())

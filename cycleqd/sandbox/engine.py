@@ -70,9 +70,10 @@ class Engine:
     ) -> socket.socket:
         """Creates and starts a container without network and returns the socket of its standard streams.
 
-        Not even a loopback interface is up: setting one up would double the time of the start. The engine removes
-        the container by itself when its first process ends, and closes its standard input when the socket is
-        closed, e.g. because the process that owns it died.
+        There is a loopback interface; /etc/hosts, which would name it, is the image's and mostly empty: a network
+        of the engine's, even the kind ``none``, would double the time of the start. The engine removes the container
+        by itself when its first process ends, and closes its standard input when the socket is closed, e.g. because
+        the process that owns it died.
 
         Args:
             name: The container's name.

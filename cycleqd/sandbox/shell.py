@@ -12,7 +12,7 @@ from cycleqd.sandbox.limits import Limits
 
 GRACE_SECONDS = 30.0
 """How much longer than the command's own limit the guest may take before it counts as stuck."""
-COMMAND_CHARACTERS = 100_000
+COMMAND_CHARACTERS = 1_000_000
 REFUSED_STATUS = 126
 
 CAPABILITIES = ("CHOWN", "DAC_OVERRIDE", "FOWNER", "FSETID", "KILL", "SETGID", "SETUID")

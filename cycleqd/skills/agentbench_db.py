@@ -20,11 +20,12 @@ from pathlib import Path
 from typing import Final
 
 from cycleqd.sandbox import Database, DatabaseServer, Sandboxes, StatementResult, Table
+from cycleqd.sandbox.database import STATEMENT_CHARACTERS
 from cycleqd.skills.agentbench_db_data import CHANGES, FILES, read_problems
 from cycleqd.skills.agentbench_db_judge import published_hash, same_answer, table_hash
 from cycleqd.skills.benchmark import Source, files_sha256, halves, locate, prompt_text, without_excluded
 from cycleqd.skills.db import Action, final_answer, operation
-from cycleqd.skills.parsing import MAX_REPLY_CHARS
+from cycleqd.skills.parsing import LONG_REPLY_CHARS, blocks
 from cycleqd.skills.prompting import conversation
 from cycleqd.skills.protocol import Message, NoReference, Origin, Sample, SkillSession, Split, Verdict
 from cycleqd.skills.turns import TurnEpisode
@@ -35,16 +36,19 @@ MAX_OUTPUT_CHARS: Final = 800
 TABLE_STATE: Final = "table_state"
 """Our own verdict on a change, beside AgentBench's hash."""
 
+COLLATION: Final = "uca1400_nopad_ai_ci"
+"""MariaDB's nearest to utf8mb4_0900_ai_ci, which AgentBench's MySQL 8 has by default: Unicode's order, spaces at the
+end count, no two emoji are equal, ß is ss."""
+
 State = tuple[tuple[str | None, ...], ...]
 
 
 def parse_action(reply: str) -> Action | None:
     """The action of a reply by AgentBench's grammar; None when there is none."""
-    text = reply[:MAX_REPLY_CHARS]
-    named = re.search(r"Action: (.*?)\n", text)
-    if named is not None and named[1] == "Operation":
-        block = re.search(r"```sql\n(.*?)\n```", text, re.DOTALL)
-        return Action("operation", block[1].strip().replace("\n", " ")) if block else None
+    text = reply[:LONG_REPLY_CHARS]
+    if next(blocks(text, "Action: ", "\n"), None) == "Operation":
+        block = next(blocks(text, "```sql\n"), None)
+        return None if block is None else Action("operation", block.strip().replace("\n", " "))
     answer = re.search(r"\nFinal Answer:(.*)", text)
     return Action("answer", answer[1]) if answer else None
 
@@ -61,6 +65,13 @@ def table_of(sample: Sample) -> Table:
     return Table(data["table"], tuple(data["columns"]), tuple(tuple(row) for row in data["rows"]))
 
 
+def executed(database: Database, statement: str, sample: Sample) -> StatementResult:
+    """Executes a statement, which may be long where it is the sample's own gold statement."""
+    gold = [str(label).strip().replace("\n", " ") for label in sample.data["label"]]
+    known = statement.strip().replace("\n", " ") in gold
+    return database.execute(statement, characters=LONG_REPLY_CHARS if known else STATEMENT_CHARACTERS)
+
+
 class AgentBenchDbEpisode(TurnEpisode[Action]):
     """One database, up to five replies."""
 
@@ -71,7 +82,7 @@ class AgentBenchDbEpisode(TurnEpisode[Action]):
         self._database: Database | None = None
         self._fault = ""
         try:
-            self._database = session.server.open([table_of(sample)])
+            self._database = session.server.open([table_of(sample)], collation=COLLATION)
         except ValueError as error:  # the data is at fault: the sample is broken, the evaluation goes on
             self._fault = str(error)
 
@@ -99,7 +110,7 @@ class AgentBenchDbEpisode(TurnEpisode[Action]):
         self._executed = True
         if self._database is None:
             return self._fault
-        seen = observation(self._database.execute(statement))
+        seen = observation(executed(self._database, statement, self.sample))
         if self.sample.data["kind"] in CHANGES:
             self._database.execute("COMMIT")  # AgentBench commits after every statement, whatever a model began
         return seen
@@ -146,8 +157,8 @@ class AgentBenchDbSession:
         if known is not None:
             return known
         state: State | str
-        with self.server.open([table_of(sample)]) as database:
-            errors = [database.execute(statement).error for statement in sample.data["label"]]
+        with self.server.open([table_of(sample)], collation=COLLATION) as database:
+            errors = [executed(database, statement, sample).error for statement in sample.data["label"]]
             error = next((error for error in errors if error is not None), None)
             state = database.content(sample.data["table"]) if error is None else f"the gold statement fails: {error}"
         with self._lock:
@@ -194,14 +205,18 @@ class AgentBenchDbSkill:
         The statements that AgentBench's records give for questions were made by a machine and are mostly wrong.
 
         Raises:
-            NoReference: There are more gold statements than turns.
+            NoReference: There are more gold statements than turns, or a reply would be too long to be read.
         """
         label = sample.data["label"]
         if sample.data["kind"] not in CHANGES:
-            return [final_answer(str(label))]
-        if not 0 < len(label) < self.max_turns:
+            replies = [final_answer(str(label))]
+        elif 0 < len(label) < self.max_turns:
+            replies = [*map(operation, label), final_answer("[]")]
+        else:
             raise NoReference(f"{len(label)} gold statements, {self.max_turns - 1} fit the turns")
-        return [*map(operation, label), final_answer("[]")]
+        if any(len(reply) > LONG_REPLY_CHARS for reply in replies):
+            raise NoReference(f"the label does not fit a reply of {LONG_REPLY_CHARS} characters")
+        return replies
 
     @contextmanager
     def session(self, sandboxes: Sandboxes) -> Iterator[SkillSession]:

@@ -81,7 +81,7 @@ def _parsed(record: Any) -> tuple[str, str, Mapping[str, Any]]:
         MalformedRecord: It can't be played.
     """
     try:
-        kind = str(record["type"][0])
+        kind = record["type"] if isinstance(record["type"], str) else str(record["type"][0])
         question, note = str(record["description"]), str(record.get("add_description") or "")
         table = record["table"]
         name, info = str(table["table_name"]), table["table_info"]
@@ -92,7 +92,7 @@ def _parsed(record: Any) -> tuple[str, str, Mapping[str, Any]]:
         raise MalformedRecord(f"malformed record: {type(error).__name__} {error}") from error
     _check_table(name, columns, rows)
     changes = kind in CHANGES
-    label = [label] if isinstance(label, str) else label
+    label = [label] if isinstance(label, str | int | float) else label
     if not isinstance(label, list) or any(isinstance(value, list | dict) for value in label):
         raise MalformedRecord("malformed record: the label is no list of values")
     md5 = record.get("answer_md5")

@@ -22,9 +22,8 @@ import re
 from collections.abc import Sequence
 from typing import Any, Final
 
-from cycleqd.skills.parsing import LiteralError, read_literal
+from cycleqd.skills.parsing import LONG_REPLY_CHARS, LiteralError, read_literal
 
-MAX_ANSWER_CHARS: Final = 16_384
 GROUP_CONCAT_BYTES: Final = 1_024
 """MySQL's default group_concat_max_len: the published hashes of tables with more than 170 rows are cut there."""
 
@@ -32,7 +31,7 @@ GROUP_CONCAT_BYTES: Final = 1_024
 def answer_values(text: str) -> list[Any]:
     """The values of an answer."""
     try:
-        return list(read_literal(text, max_chars=MAX_ANSWER_CHARS))
+        return list(read_literal(text, max_chars=LONG_REPLY_CHARS))
     except (LiteralError, TypeError):
         return [text]
 

@@ -20,12 +20,13 @@ from pathlib import Path
 from typing import Final
 
 from cycleqd.sandbox import CommandResult, Sandboxes, ShellSession
-from cycleqd.skills.agentbench_os_checks import COMPARATORS, MAX_ANSWER_CHARS, answer_of, matches
-from cycleqd.skills.agentbench_os_data import FILES, Script, read_problems
-from cycleqd.skills.benchmark import Source, files_sha256, halves, locate, prompt_text, without_excluded
+from cycleqd.sandbox.shell import COMMAND_CHARACTERS
+from cycleqd.skills.agentbench_os_checks import COMPARATORS, answer_of, matches
+from cycleqd.skills.agentbench_os_data import Script, find_sets, read_problems
+from cycleqd.skills.benchmark import Source, files_sha256, halves, prompt_text, without_excluded
 from cycleqd.skills.oracle import Agent
 from cycleqd.skills.os_shell import Act, bash_act
-from cycleqd.skills.parsing import MAX_REPLY_CHARS
+from cycleqd.skills.parsing import LONG_REPLY_CHARS, blocks
 from cycleqd.skills.prompting import conversation
 from cycleqd.skills.protocol import Message, NoReference, Origin, Sample, SkillSession, Split, Verdict
 from cycleqd.skills.turns import TurnEpisode
@@ -36,26 +37,31 @@ MAX_OUTPUT_CHARS: Final = 800
 KEPT_CHARS: Final = 780
 """What is left of a longer one."""
 SETUP_SECONDS: Final = 60.0
-"""For all scripts of `init` together."""
+"""For each script of `init`."""
+ARGUMENT_BYTES: Final = 100_000
+"""Linux runs no command with an argument of 128 KiB or more; longer scripts are piped in."""
+HOSTS: Final = "[ -s /etc/hosts ] || printf '127.0.0.1 localhost\\n' >/etc/hosts"
+"""An engine that gives a container no network gives it no names either; the loopback interface is there."""
 OUTPUT: Final = "{output}"
 """In a gold reply: what the command before it printed."""
 _HEADER: Final = "The output of the OS:\n\n"
+_EMPTY: Final = "The output of the OS is empty."
 _GUEST: Final = re.compile(r"^[^\n]*/proc/1/[^\n]*: Permission denied\n", re.M)
 _INTERPRETERS: Final = {"bash": ("bash", "-c"), "python": ("python3", "-c")}
 
 
 def parse_act(reply: str) -> Act | None:
     """The act of a reply by AgentBench's grammar; None when there is none."""
-    text = reply[:MAX_REPLY_CHARS]
+    text = reply[:LONG_REPLY_CHARS]
     for line in reversed(re.findall(r"Act:\s*(.+)", text)):
         word = line.lower()
         if word.startswith("bash"):
-            return Act("bash", "\n\n".join(re.findall(r"```bash\n(.*?)\n```", text, re.DOTALL)))
+            return Act("bash", "\n\n".join(blocks(text, "```bash\n")))
         if word.startswith("finish"):
             return Act("finish", "")
-        inside = re.search(r"\((.*)\)", line) if word.startswith("answer") else None
-        if inside is not None:
-            return Act("answer", inside[1])
+        first, last = line.find("("), line.rfind(")")
+        if word.startswith("answer") and 0 <= first < last:
+            return Act("answer", line[first + 1 : last])
     return None
 
 
@@ -73,21 +79,36 @@ def observation(result: CommandResult) -> str:
     output = output_of(result) + ("\n[the command timed out]" if result.timed_out else "")
     if len(output) > MAX_OUTPUT_CHARS:
         output = output[:KEPT_CHARS] + "\n[truncated: the output is too long]"
-    return _HEADER + output if output else "The output of the OS is empty."
+    return _HEADER + output if output else _EMPTY
 
 
 def command_of(script: Script, arguments: Sequence[str] = ()) -> str:
     """A command that runs a script in a process of its own, in ``/``, without input."""
-    # bash -c takes its own name first.
-    name = ("--",) if script["language"] == "bash" and arguments else ()
-    words = (*_INTERPRETERS[script["language"]], script["code"], *name, *arguments)
-    return f"(cd /; exec {shlex.join(word.replace(chr(0), '') for word in words)}) </dev/null"
+    interpreter, option = _INTERPRETERS[script["language"]]
+    code = shlex.quote(script["code"].replace("\0", ""))
+    if len(code.encode("utf-8", "replace")) > ARGUMENT_BYTES:
+        program = f"<(printf %s {code})"
+    else:
+        # bash -c takes its own name first.
+        program = f"{option} {code}" + (" --" if interpreter == "bash" and arguments else "")
+    quoted = "".join(f" {shlex.quote(argument.replace(chr(0), ''))}" for argument in arguments)
+    return f"(cd /; exec {interpreter} {program}{quoted}) </dev/null"
 
 
 class AgentBenchOsEpisode(TurnEpisode[Act]):
-    """One container, one bash, up to five replies."""
+    """One container, one bash, up to five replies.
 
-    def __init__(self, sample: Sample, messages: list[Message], shell: ShellSession, turns: int) -> None:
+    Args:
+        sample: The sample.
+        messages: The conversation so far.
+        shell: The container, prepared.
+        turns: Replies that the model may give.
+        fault: Why it could not be prepared: the sample is broken, the evaluation goes on.
+    """
+
+    def __init__(
+        self, sample: Sample, messages: list[Message], shell: ShellSession, turns: int, fault: str = ""
+    ) -> None:
         super().__init__(
             sample,
             messages,
@@ -97,9 +118,12 @@ class AgentBenchOsEpisode(TurnEpisode[Act]):
             perform=lambda script: observation(shell.run(script)),
         )
         self._shell = shell
+        self._fault = fault
 
     def judge(self) -> Verdict:
         """Matches the answer, or runs the check."""
+        if self._fault:
+            return Verdict(0.0, f"the sample is broken: {self._fault}")
         if self._last is None:
             return Verdict(0.0, "no `Act: bash`, `Act: answer(...)` or `Act: finish`")
         if self._last.kind == "bash":
@@ -107,7 +131,7 @@ class AgentBenchOsEpisode(TurnEpisode[Act]):
         answer = self._last.text if self._last.kind == "answer" else None
         match = self.sample.data["match"]
         if match is None:
-            return self._check(str(answer)[:MAX_ANSWER_CHARS])
+            return self._check(str(answer))
         if answer is None:
             return Verdict(0.0, "finished without an answer")
         (wanted,) = match.values()
@@ -124,8 +148,9 @@ class AgentBenchOsEpisode(TurnEpisode[Act]):
         for number, step in enumerate(self.sample.data["check"], start=1):
             if "compare" in step:
                 if not COMPARATORS[step["compare"]](arguments[0], arguments[1]):
-                    wanted = arguments[1].strip()[:80]
-                    return Verdict(0.0, f"{step['compare']}: answered {answer[:80]!r}, the example gives {wanted!r}")
+                    wanted = arguments[1].strip()
+                    reason = f"{step['compare']}: answered {answer[:80]!r}, the example gives {wanted[:80]!r}"
+                    return Verdict(0.0, reason + _unspeakable(step["compare"], wanted))
                 arguments.append("")
                 continue
             script = step["script"] if "script" in step else self.sample.data["example"]
@@ -155,30 +180,66 @@ class AgentBenchOsSession:
         data = sample.data
         shell = self._sandboxes.shell(image=f"agentbench-{data['image']}")
         try:
-            # How `init` ends does not matter to AgentBench either: some of its scripts end in error and still work.
-            commands = [command_of(script) for script in data["init"]]
-            commands.append("cd /")
-            if data["start"] is not None:
-                commands.append(f"{command_of(data['start'])} >/dev/null 2>&1 & disown")
-            shell.run("\n".join(commands), timeout=SETUP_SECONDS)
+            fault = prepare(shell, data["init"], data["start"])
         except BaseException:
             shell.close()
             raise
-        return AgentBenchOsEpisode(sample, self._skill.initial_messages(sample), shell, self._skill.max_turns)
+        return AgentBenchOsEpisode(sample, self._skill.initial_messages(sample), shell, self._skill.max_turns, fault)
+
+
+def prepare(shell: ShellSession, init: Sequence[Script], start: Script | None) -> str:
+    """Runs the scripts of `init`, one after the other, and leaves `start` running in the background.
+
+    How a script ends does not matter to AgentBench either: some of its scripts end in error and still work.
+
+    Returns:
+        Why that could not be done; empty when it was.
+
+    Raises:
+        SandboxUnavailable: The container is gone.
+    """
+    shell.run(f"cd /; {HOSTS}")
+    commands = {f"script {number} of init": command_of(script) for number, script in enumerate(init, start=1)}
+    if start is not None:
+        commands["start"] = f"{command_of(start)} >/dev/null 2>&1 & disown"
+    for name, command in commands.items():
+        if len(command) > COMMAND_CHARACTERS:
+            return f"{name} has more than {COMMAND_CHARACTERS} characters"
+        if shell.run(command, timeout=SETUP_SECONDS).timed_out:
+            return f"{name} does not end within {SETUP_SECONDS:.0f} s"
+    return ""
+
+
+def _unspeakable(comparator: str, wanted: str) -> str:
+    """Why no answer could have passed where it must hold all of what the example prints; empty if one could."""
+    if comparator not in ("string-match", "containing"):
+        return ""
+    if "\n" in wanted:
+        return "; the answer needs more than one line, which the grammar can't say"
+    if len(wanted) > MAX_OUTPUT_CHARS:
+        return f"; the answer needs more than the {MAX_OUTPUT_CHARS} characters that a model is shown"
+    return ""
 
 
 class ExampleAgent:
-    """Replays gold replies; what a command printed takes the place of `OUTPUT` in the reply after it."""
+    """Replays gold replies; what a command printed takes the place of `OUTPUT` in the reply after it.
 
-    def __init__(self, replies: Sequence[str]) -> None:
+    Args:
+        replies: The gold replies.
+        first_line: Whether the first line of it is enough, as where the answer is looked for in what was printed.
+    """
+
+    def __init__(self, replies: Sequence[str], *, first_line: bool = False) -> None:
         self._replies = replies
+        self._lines = 1 if first_line else None
 
     def reply(self, turn: int, messages: Sequence[Message]) -> str:
         """The gold reply; nothing once they are used up."""
         if turn >= len(self._replies):
             return ""
-        seen = messages[-1]["content"].removeprefix(_HEADER)
-        return self._replies[turn].replace(OUTPUT, " ".join(seen.split("\n")).strip())
+        seen = messages[-1]["content"]
+        printed = "" if seen == _EMPTY else seen.removeprefix(_HEADER)
+        return self._replies[turn].replace(OUTPUT, " ".join(printed.strip().split("\n")[: self._lines]))
 
 
 class AgentBenchOsSkill:
@@ -198,13 +259,13 @@ class AgentBenchOsSkill:
     stop: tuple[str, ...] = ()
 
     def __init__(self, *, counts: Mapping[Split, int | None], source: Source) -> None:
-        paths = locate(source.data, FILES, skill=self.name)
+        paths = find_sets(source.data, skill=self.name)
         problems, skipped = read_problems(paths)
         kept, excluded = without_excluded(problems, source.excluded)
         self._prompt, prompt = prompt_text(source.prompt_file, PROMPT)
         conversation(self._prompt, "")
         self._samples = halves(self.name, kept, counts=counts, seed=source.split_seed)
-        version = paths[0].stem if len(paths) == 1 else "standard"
+        version = paths[0].stem if len(paths) == 1 else "+".join(sorted({problem.stratum for problem in problems}))
         self.origin = Origin(version, files_sha256(paths), prompt, (*skipped, *excluded))
 
     def samples(self, split: Split) -> Sequence[Sample]:
@@ -219,18 +280,25 @@ class AgentBenchOsSkill:
         """The matching answer; or the example's commands, then what they print (`OUTPUT`) or `finish`.
 
         Raises:
-            NoReference: The data has neither.
+            NoReference: The data has neither, or the grammar can't say it.
         """
         data = sample.data
-        if data["match"] is not None:
-            answer = answer_of(data["match"])
-            if answer is None:
-                raise NoReference("no reference answer: the data has only a pattern")
+        answer = None if data["match"] is None else answer_of(data["match"])
+        if answer is not None:
+            if parse_act(f"Act: answer({answer})") != Act("answer", answer):
+                raise NoReference(f"the grammar can't say the answer {answer[:80]!r}, e.g. more than one line")
             return [f"Act: answer({answer})"]
         if data["example"] is None:
-            raise NoReference("no reference solution: the data has a check and no example")
-        answers = any("example" in step for step in data["check"])
-        return [bash_act(command_of(data["example"])), f"Act: answer({OUTPUT})" if answers else "Act: finish"]
+            raise NoReference(
+                "the data has only a pattern" if data["match"] else "the data has a check and no example"
+            )
+        # Two quotes between: the same to bash, but neither the end of the block nor an act.
+        command = command_of(data["example"]).replace("`", "`''").replace("Act:", "Act'':")
+        reply = bash_act(command)
+        if parse_act(reply) != Act("bash", command):
+            raise NoReference(f"the example does not fit a reply of {LONG_REPLY_CHARS} characters")
+        answers = data["match"] is not None or any("example" in step for step in data["check"])
+        return [reply, f"Act: answer({OUTPUT})" if answers else "Act: finish"]
 
     def gold_agent(self, sample: Sample) -> Agent:
         """The agent of `gold_replies`.
@@ -238,7 +306,8 @@ class AgentBenchOsSkill:
         Raises:
             NoReference: The data has no solution.
         """
-        return ExampleAgent(self.gold_replies(sample))
+        compared = [step.get("compare") for step in sample.data["check"] or ()]
+        return ExampleAgent(self.gold_replies(sample), first_line="in" in compared)
 
     @contextmanager
     def session(self, sandboxes: Sandboxes) -> Iterator[SkillSession]:

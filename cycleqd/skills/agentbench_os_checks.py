@@ -11,7 +11,8 @@ from typing import Final
 
 import regex
 
-MAX_ANSWER_CHARS: Final = 8_000
+from cycleqd.skills.parsing import LONG_REPLY_CHARS
+
 MATCH_SECONDS: Final = 1.0
 """For one pattern on one answer: Python's own `re` would backtrack for ever on some."""
 _SIZE: Final = re.compile(r"([0-9]{1,30}(?:\.[0-9]{0,30})?)\s*(?:([KMGTP]?)B?)", re.I)
@@ -64,7 +65,7 @@ def matches(answer: str, match: Mapping[str, str]) -> bool:
         answer: The model's text.
         match: One of the two keys; the pattern is valid (`is_pattern`).
     """
-    text = answer[:MAX_ANSWER_CHARS].strip()
+    text = answer[:LONG_REPLY_CHARS].strip()
     if "answer" in match:
         return text == match["answer"]
     try:

@@ -8,6 +8,7 @@ functions of ours (`cycleqd.skills.agentbench_os_checks`), whether given or not.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 from collections import Counter
@@ -16,21 +17,15 @@ from pathlib import Path
 from typing import Any, Final
 
 from cycleqd.skills.agentbench_os_checks import COMPARATORS, is_pattern
-from cycleqd.skills.benchmark import DataUnavailable, Problem
+from cycleqd.skills.benchmark import DataUnavailable, Problem, locate
 from cycleqd.skills.protocol import Skipped
 
-FILES: Final = tuple(
-    f"{folder}{pattern}"
-    for pattern in ("data/*/*.json*", "data/dev.json", "dev.json")
-    for folder in (
-        "data/os_interaction/",
-        "*/data/os_interaction/",
-        "agentbench/os_interaction/",
-        "os_interaction/",
-        "",
-    )
+_FOLDERS: Final = ("data/os_interaction/", "*/data/os_interaction/", "agentbench/os_interaction/", "os_interaction/")
+FILES: Final = (
+    *(f"{folder}{file}" for file in ("data/[0-9]*/*.json*", "data/dev.json", "dev.json") for folder in _FOLDERS),
+    *("data/[0-9]*/*.json*", "data/dev.json", "[0-9]*/*.json*", "dev.json"),
 )
-"""Where a folder of data or a checkout has the tasks: all numbered sets, else the development set."""
+"""Where a folder of data or a checkout has the tasks: the numbered sets, else the development set."""
 IMAGES: Final = ("default", "packages", "ubuntu")
 LANGUAGES: Final = ("bash", "python")
 
@@ -42,6 +37,23 @@ class UnusableRecord(ValueError):
     """A task that can't be played; the text says why."""
 
 
+def find_sets(data: str | None, *, skill: str) -> list[Path]:
+    """The files of all sets: the numbered ones, and the development set where it lies beside them.
+
+    Args:
+        data: The setting: a file, a checkout or a folder of one, down to the folder of one numbered set.
+        skill: For messages.
+
+    Raises:
+        DataUnavailable: There is none.
+    """
+    if data is not None and Path(data).name.isdecimal():
+        return locate(data, ("*.json*", *FILES), skill=skill)
+    found = locate(data, FILES, skill=skill)
+    development = found[0].parent.parent / "dev.json"
+    return [*found, development] if found[0].name != "dev.json" and development.is_file() else found
+
+
 def read_problems(paths: Sequence[Path]) -> tuple[list[Problem], list[Skipped]]:
     """Reads files of tasks.
 
@@ -49,18 +61,26 @@ def read_problems(paths: Sequence[Path]) -> tuple[list[Problem], list[Skipped]]:
         paths: JSON (a list or one object) or JSON Lines.
 
     Returns:
-        The playable tasks and the others with the reason; ids are the set's name with a hash of the record.
+        The playable tasks and the others with the reason; ids are the set's name with a hash of the record. Of
+        several files, one that is no JSON is skipped like a task.
 
     Raises:
-        DataUnavailable: A file is no JSON of that form.
+        DataUnavailable: No file is JSON of that form.
     """
     problems: list[Problem] = []
     skipped: list[Skipped] = []
     seen: Counter[str] = Counter()
     for path in paths:
         scripts = scripts_of(path)
-        group = path.stem if scripts is None else scripts.name
-        for record in _records(path):
+        group = path.parent.name if path.parent.name.isdecimal() else path.stem
+        try:
+            records = _records(path)
+        except DataUnavailable as fault:
+            if len(paths) == 1:
+                raise
+            skipped.append(Skipped(f"os_interaction/{group}/{path.name}", str(fault)))
+            continue
+        for record in records:
             digest = hashlib.sha256(json.dumps(record, sort_keys=True).encode()).hexdigest()[:12]
             name = f"os_interaction/{group}/{digest}"
             seen[name] += 1
@@ -107,7 +127,7 @@ def _parsed(record: Any, scripts: Path | None) -> dict[str, Any]:
         raise UnusableRecord("malformed record: no description")
     create = _object(record.get("create") or {}, "create")
     evaluation = _object(record.get("evaluation"), "evaluation")
-    example = _script(evaluation.get("example", record.get("example")), scripts)
+    example = evaluation.get("example", record.get("example"))
     data = {
         "problem": record["description"],
         "image": _image(create),
@@ -115,13 +135,16 @@ def _parsed(record: Any, scripts: Path | None) -> dict[str, Any]:
         "start": _script(record.get("start"), scripts),
         "match": None,
         "check": None,
-        "example": example,
+        "example": None,
     }
     if "match" in evaluation:
+        with contextlib.suppress(UnusableRecord):  # only a reference, which the match may do without
+            data["example"] = _script(example, scripts)
         return {**data, "match": _match(evaluation["match"])}
     if "check" not in evaluation:
         raise UnusableRecord("malformed record: evaluation has neither match nor check")
-    return {**data, "check": _checks(evaluation["check"], scripts, example)}
+    data["example"] = _script(example, scripts)
+    return {**data, "check": _checks(evaluation["check"], scripts, data["example"])}
 
 
 def _object(value: Any, what: str) -> Mapping[str, Any]:
@@ -164,7 +187,10 @@ def _file(name: str, scripts: Path | None) -> str:
         if not path.is_relative_to(scripts.resolve()):
             raise UnusableRecord(f"malformed record: {name} lies outside the set's scripts")
         if path.is_file():
-            return path.read_text(encoding="utf-8")
+            try:
+                return path.read_text(encoding="utf-8")
+            except (OSError, UnicodeDecodeError) as error:
+                raise UnusableRecord(f"the script {name} can't be read: {error}") from error
     raise UnusableRecord(f"needs the script {name}, which is not given")
 
 

@@ -28,7 +28,8 @@ IMAGE: Final = "evalplus"
 MEMORY_MB: Final = 512
 """Of a solution: some references build lists of a hundred megabytes."""
 MAX_LINES: Final = 100
-"""Lines of a reply that are read: sanitising tries all their ranges, so its time grows with the square."""
+"""Lines of a reply that are read: sanitising tries all their ranges, so its time grows with the square. A longer reply
+is read from its first code block on."""
 
 
 def solution_of(reply: str, entry_point: str) -> str:
@@ -42,7 +43,10 @@ def solution_of(reply: str, entry_point: str) -> str:
         DataUnavailable: evalplus is not installed.
     """
     sanitize = evalplus_module("sanitize").sanitize
-    text = "\n".join(reply[:MAX_REPLY_CHARS].splitlines()[:MAX_LINES])
+    lines = reply[:MAX_REPLY_CHARS].splitlines()
+    if len(lines) > MAX_LINES:
+        lines = lines[next((number for number, line in enumerate(lines) if line.lstrip().startswith("```")), 0) :]
+    text = "\n".join(lines[:MAX_LINES])
     try:
         return _with_helpers(str(alone(lambda: sanitize(text, entry_point))), text)
     except (ValueError, RecursionError, MemoryError, IndexError):  # texts that the parsers can't take
@@ -89,12 +93,16 @@ class MbppPlusEpisode:
 
     def judge(self) -> Verdict:
         """Runs the base tests, and the plus tests of what passes them."""
+        plus_too = self._session.has_plus(self.sample)
+        failed = {"plus": 0.0} if plus_too else {}
         if self.sample.data["entry_point"] not in self._solution:
             # Else any text that happens to be valid Python would cost a process.
-            return Verdict(0.0, f"no function {self.sample.data['entry_point']} in the reply", {"plus": 0.0})
+            return Verdict(0.0, f"no function {self.sample.data['entry_point']} in the reply", failed)
         base = self._session.check(self.sample, "base", self._solution)
         if not base.passed:
-            return Verdict(0.0, f"base fail: {base.reason}", {"plus": 0.0})
+            return Verdict(0.0, f"base fail: {base.reason}", failed)
+        if not plus_too:
+            return Verdict(1.0, f"pass ({base.reason})")
         plus = self._session.check(self.sample, "plus", self._solution)
         if not plus.passed:
             return Verdict(1.0, f"base pass ({base.reason}), plus fail: {plus.reason}", {"plus": 0.0})
@@ -114,6 +122,10 @@ class MbppPlusSession:
     def start(self, sample: Sample) -> MbppPlusEpisode:
         """Opens an episode; never blocks."""
         return MbppPlusEpisode(sample, self._skill.initial_messages(sample), self)
+
+    def has_plus(self, sample: Sample) -> bool:
+        """Whether there are plus tests."""
+        return "plus" in self._skill.tasks[sample.id].inputs
 
     def check(self, sample: Sample, suite: str, solution: str) -> Outcome:
         """See `cycleqd.skills.mbpp_plus_check.check`."""

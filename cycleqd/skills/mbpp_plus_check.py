@@ -193,8 +193,9 @@ def _run_reference(task: Task, suite: str, runner: ProgramRunner) -> Expected:
 
 
 def _program(task: Task, source: str) -> str:
+    program = "\n".join(filter(None, (task.before, source, task.after)))
     drain = task.entry_point in evalplus_module("eval._special_oracle").MBPP_OUTPUT_SET_EQ_TASKS
-    return f"{_EXCHANGE}\n_call = caller({source!r}, {task.entry_point!r}, drain={drain})\n"
+    return f"{_EXCHANGE}\n_call = caller({program!r}, {task.entry_point!r}, drain={drain})\n"
 
 
 def _calls(inputs: Sequence[list[Any]], limits: Sequence[float]) -> list[str]:

@@ -2,7 +2,9 @@
 
 MBPP+ has releases whose scores are not comparable: v0.1.0 with 399 tasks, which the CycleQD paper used, and v0.2.0
 with 378, from which 21 ill-formed tasks and the web addresses in prompts were removed. A file, or a part of one, is
-told by its content. Files of HumanEval+ have the same form and are read, too.
+told by its content. Files of HumanEval+ have the same form and are read, too, and so are those of HumanEval (Chen
+2021, https://arxiv.org/abs/2107.03374), whose tests are a program that runs with the solution, in its container: such
+a task has no plus tests, and a solution that tampers with the tests' process may pass.
 """
 
 from __future__ import annotations
@@ -26,6 +28,9 @@ REMOVED: Final = frozenset(
 )  # fmt: skip
 """Tasks of v0.1.0 that v0.2.0 no longer has (evalplus, tools/mbpp/fix_v011.py)."""
 FIELDS: Final = ("prompt", "entry_point", "canonical_solution", "base_input", "plus_input", "atol")
+TEST_FIELDS: Final = ("prompt", "entry_point", "canonical_solution", "test")
+"""Of a task of HumanEval in its own form."""
+TESTED: Final = "_passes_its_test"
 SHORT_LINES: Final = 4
 """Solutions of at most so many lines are one stratum, longer ones the other."""
 
@@ -39,8 +44,10 @@ class Task(NamedTuple):
         id: For example ``Mbpp/2``.
         entry_point: The function to call.
         reference: The program whose results are the expected ones.
-        inputs: Lists of arguments, by suite (``base``, ``plus``).
+        inputs: Lists of arguments, by suite (``base``, and mostly ``plus``).
         atol: Absolute tolerance of results; 0 compares exactly (floats to 1e-6 all the same, as evalplus does).
+        before: What stands before a solution in its program.
+        after: And behind it.
     """
 
     id: str
@@ -48,6 +55,8 @@ class Task(NamedTuple):
     reference: str
     inputs: Mapping[str, list[list[Any]]]
     atol: float
+    before: str = ""
+    after: str = ""
 
 
 class Records(NamedTuple):
@@ -57,7 +66,7 @@ class Records(NamedTuple):
         tasks: By id.
         problems: The same, ready to be split.
         skipped: Records that are excluded or unusable.
-        version: ``v0.1.0``, ``v0.2.0``, or ``HumanEval+``.
+        version: ``v0.1.0``, ``v0.2.0``, ``HumanEval+`` or ``HumanEval``.
         sha256: Of the file.
     """
 
@@ -108,7 +117,7 @@ def read_records(source: Source) -> Records:
     tasks, problems, skipped = {}, [], []
     for number, row in enumerate(rows, start=1):
         name = str(row.get("task_id", f"line {number}"))
-        missing = [field for field in FIELDS if field not in row]
+        missing = [field for field in (TEST_FIELDS if version == "HumanEval" else FIELDS) if field not in row]
         if missing:
             skipped.append(Skipped(name, f"the record has no {', '.join(missing)}"))
             continue
@@ -132,7 +141,7 @@ def version_of(rows: list[dict[str, Any]], file_name: str) -> str:
     """
     families = {str(row.get("task_id", "?")).partition("/")[0] for row in rows}
     if families == {"HumanEval"}:
-        return "HumanEval+"
+        return "HumanEval+" if any("base_input" in row for row in rows) else "HumanEval"
     if families != {"Mbpp"}:
         raise DataUnavailable(
             f"mbpp_plus: {file_name} holds tasks of {', '.join(sorted(families)) or 'nothing'}, expected Mbpp/<number>"
@@ -149,12 +158,33 @@ def version_of(rows: list[dict[str, Any]], file_name: str) -> str:
 
 
 def _task(name: str, row: Mapping[str, Any], mbpp: ModuleType) -> Task:
+    if "base_input" not in row:
+        return Task(name, TESTED, row["prompt"] + row["canonical_solution"], {"base": [[]]}, 0.0,
+                    before=row["prompt"], after=_test(row["entry_point"], row["test"]))  # fmt: skip
     inputs = {suite: row[f"{suite}_input"] for suite in ("base", "plus")}
     if name.startswith("Mbpp/"):
         # Tuples, sets and complex numbers, which JSON doesn't have.
         inputs = {suite: mbpp.mbpp_deserialize_inputs(name, rows) for suite, rows in inputs.items()}
     plain = {suite: [list(arguments) for arguments in rows] for suite, rows in inputs.items()}
     return Task(name, row["entry_point"], row["prompt"] + row["canonical_solution"], plain, float(row["atol"]))
+
+
+def _test(entry_point: str, test: str) -> str:
+    """The function `TESTED`, which calls the test's ``check``.
+
+    Results must be of plain types, so that none of a solution's own decides what it equals.
+    """
+    return f"""{test}
+
+def {TESTED}():
+    def candidate(*arguments, **named):
+        result = {entry_point}(*arguments, **named)
+        if type(result) not in (type(None), bool, int, float, complex, str, bytes, list, tuple, set, dict):
+            raise TypeError("the result is of no plain type")
+        return result
+    check(candidate)
+    return True
+"""
 
 
 def _problem(name: str, row: Mapping[str, Any]) -> Problem:

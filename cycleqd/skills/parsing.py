@@ -6,13 +6,15 @@ import ast
 import contextlib
 import re
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, Final, TypeVar
 
 T = TypeVar("T")
 
 MAX_REPLY_CHARS: Final = 8_000
 """Longer replies are cut before parsing; a reply within the token budget is far shorter."""
+LONG_REPLY_CHARS: Final = 100_000
+"""The same where references are long: AgentBench's longest labels, statements and scripts fit."""
 MAX_LITERAL_CHARS: Final = 16_384
 """Longer texts are no literals to us: parsing time and memory grow with the text."""
 
@@ -51,6 +53,21 @@ def alone(parse: Callable[[], T]) -> T:
         with contextlib.suppress(SystemError), _parsing:
             return parse()
     return parse()
+
+
+def blocks(text: str, opening: str, closing: str = "\n```") -> Iterator[str]:
+    """What stands between `opening` and the next `closing`, again and again, in linear time.
+
+    As ``re.findall(opening + "(.*?)" + closing, text, re.DOTALL)``, which takes quadratic time where nothing closes.
+    """
+    end = 0
+    while (start := text.find(opening, end)) >= 0:
+        start += len(opening)
+        at = text.find(closing, start)
+        if at < 0:
+            return
+        yield text[start:at]
+        end = at + len(closing)
 
 
 def fenced_block(text: str, languages: tuple[str, ...], *, cut: bool = False) -> str | None:

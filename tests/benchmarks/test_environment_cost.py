@@ -3,12 +3,15 @@
 That way is re-created from a description of it. Shell: a container per sample in blocks of 32 that are started
 0.2 s apart, commands written to a terminal and read up to the prompt with a time-out of 5 s, `stop` with its grace
 of 10 s. Database: one server, a connection per statement, 5 s of sleep at the start. Both ways run here one after the
-other; ratios are asserted, seconds are printed (``pytest -s``).
+other; ratios are asserted, seconds are printed (``pytest -s``). The released database evaluator plays one episode at a
+time; ours is measured that way, too.
 """
 
+import math
 import re
 import socket
 import time
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
@@ -32,6 +35,8 @@ SLEEP_SECONDS, STANDARD_SAMPLES = 5.0, 300
 """The sleep at the start of the database's server, shared by the samples of AgentBench's standard set."""
 COMMANDS = ("ls /data | wc -l", "cat /etc/hostname")
 SETUP = "mkdir /data && touch /data/a /data/b"
+ROUNDS = 5
+"""The best of so many counts: other work on the machine only ever adds."""
 ROWS = [[f"name {i}", str(i), "x" * 20] for i in range(30)]
 COLUMNS = ["name", "born in", "notes"]
 UPDATE = "UPDATE people SET `born in` = '7' WHERE name = 'name 3'"
@@ -53,9 +58,10 @@ def shell_sample() -> Sample:
     return Sample("os", "agentbench_os", "test", "x", data | {"example": None})
 
 
-def database_sample() -> Sample:
+def database_sample(number: int) -> Sample:
+    """A sample with an id of its own: the state after its gold statement is not known yet."""
     data = {"kind": "UPDATE", "table": "people", "columns": COLUMNS, "rows": ROWS, "label": [UPDATE], "md5": "0" * 32}
-    return Sample("db", "agentbench_db", "test", "x", data)
+    return Sample(f"db-{number}", "agentbench_db", "test", "x", data)
 
 
 def ours_shell(sandboxes: Sandboxes, count: int, parallel: int) -> float:
@@ -114,7 +120,9 @@ def ours_database(server: DatabaseServer, count: int, parallel: int) -> float:
     replies = [operation(UPDATE), final_answer("[]")]
     began = time.perf_counter()
     with ThreadPoolExecutor(parallel) as pool:
-        played = list(pool.map(lambda _: play(session, database_sample(), OracleAgent(replies)), range(count)))
+        played = list(
+            pool.map(lambda number: play(session, database_sample(number), OracleAgent(replies)), range(count))
+        )
     assert all(episode.verdict.extra == {"table_state": 1.0} for episode in played)
     return (time.perf_counter() - began) / count
 
@@ -144,21 +152,28 @@ def theirs_database(server: DatabaseServer, count: int) -> float:
 def test_a_shell_episode_costs_a_fraction_of_the_released_evaluators() -> None:
     with Sandboxes(run_id="benchmark-shell", max_containers=4) as sandboxes:
         ours_shell(sandboxes, 2, 2)
-        seconds = {parallel: ours_shell(sandboxes, 24, parallel) for parallel in (2, 4)}
+        seconds = {n: min(ours_shell(sandboxes, 8, n) for _ in range(ROUNDS)) for n in (1, 2, 4)}
     theirs = theirs_shell()
     ours = min(seconds.values())
-    print(
-        f"\nshell episode: {seconds} s at 2 and 4 in parallel, released way {theirs:.3f} s, ratio {ours / theirs:.2f}"
-    )
+    print(f"\nshell episode, wall-clock seconds by episodes in parallel: ours {rounded(seconds)}, "
+          f"released way {rounded({BLOCK: theirs})}, ratio of the best {ours / theirs:.2f}")  # fmt: skip
     assert ours < 0.8 * theirs  # half was missed once, on a busy machine
 
 
 def test_a_database_episode_costs_a_fraction_of_the_released_evaluators() -> None:
     with Sandboxes(run_id="benchmark-database") as sandboxes, sandboxes.database() as server:
         ours_database(server, 4, 1)
-        seconds = {parallel: ours_database(server, 100, parallel) for parallel in (1, 2, 4)}
-        theirs = theirs_database(server, 50)
-    ours = min(seconds.values())
-    print(f"\ndatabase episode: {seconds} s at 1, 2 and 4 in parallel, released way {theirs:.4f} s, "
-          f"ratio {ours / theirs:.2f}")  # fmt: skip
-    assert ours < theirs / 2
+        seconds: dict[int, float] = {}
+        theirs = math.inf
+        for _ in range(ROUNDS):  # in turns, so that both ways meet the same machine; the best round of each
+            theirs = min(theirs, theirs_database(server, 20))
+            for parallel in (1, 2, 4):
+                seconds[parallel] = min(seconds.get(parallel, math.inf), ours_database(server, 20, parallel))
+    print(f"\ndatabase episode, wall-clock seconds by episodes in parallel: ours {rounded(seconds)}, "
+          f"released way {rounded({1: theirs})}, ratio one by one {seconds[1] / theirs:.2f}, "
+          f"of the best {min(seconds.values()) / theirs:.2f}")  # fmt: skip
+    assert min(seconds.values()) < theirs / 2
+
+
+def rounded(seconds: Mapping[int, float]) -> dict[int, float]:
+    return {parallel: round(value, 4) for parallel, value in seconds.items()}

@@ -1,5 +1,6 @@
 import json
 import re
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -8,6 +9,7 @@ import pytest
 
 from cycleqd.audit import audit
 from cycleqd.sandbox import CommandResult, Sandboxes
+from cycleqd.skills import agentbench_os
 from cycleqd.skills.agentbench_os import (
     Act,
     AgentBenchOsSkill,
@@ -19,6 +21,7 @@ from cycleqd.skills.agentbench_os import (
 )
 from cycleqd.skills.benchmark import DataUnavailable, Source
 from cycleqd.skills.oracle import OracleAgent, Played, oracle_of, play
+from cycleqd.skills.parsing import LONG_REPLY_CHARS
 from cycleqd.skills.protocol import NoReference, Sample
 from tests.skills.benchmark_data import FOLDER
 
@@ -78,6 +81,14 @@ def test_the_last_line_that_names_an_act_counts(reply: str, act: Act) -> None:
 @pytest.mark.parametrize("reply", ["", "ls", "```bash\nls\n```", "Act: look", "act: finish", "Act: answer 3", "Act:"])
 def test_everything_else_is_no_act(reply: str) -> None:
     assert parse_act(reply) is None
+
+
+@pytest.mark.parametrize("part", ["```bash\nx", "Act:", "Act: answer(", "Act: answer((((", "\n", "\nAct: "])
+def test_a_long_reply_is_read_in_linear_time(part: str) -> None:
+    began = time.monotonic()
+    parse_act("Act: bash " + part * (LONG_REPLY_CHARS // len(part)))
+    parse_act("Act: answer" + part * (LONG_REPLY_CHARS // len(part)))
+    assert time.monotonic() - began < 2
 
 
 def test_outputs_are_cut_at_800_characters() -> None:
@@ -146,11 +157,59 @@ def test_all_sets_of_a_checkout_are_read_each_with_its_scripts(tmp_path: Path) -
     (scripts / "x.sh").write_text("two")
     (tmp_path / "data" / "os_interaction" / "data" / "dev.json").write_text(json.dumps([record()]))
     skill = AgentBenchOsSkill(counts={}, source=Source(data=str(tmp_path)))
-    assert skill.origin.version == "standard"
+    assert skill.origin.version == "1+2+dev"
     by_set = {sample.template: sample for sample in samples_of(skill)}
-    assert set(by_set) == {"1", "2"}
+    assert set(by_set) == {"1", "2", "dev"}
     assert by_set["2"].data["init"] == [{"language": "bash", "code": "two"}]
     assert by_set["1"].id.startswith("os_interaction/1/")
+
+
+@pytest.mark.parametrize(
+    ("folder", "sets"),
+    [
+        ("", {"1", "dev"}),
+        ("data", {"1", "dev"}),
+        ("data/os_interaction", {"1", "dev"}),
+        ("data/os_interaction/data", {"1", "dev"}),
+        ("data/os_interaction/data/1", {"1"}),
+        ("data/os_interaction/data/dev.json", {"dev"}),
+    ],
+)
+def test_a_checkout_is_found_from_any_of_its_folders(tmp_path: Path, folder: str, sets: set[str]) -> None:
+    skill_of(tmp_path, record())
+    (tmp_path / "data" / "os_interaction" / "data" / "dev.json").write_text(json.dumps([record()]))
+    skill = AgentBenchOsSkill(counts={}, source=Source(data=str(tmp_path / folder)))
+    assert {sample.template for sample in samples_of(skill)} == sets
+
+
+def test_other_benchmarks_of_a_checkout_are_no_shell_tasks(tmp_path: Path) -> None:
+    for name in ("data/alfworld/standard.json", "data/os_interaction/data/dev.json"):
+        (tmp_path / name).parent.mkdir(parents=True)
+        (tmp_path / name).write_text(json.dumps([record()]))
+    skill = AgentBenchOsSkill(counts={}, source=Source(data=str(tmp_path)))
+    assert {sample.template for sample in samples_of(skill)} == {"dev"}
+
+
+def test_one_unreadable_file_costs_its_own_tasks_only(tmp_path: Path) -> None:
+    skill_of(tmp_path, record())
+    scripts, second = (tmp_path / "data" / "os_interaction" / name for name in ("scripts/1", "data/2"))
+    scripts.mkdir(parents=True)
+    (scripts / "latin.sh").write_bytes(b"echo caf\xe9")
+    second.mkdir()
+    (second / "broken.json").write_text("[")
+    skill = skill_of(tmp_path, record(), record(create={"init": {"file": "latin.sh"}}))
+    assert len(samples_of(skill)) == 1
+    reasons = [entry.reason for entry in skill.origin.skipped]
+    assert "latin.sh can't be read: 'utf-8'" in reasons[0]
+    assert "expected AgentBench's shell tasks as JSON" in reasons[1]
+
+
+def test_a_match_does_without_its_example(tmp_path: Path) -> None:
+    missing = {"file": "example/none.sh"}
+    skill = skill_of(tmp_path, record(evaluation={"match": "log", "example": missing}))
+    assert skill.gold_replies(only(skill)) == ["Act: answer(log)"]
+    skill = skill_of(tmp_path, record(evaluation={"match": {"regex": "^[0-9]+$"}, "example": "echo 7"}))
+    assert skill.gold_replies(only(skill))[-1] == "Act: answer({output})"
 
 
 def test_a_file_of_another_kind_is_refused(tmp_path: Path) -> None:
@@ -182,6 +241,10 @@ def test_gold_replies_come_from_match_or_example_else_there_is_no_reference(tmp_
         gold({"match": {"regex": "[0-9]{3}"}})
     with pytest.raises(NoReference, match="a check and no example"):
         gold({"check": {"code": "test -e /x"}})
+    with pytest.raises(NoReference, match="the grammar can't say the answer"):
+        gold({"match": "a\nb"})
+    with pytest.raises(NoReference, match="does not fit a reply of 100000 characters"):
+        gold({"check": "true", "example": ": " + "x" * 100_000})
 
 
 def test_commands_quote_scripts_and_arguments() -> None:
@@ -272,6 +335,70 @@ def test_the_images_have_what_their_tasks_want(plays: Plays, image: str, has: st
         assert plays(record(evaluation={"check": "! command -v npm"}), "Act: finish").verdict.score == 1.0
 
 
+@pytest.mark.docker
+@pytest.mark.parametrize(
+    ("script", "output"),
+    [
+        ("cat <<'E'\n```bash\nAct: finish\n```\nE\necho 'Act: answer(3)'", None),
+        ("# " + "it's long " * 900 + "\necho 5", "5"),
+        ("true", ""),
+    ],
+)
+def test_an_example_is_played_whatever_it_holds_or_prints(plays: Plays, script: str, output: str | None) -> None:
+    compare = {"file": "check/string-match.py"}
+    played = plays(record(evaluation={"check": [None, compare], "example": script}))
+    if output is None:
+        assert "```bash\nAct: finish\n```\nAct: answer(3)\n" in played.messages[-2]["content"]
+        assert played.verdict.reason.endswith("; the answer needs more than one line, which the grammar can't say")
+    else:
+        assert played.messages[-1]["content"] == f"Act: answer({output})"
+        assert played.verdict.score == 1.0
+
+
+@pytest.mark.docker
+def test_one_of_several_answers_that_an_example_prints_is_enough(plays: Plays) -> None:
+    one = record(evaluation={"check": [None, {"file": "check/in.py"}], "example": "echo a b; echo c"})
+    played = plays(one)
+    assert (played.messages[-1]["content"], played.verdict.score) == ("Act: answer(a b)", 1.0)
+
+
+@pytest.mark.docker
+def test_the_judge_says_when_no_answer_could_be_long_enough(plays: Plays) -> None:
+    check = [None, {"file": "check/containing.py"}]
+    verdict = plays(record(evaluation={"check": check, "example": "printf %01000d 1"})).verdict
+    assert verdict.reason.endswith("; the answer needs more than the 800 characters that a model is shown")
+
+
+@pytest.mark.docker
+def test_scripts_of_set_up_may_be_long(plays: Plays) -> None:
+    padding = "# it's 'quoted'\n" * 12_000
+    init = [f"{padding}echo one >>/x", f"{padding}echo \"$0 $#\" >/dev/null; echo two >>/x",
+            {"language": "python", "code": f"{padding}open('/x', 'a').write('three')"}]  # fmt: skip
+    one = record(create={"init": init}, evaluation={"check": '[ "$(cat /x)" = "$(printf \'one\\ntwo\\nthree\')" ]'})
+    assert plays(one, "Act: finish").verdict.score == 1.0
+
+
+@pytest.mark.docker
+def test_a_sample_whose_set_up_fails_is_broken(plays: Plays, monkeypatch: pytest.MonkeyPatch) -> None:
+    always = {"check": "true", "example": "true"}
+    verdict = plays(record(create={"init": ["true", ":" + " " * 1_000_000]}, evaluation=always)).verdict
+    assert verdict == (0.0, "the sample is broken: script 2 of init has more than 1000000 characters", {})
+    monkeypatch.setattr(agentbench_os, "SETUP_SECONDS", 1.0)
+    verdict = plays(record(create={"init": "sleep 60"}, evaluation=always)).verdict
+    assert verdict == (0.0, "the sample is broken: script 1 of init does not end within 1 s", {})
+
+
+@pytest.mark.docker
+def test_a_server_that_start_leaves_running_is_reached_by_name(plays: Plays) -> None:
+    ready = "for i in $(seq 50); do (echo >/dev/tcp/localhost/8000) 2>/dev/null && break; sleep 0.1; done"
+    one = record(
+        create={"init": "mkdir /web && echo here >/web/index.html"},
+        start="cd /web && exec python3 -m http.server 8000",
+        evaluation={"check": f'{ready}; [ "$(curl -s localhost:8000)" = here ]'},
+    )
+    assert plays(one, "Act: finish").verdict.score == 1.0
+
+
 @needs_dev
 @pytest.mark.docker
 @pytest.mark.slow
@@ -284,4 +411,4 @@ def test_every_development_task_whose_files_are_given_is_solved_by_its_reference
         "needs the script example/0.sh, which is not given",
         "needs the script init/stock-log.sh, which is not given",
     ]
-    assert found.broken == found.cheated == found.no_reference == []
+    assert found.broken == found.cheated == []

@@ -93,6 +93,33 @@ def test_records_of_humaneval_plus_are_played_too(tmp_path: Path, sandboxes: San
     assert (played.verdict.score, played.verdict.extra) == (1.0, {"plus": 1.0})
 
 
+def test_records_of_humaneval_are_judged_by_their_own_test(tmp_path: Path, sandboxes: Sandboxes) -> None:
+    head = 'def half(n):\n    return n // 2\n\n\ndef double(n: int) -> int:\n    """Twice n."""\n'
+    test = (
+        "\n\nMETADATA = {}\n\ndef check(candidate):\n    assert all(half(candidate(n)) == n for n in range(9)), 'no'\n"
+    )
+    row = {"task_id": "HumanEval/0", "prompt": head, "entry_point": "double", "test": test}
+    human = MbppPlusSkill(
+        counts={}, source=written(tmp_path / "x.jsonl", row | {"canonical_solution": "    return n * 2\n"})
+    )
+    assert human.origin.version == "HumanEval"
+    samples = [*human.samples("optimization"), *human.samples("test")]
+
+    def verdict(body: str) -> tuple[float, str, dict[str, float]]:
+        replies = [f"```python\ndef double(n):\n    {body}\n```"] if body else human.gold_replies(samples[0])
+        (played,) = play_all(human, samples, sandboxes, lambda _: OracleAgent(replies))
+        return played.verdict.score, played.verdict.reason, dict(played.verdict.extra)
+
+    assert verdict("") == (1.0, "pass (1 calls)", {})
+    assert verdict("return n + n")[0] == 1.0
+    score, reason, extra = verdict("return n + 2")
+    assert (score, extra) == (0.0, {})
+    assert "AssertionError: no" in reason
+    equal = "return type('Equal', (), {'__floordiv__': lambda self, n: self, '__eq__': lambda self, other: True})()"
+    assert "the result is of no plain type" in verdict(equal)[1]
+    assert verdict("import os; os._exit(0); return 1")[0] == 0.0
+
+
 def test_base_and_plus_are_told_apart(runner: ProgramRunner) -> None:
     shown = "def squares(n):\n    return [0, 1, 4, 9][:n]"
     assert judged(runner, shown).passed

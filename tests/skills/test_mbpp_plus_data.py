@@ -146,6 +146,8 @@ def test_programs_are_found_in_replies_as_evalplus_finds_them() -> None:
     ):
         assert solution_of(reply, "add") == kept
     assert "def add" not in solution_of("I can't do that.", "add")
+    prose = "I think about it.\n" * 150
+    assert solution_of(f"{prose}```python\n{program}\n```", "add") == kept
     assert solution_of("", "add") == ""
 
 

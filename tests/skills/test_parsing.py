@@ -1,5 +1,6 @@
 import contextlib
 import gc
+import re
 import time
 from concurrent.futures import ThreadPoolExecutor
 
@@ -7,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cycleqd.skills.parsing import LiteralError, fenced_block, read_literal
+from cycleqd.skills.parsing import LiteralError, blocks, fenced_block, read_literal
 
 
 def test_reads_plain_literals() -> None:
@@ -90,3 +91,8 @@ def test_threads_read_literals_at_the_same_time() -> None:
     finally:
         gc.callbacks.remove(let_others_in)
     assert all(value == values[0] for value in values)
+
+
+@given(st.lists(st.sampled_from(["```sql\n", "\n```", "\n", "```", "a"])).map("".join))
+def test_blocks_are_those_of_the_expression_that_agentbench_uses(text: str) -> None:
+    assert list(blocks(text, "```sql\n")) == re.findall(r"```sql\n(.*?)\n```", text, re.DOTALL)
