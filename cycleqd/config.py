@@ -242,7 +242,8 @@ class AggregationConfig(Section):
 
     elites: Literal["quality", "balanced"] = "quality"
     """Whom an archive contributes. ``quality``: the best in its own skill (the paper's rule). ``balanced``: the one
-    with the largest product of all skills' scores; for short searches, where the best in a skill is its expert."""
+    with the largest product of all skills' scores that no archive before it contributes; for short searches, where
+    the best in a skill is its expert."""
     temperature: Annotated[float, Field(gt=0)] = 1.0
     """Softmax temperature over the elites' scores (fractions in [0, 1])."""
 

@@ -104,9 +104,11 @@ def final_elites(archives: Archives, choice: Literal["quality", "balanced"]) -> 
     """The individuals that the final model is made of, one of each archive.
 
     ``quality`` takes the highest score in the archive's skill (CycleQD's rule). ``balanced`` is ours: it takes the
-    largest product of the scores in all skills, so nobody who lost a skill. The paper's rule wants a search so long
-    that the best of a skill is a good merge; before that it is the skill's expert, and the aggregate little more than
-    the experts' average. Of equals the higher sum and then the more recent is taken.
+    largest product of the scores in all skills, so nobody who lost a skill; archives choose in the order of the cycle,
+    and nobody is taken twice while others are left, because the mean of several good merges is steadier than the one
+    that a few samples favoured. The paper's rule wants a search so long that the best of a skill is a good merge;
+    before that it is the skill's expert, and the aggregate little more than the experts' average. Of equals the higher
+    sum and then the more recent is taken.
 
     Args:
         archives: The archives after the last generation.
@@ -117,7 +119,12 @@ def final_elites(archives: Archives, choice: Literal["quality", "balanced"]) -> 
     """
     if choice == "quality":
         return {skill: archives[skill].elite() for skill in archives.skills}
-    return {skill: max(archives[skill].occupants(), key=_balance) for skill in archives.skills}
+    elites: dict[str, Occupant] = {}
+    for skill in archives.skills:
+        everyone = archives[skill].occupants()
+        taken = {elite.id for elite in elites.values()}
+        elites[skill] = max([one for one in everyone if one.id not in taken] or everyone, key=_balance)
+    return elites
 
 
 def _balance(one: Occupant) -> tuple[float, float, int, str]:
