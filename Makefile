@@ -43,7 +43,7 @@ browser: # Chromium for the browser tests
 	@bash infra/setup_browser.sh
 
 test: images browser ## All tests, slow ones included: real Docker, database, model and engine
-	$(PYTHON) -m pytest -n 2 --dist loadgroup
+	$(PYTHON) -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 test-fast: setup ## Tests that need no Docker and take no time
 	$(PYTHON) -m pytest -m "not docker and not vllm and not slow and not browser"

@@ -19,22 +19,10 @@ def pytest_addoption(parser):
     parser.addoption("--screenshots", action="store_true", help="renew docs/images from the browser tests")
 
 
-@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items):
-    """Says which tests one of the parallel processes (``-n 2``) plays in turn, and lets the longest groups begin."""
-    order = {name: place for place, name in enumerate(("vllm", "live"))}
-    groups = {item: _group(item) for item in items}
-    for item, group in groups.items():
-        item.add_marker(pytest.mark.xdist_group(group))
-    items.sort(key=lambda item: order.get(groups[item], len(order)))
-
-
-def _group(item):
-    if item.get_closest_marker("vllm"):
-        return "vllm"  # one engine in memory at a time
-    if "live_prefect" in item.fixturenames:
-        return "live"  # one server for all
-    return str(item.path)  # a file's tests share what its fixtures make
+    """Lets files with slow tests begin, so that of two processes none waits long for the other."""
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: item.path not in slow)
 
 
 @pytest.fixture(scope="session")

@@ -33,9 +33,9 @@ SEARCH = {
     # Starts in seconds, which counts when a run is started forty times.
     "engine": {"kind": "transformers", "max_model_len": 1024},
     "skills": [
-        {"name": "coding", "train": 60, "optimization": 4, "test": 1},
-        {"name": "os", "train": 80, "optimization": 4, "test": 1},
-        {"name": "db", "train": 60, "optimization": 4, "test": 1},
+        {"name": "coding", "train": 32, "optimization": 4, "test": 1},
+        {"name": "os", "train": 40, "optimization": 4, "test": 1},
+        {"name": "db", "train": 32, "optimization": 4, "test": 1},
     ],
     "experts": {"global_batch": 4, "learning_rate": 1e-3},
 }

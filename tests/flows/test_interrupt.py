@@ -30,6 +30,8 @@ def test_it_ends_soon_and_leaves_no_container_and_no_lease(tmp_path):
             stdout=log,
             stderr=subprocess.STDOUT,
             start_new_session=True,
+            # A shell that starts tests in the background has them ignore interrupts, and children inherit that.
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
         )
     run = tmp_path / "runs" / "interrupted"
     try:
