@@ -10,6 +10,7 @@ takes an audit as it was written).
 from __future__ import annotations
 
 import contextlib
+import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -21,6 +22,8 @@ from cycleqd.skills import BENCHMARKS, build_skill
 from cycleqd.skills.benchmark import Source, strata
 from cycleqd.skills.oracle import Agent, EmptyAgent, OracleAgent, oracle_of, play
 from cycleqd.skills.protocol import NoReference, Sample, Skill, SkillSession, Split, Verdict
+
+log = logging.getLogger(__name__)
 
 WORKERS: Final = 4
 """Episodes at a time."""
@@ -192,6 +195,8 @@ def _played(
         verdicts = list(pool.map(one, samples))
     if faults and len(faults) == len(samples):
         raise faults[0]  # not the samples' fault
+    for fault in faults:
+        log.warning("%s%s", INFRASTRUCTURE, fault)
     return verdicts
 
 

@@ -47,7 +47,7 @@ def start(state: Path, port: int, home: Path) -> ObjectStore:
     if find_spec("botocore") is None:
         raise RuntimeError("the extra `s3` is not installed")
     environment = {
-        "AWS_ENDPOINT_URL_S3": f"http://127.0.0.1:{port}",
+        "AWS_ENDPOINT_URL_S3": _address(port),
         "AWS_REGION": "us-east-1",
         "AWS_ACCESS_KEY_ID": "cycleqd",
         "AWS_SECRET_ACCESS_KEY": _password(state),
@@ -63,6 +63,8 @@ def start(state: Path, port: int, home: Path) -> ObjectStore:
         "MINIO_ROOT_USER": environment["AWS_ACCESS_KEY_ID"],
         "MINIO_ROOT_PASSWORD": environment["AWS_SECRET_ACCESS_KEY"],
     }
+    if service.process() is None and _listens(port):
+        raise RuntimeError(f"something else listens on port {port}")
     service.start(command, env=root, folder=home)
     service.wait_until(lambda: _listens(port), seconds=60)
     _make_bucket(environment)
@@ -75,7 +77,7 @@ def start(state: Path, port: int, home: Path) -> ObjectStore:
 def _password(state: Path) -> str:
     """The store's own, made on first use."""
     file = state / f"{NAME}.password"
-    if not file.exists():
+    if not file.exists() or not file.read_text():
         file.touch(mode=0o600)
         file.write_text(secrets.token_urlsafe(24))
     return file.read_text()
@@ -101,9 +103,19 @@ def _make_bucket(environment: dict[str, str]) -> None:
         client.close()
 
 
-def own_account() -> bool:
-    """Whether AWS's clients find an account of this user's, which ours must not hide."""
+def own_account(port: int) -> bool:
+    """Whether AWS's clients find an account of this user's, which ours must not hide.
+
+    Args:
+        port: Of our store, whose settings a shell may have sourced; they are no account of the user's.
+    """
+    if os.environ.get("AWS_ENDPOINT_URL_S3") == _address(port):
+        return False
     return any(name.startswith("AWS_") for name in os.environ) or (Path.home() / ".aws").exists()
+
+
+def _address(port: int) -> str:
+    return f"http://127.0.0.1:{port}"
 
 
 def _listens(port: int) -> bool:

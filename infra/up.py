@@ -102,7 +102,7 @@ def _database(state: Path) -> str | None:
 
 def _object_store(state: Path) -> dict[str, str]:
     """Starts the object store and says what of it; returns what the worker needs to use it."""
-    if object_store.own_account():
+    if object_store.own_account(PORT + 2):
         print("runs are kept in runs/; with storage: s3://..., in the object store of AWS_* or ~/.aws")
         return {}
     try:

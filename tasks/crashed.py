@@ -46,9 +46,7 @@ def mark_vanished(storage: str, run_id: str) -> list[str]:
         running = FlowRunFilter.model_validate(_STILL_RUNNING | {"name": {"like_": run_id}})
         # They get the name of their run when they begin.
         pending = FlowRunFilter.model_validate({"state": {"type": {"any_": ["PENDING"]}, "name": None}})
-        found = [
-            run for some in (running, pending) for run in client.read_flow_runs(flow_run_filter=some, limit=_PAGE)
-        ]
+        found = [*_flow_runs(client, running), *_flow_runs(client, pending)]
         for run in {run.id: run for run in found}.values():
             if run.id in family or not _is_of(run, storage, run_id) or not _has_vanished(run):
                 continue
@@ -56,6 +54,13 @@ def mark_vanished(storage: str, run_id: str) -> list[str]:
             client.set_flow_run_state(run.id, Crashed(message=message), force=True)
             marked.append(run.name)
     return marked
+
+
+def _flow_runs(client: SyncPrefectClient, wanted: FlowRunFilter) -> list[FlowRun]:
+    found: list[FlowRun] = []
+    while page := client.read_flow_runs(flow_run_filter=wanted, limit=_PAGE, offset=len(found)):
+        found += page
+    return found
 
 
 def _is_of(run: FlowRun, storage: str, run_id: str) -> bool:

@@ -52,8 +52,8 @@ def machine_slots(containers: int, *, engine: bool = True) -> Iterator[None]:
         allowed = ensure_limit(name, slots)
         if allowed < occupied:
             raise ValueError(
-                f"sandbox.max_containers: the run wants {occupied} slots of {name}, but that limit is {allowed}; "
-                "lower the setting, or raise the limit in the Prefect UI (Concurrency)"
+                f"sandbox.max_containers: {occupied} slots of {name} are wanted, but that limit is {allowed}; lower "
+                "the setting (an audit has none), or raise the limit in the Prefect UI (Concurrency)"
             )
     with ExitStack() as stack:
         log.info("waiting for %s%d containers of %s", "the engine and " if engine else "", containers, machine())

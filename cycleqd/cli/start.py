@@ -50,8 +50,8 @@ def run(
     with _checkout_importable():
         from flows.main import cycleqd_run
 
-        _start_server()
         try:
+            _start_server()
             cycleqd_run(settings)
         except KeyboardInterrupt:
             err.print(Text("Stopped. What was finished is kept; continue with:", style="yellow"))

@@ -288,6 +288,8 @@ class DatabaseServer:
             password=password,
             database=database,
             charset="utf8mb4",
+            # Or texts of a session's own and columns, which may have another collation, would not compare.
+            init_command="SET collation_connection = @@collation_database" if database else None,
             autocommit=True,
             local_infile=False,
             # The socket is private; making a TLS context would take 40 ms.

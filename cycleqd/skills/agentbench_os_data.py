@@ -47,6 +47,8 @@ def find_sets(data: str | None, *, skill: str) -> list[Path]:
     Raises:
         DataUnavailable: There is none.
     """
+    if data is not None and Path(data).expanduser().is_file():
+        return locate(data, FILES, skill=skill)
     if data is not None and Path(data).name.isdecimal():
         return locate(data, ("*.json*", *FILES), skill=skill)
     found = locate(data, FILES, skill=skill)
@@ -69,6 +71,7 @@ def read_problems(paths: Sequence[Path]) -> tuple[list[Problem], list[Skipped]]:
     """
     problems: list[Problem] = []
     skipped: list[Skipped] = []
+    unreadable: list[DataUnavailable] = []
     seen: Counter[str] = Counter()
     for path in paths:
         scripts = scripts_of(path)
@@ -76,8 +79,7 @@ def read_problems(paths: Sequence[Path]) -> tuple[list[Problem], list[Skipped]]:
         try:
             records = _records(path)
         except DataUnavailable as fault:
-            if len(paths) == 1:
-                raise
+            unreadable.append(fault)
             skipped.append(Skipped(f"os_interaction/{group}/{path.name}", str(fault)))
             continue
         for record in records:
@@ -91,6 +93,8 @@ def read_problems(paths: Sequence[Path]) -> tuple[list[Problem], list[Skipped]]:
                 skipped.append(Skipped(name, str(fault)))
             else:
                 problems.append(Problem(name, group, data["problem"], data))
+    if unreadable and len(unreadable) == len(paths):
+        raise unreadable[0]
     return problems, skipped
 
 

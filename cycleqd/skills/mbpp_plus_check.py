@@ -8,6 +8,7 @@ problems with several right answers) is evalplus': ``evalplus/eval/__init__.py``
 
 from __future__ import annotations
 
+import re
 import threading
 from collections.abc import Sequence
 from pathlib import Path
@@ -32,6 +33,7 @@ SPARE_BYTES: Final = 4_096
 """A result may be a few times as long as the expected one, and so much longer: no solution can flood us."""
 FLOAT_TOLERANCE: Final = 1e-6
 
+_FUTURE: Final = re.compile(r"^from __future__ import .*$", re.M)
 _EXCHANGE: Final = Path(exchange.__file__).read_text(encoding="utf-8")
 
 
@@ -193,7 +195,9 @@ def _run_reference(task: Task, suite: str, runner: ProgramRunner) -> Expected:
 
 
 def _program(task: Task, source: str) -> str:
-    program = "\n".join(filter(None, (task.before, source, task.after)))
+    future = _FUTURE.findall(source) if task.before else []  # these must come first
+    rest = _FUTURE.sub("", source) if future else source
+    program = "\n".join(filter(None, (*future, task.before, rest, task.after)))
     drain = task.entry_point in evalplus_module("eval._special_oracle").MBPP_OUTPUT_SET_EQ_TASKS
     return f"{_EXCHANGE}\n_call = caller({program!r}, {task.entry_point!r}, drain={drain})\n"
 

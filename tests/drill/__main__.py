@@ -268,8 +268,12 @@ def gathered(path, seed, outcomes):
         trials |= {name: earlier.get(name) for name in trials}
     trials |= {one.name: asdict(one) | {"seconds": round(one.seconds, 1), "seed": seed} for one in outcomes}
     trials = [trial for trial in trials.values() if trial]
-    rows = [row | {verdict: len(trial[verdict]) for verdict in VERDICTS} for trial in trials for row in trial["kills"]]
-    totals = {verdict: sum(len(trial[verdict]) for trial in trials) for verdict in VERDICTS}
+    rows = [
+        row | {verdict: len(trial.get(verdict, ())) for verdict in VERDICTS}
+        for trial in trials
+        for row in trial["kills"]
+    ]
+    totals = {verdict: sum(len(trial.get(verdict, ())) for trial in trials) for verdict in VERDICTS}
     return {"kills": len(rows)} | totals | {"machine": machine(), "trials": trials, "rows": rows}
 
 

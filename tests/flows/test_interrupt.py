@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 
 import docker
 import pytest
@@ -42,7 +43,8 @@ def test_it_ends_soon_and_leaves_no_container_and_no_lease(tmp_path):
         process.wait(timeout=60)
         assert time.monotonic() - began < STOP_SECONDS
     finally:
-        process.kill()
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
     assert process.returncode == 130
     assert "What was finished is kept" in (tmp_path / "log").read_text()
     assert not (run / "lease.json").exists()

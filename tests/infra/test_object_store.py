@@ -1,4 +1,5 @@
 import os
+import socket
 import stat
 
 import pytest
@@ -43,9 +44,25 @@ def test_an_account_that_is_there_is_the_one_to_use(monkeypatch, tmp_path, where
     for each in [each for each in os.environ if each.startswith("AWS_")]:
         monkeypatch.delenv(each)
     monkeypatch.setenv("HOME", str(tmp_path))
-    assert not object_store.own_account()
+    assert not object_store.own_account(4202)
     if where == "variable":
         monkeypatch.setenv("AWS_PROFILE", "mine")
     else:
         (tmp_path / ".aws").mkdir()
-    assert object_store.own_account()
+    assert object_store.own_account(4202)
+
+
+def test_our_own_settings_in_the_shell_are_no_account_of_the_users(monkeypatch, tmp_path):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("AWS_ENDPOINT_URL_S3", "http://127.0.0.1:4202")
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "cycleqd")
+    assert not object_store.own_account(4202)
+    assert object_store.own_account(4302)
+
+
+def test_a_port_of_somebody_elses_is_refused(tmp_path):
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        with pytest.raises(RuntimeError, match="something else listens"):
+            object_store.start(tmp_path, other.getsockname()[1], ROOT)

@@ -279,6 +279,8 @@ def test_texts_compare_as_in_mysql_8(plays: Plays) -> None:
         ("name = 'x '", "[]"),
         ("name = '😁'", "[]"),
         ("name = 'emile'", "[('ÉMILE',)]"),
+        ("name = CAST('emile' AS CHAR)", "[('ÉMILE',)]"),
+        ("name = (SELECT n FROM (SELECT 'emile' AS n) AS t)", "[('ÉMILE',)]"),
     ):
         played = plays(record(table=names), operation(f"SELECT name FROM people WHERE {condition}"), "end")
         assert played.messages[-2]["content"] == found, condition

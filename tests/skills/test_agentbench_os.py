@@ -173,6 +173,7 @@ def test_all_sets_of_a_checkout_are_read_each_with_its_scripts(tmp_path: Path) -
         ("data/os_interaction/data", {"1", "dev"}),
         ("data/os_interaction/data/1", {"1"}),
         ("data/os_interaction/data/dev.json", {"dev"}),
+        ("data/os_interaction/data/1/tasks.json", {"1"}),
     ],
 )
 def test_a_checkout_is_found_from_any_of_its_folders(tmp_path: Path, folder: str, sets: set[str]) -> None:

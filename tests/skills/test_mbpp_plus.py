@@ -112,6 +112,9 @@ def test_records_of_humaneval_are_judged_by_their_own_test(tmp_path: Path, sandb
 
     assert verdict("") == (1.0, "pass (1 calls)", {})
     assert verdict("return n + n")[0] == 1.0
+    future = "```python\nfrom __future__ import annotations\n\n\ndef double(n: int) -> int:\n    return 2 * n\n```"
+    (played,) = play_all(human, samples, sandboxes, lambda _: OracleAgent([future]))
+    assert played.verdict.score == 1.0
     score, reason, extra = verdict("return n + 2")
     assert (score, extra) == (0.0, {})
     assert "AssertionError: no" in reason
