@@ -25,7 +25,7 @@ docker: ## Make sure that a Docker engine answers (installs it on Debian/Ubuntu 
 images: setup docker ## Build the sandbox images
 	@$(PYTHON) infra/build_images.py
 
-demo: images ## Fine-tune three experts, evolve their merges, report: 15 to 20 minutes on two cores
+demo: images ## Fine-tune three experts, evolve their merges, report: about a quarter of an hour on two cores
 	$(CYCLEQD) run $(CONFIG)
 
 up: images ## Start a Prefect server, an object store and a worker on this machine, register the deployments, print the UI's address
