@@ -6,6 +6,8 @@ PYTHON   = $(VENV)/bin/python
 CYCLEQD  = $(VENV)/bin/cycleqd
 READY    = $(VENV)/.ready-$(subst $(comma),-,$(EXTRAS))
 comma   := ,
+# Python's packages and the Docker images are fetched and unpacked side by side.
+MAKEFLAGS += --jobs=2
 
 .DEFAULT_GOAL := help
 .PHONY: help setup docker images up down browser demo drill test test-fast lint format clean
@@ -15,34 +17,37 @@ help: ## List the targets
 
 setup: $(READY) ## Create the virtual environment with all dependencies
 
-$(READY): pyproject.toml constraints.txt infra/setup_python.sh
-	VENV=$(VENV) EXTRAS=$(EXTRAS) bash infra/setup_python.sh
+$(PYTHON):
+	@VENV=$(VENV) bash infra/setup_venv.sh
+
+$(READY): pyproject.toml constraints.txt infra/setup_python.sh | $(PYTHON)
+	@VENV=$(VENV) EXTRAS=$(EXTRAS) bash infra/setup_python.sh
 	@touch $@
 
-docker: ## Make sure that a Docker engine answers (installs it on Debian/Ubuntu as root)
+docker: | $(PYTHON) ## Make sure that a Docker engine answers (installs it on Debian/Ubuntu as root)
 	@bash infra/setup_docker.sh
 
-images: setup docker ## Build the sandbox images
+images: docker ## Build the sandbox images
 	@$(PYTHON) infra/build_images.py
 
-demo: images ## Fine-tune three experts, evolve their merges, report: about a quarter of an hour on two cores
+demo: setup images ## Fine-tune three experts, evolve their merges, report: about a quarter of an hour on two cores
 	$(CYCLEQD) run $(CONFIG)
 
-up: images ## Start a Prefect server, an object store and a worker on this machine, register the deployments, print the UI's address
+up: setup images ## Start a Prefect server, an object store and a worker on this machine, register the deployments, print the UI's address
 	@bash infra/setup_postgres.sh
 	@$(PYTHON) -m infra.up
 
 down: ## End what `make up` started
 	@$(PYTHON) -m infra.up --down
 
-drill: images ## Kill parts of runs at random moments and compare what comes out (root; kills the Docker engine, too)
+drill: setup images ## Kill parts of runs at random moments and compare what comes out (root; kills the Docker engine, too)
 	@bash infra/setup_postgres.sh
 	$(PYTHON) -m tests.drill --out docs/results/drill.json
 
-browser: # Chromium for the browser tests
+browser: images # Chromium for the browser tests; after the images, for apt-get works for one at a time
 	@bash infra/setup_browser.sh
 
-test: images browser ## All tests, slow ones included: real Docker, database, model and engine
+test: setup images browser ## All tests, slow ones included: real Docker, database, model and engine
 	$(PYTHON) -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 test-fast: setup ## Tests that need no Docker and take no time

@@ -19,6 +19,7 @@ from cycleqd.storage import StoreError
 from cycleqd.store import RunStore
 from infra.services import Service
 from tests.live_prefect import LivePrefect, free_ports
+from tests.processes import processes_with
 
 ROOT = Path(__file__).parents[2]
 RUN = "drill"
@@ -130,12 +131,7 @@ class Scene:
 
     def survivors(self):
         """Processes of the trial that still live."""
-        found = []
-        for process in psutil.process_iter():
-            with suppress(psutil.Error):
-                if process.environ().get(MARK) == self.token and process.status() != psutil.STATUS_ZOMBIE:
-                    found.append(process)
-        return found
+        return processes_with(MARK, self.token)
 
     def end_survivors(self):
         for process in self.survivors():

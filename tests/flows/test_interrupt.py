@@ -12,21 +12,23 @@ import pytest
 import yaml
 
 from tests.live_prefect import ROOT, small_configuration, wait_for
+from tests.processes import processes_with
 
 pytestmark = [pytest.mark.docker, pytest.mark.slow]
 
 STOP_SECONDS = 15
 
 
-def test_it_ends_soon_and_leaves_no_container_and_no_lease(tmp_path):
+def test_it_ends_soon_and_leaves_no_container_no_process_and_no_lease(tmp_path):
     config = tmp_path / "config.yaml"
     config.write_text(yaml.safe_dump(small_configuration(tmp_path, "interrupted", generations=10_000)))
+    home = str(tmp_path / "prefect")
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")}
     with (tmp_path / "log").open("wb") as log:
         process = subprocess.Popen(
             [sys.executable, "-c", "from cycleqd.cli import app; app()", "run", str(config)],
             cwd=ROOT,
-            env=inherited | {"PREFECT_HOME": str(tmp_path / "prefect")},
+            env=inherited | {"PREFECT_HOME": home},
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=subprocess.STDOUT,
@@ -38,6 +40,7 @@ def test_it_ends_soon_and_leaves_no_container_and_no_lease(tmp_path):
     try:
         wait_for(lambda: process.poll() is not None or (run / "generations" / "00000.json").exists(), seconds=300)
         assert process.poll() is None, (tmp_path / "log").read_text()
+        assert len(processes_with("PREFECT_HOME", home)) > 1  # among them the temporary Prefect server
         began = time.monotonic()
         os.killpg(process.pid, signal.SIGINT)  # as a terminal does: to all processes of the run
         process.wait(timeout=60)
@@ -50,3 +53,4 @@ def test_it_ends_soon_and_leaves_no_container_and_no_lease(tmp_path):
     assert not (run / "lease.json").exists()
     label = {"label": "cycleqd.run=interrupted"}
     wait_for(lambda: not docker.from_env().containers.list(all=True, filters=label), seconds=5)
+    wait_for(lambda: not processes_with("PREFECT_HOME", home), seconds=5)
