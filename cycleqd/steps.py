@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Callable, Sequence
+from copy import deepcopy
 from functools import lru_cache
 from pathlib import Path
 
@@ -150,6 +151,7 @@ def train(ws: Workspace, skill: str, progress: Callable[..., None] | None = None
             dtype=ws.config.model.dtype,
             seed=int(rng(ws.config.seed, 0, f"train {skill}").integers(2**31)),
             progress=progress,
+            stop=ws.stop,
         )
     ws.store.write_json(summary, result._asdict())
     event(
@@ -193,7 +195,6 @@ def derive_experts(ws: Workspace) -> list[IndividualRecord]:
 
 def _add_individual(ws: Workspace, vector: TaskVector, record: IndividualRecord) -> IndividualRecord:
     """Writes genome, then recipe, in place of earlier or half-written ones; fills in the genome's hash."""
-    ws.check_lease()
     ws.store.remove(f"individuals/{record.id}/individual.json")  # no recipe without its genome, even for a moment
     with ws.store.writing(f"individuals/{record.id}/genome.safetensors", replace=True) as path:
         vector.save(path)
@@ -296,7 +297,6 @@ def evaluate_individual(ws: Workspace, identifier: str, skill: str, split: Split
                 stop=ws.stop,
             )
         ws.count_tokens(result.record.tokens)
-        ws.check_lease()
         ws.store.write_evaluation(result.record, result.episodes)
         metrics.count_evaluation(ws.config.run_id, result.record)
         _tell_evaluation(result.record)
@@ -363,7 +363,6 @@ def seed_archives(ws: Workspace) -> SeedRecord:
             genomes={expert: ws.store.individual(expert).genome for expert in experts},
             scores={expert: scores(ws, expert, "optimization") for expert in experts},
         )
-        ws.check_lease()
         ws.store.write_seed(record)
         event("archives_seeded", run=ws.config.run_id, experts=len(experts))
     return record
@@ -377,7 +376,7 @@ def rebuild_archives(ws: Workspace) -> Archives:
     """
     seed = ws.store.seed()
     if seed is None:
-        raise RuntimeError(f"run {ws.config.run_id} has no seeded archives; run the seed-archives flow first")
+        raise RuntimeError(f"run {ws.config.run_id} has no seeded archives: start the run itself first")
     ws.archives = archives_after_all(ws.store, seed)
     return ws.archives
 
@@ -438,8 +437,8 @@ def build_mutation(config: MutationConfig) -> Mutation:
 
 
 def commit(ws: Workspace, generation: int, seconds: Phases) -> GenerationRecord:
-    """Offers the generation's evaluated child to all archives and commits the generation."""
-    archives = _archives(ws)
+    """Offers the generation's evaluated child to all archives and commits the generation; may be tried again."""
+    archives = deepcopy(_archives(ws))  # an attempt that fails to write must leave them as they were
     child = ws.store.individual(child_id(generation))
     child_scores = scores(ws, child.id, "optimization")
     wins = search.tell(archives, child.id, means(child_scores), generation)
@@ -454,9 +453,9 @@ def commit(ws: Workspace, generation: int, seconds: Phases) -> GenerationRecord:
         cells=cells,
         seconds=seconds,
     )
-    ws.check_lease()
     ws.store.write_generation(record)
     ws.store.write_json(f"archives/{generation:05d}.json", json.loads(archives.to_json()))
+    ws.archives = archives
     metrics.count_generation(ws.config.run_id, record)
     ws.export_metrics()
     event(
@@ -480,7 +479,6 @@ def retain(ws: Workspace, generation: int) -> None:
     settings = ws.config.retention
     if settings.policy == "keep-all" or ((generation + 1) % PRUNE_INTERVAL and generation + 1 < ws.config.generations):
         return
-    ws.check_lease()
     plan = plan_pruning(ws.store, settings.policy, every=settings.every, episodes=settings.episodes)
     freed = prune(ws.store, plan, settings.policy)
     event("pruned", run=ws.config.run_id, generation=generation, individuals=len(plan), bytes=freed)

@@ -1,9 +1,10 @@
 """The run directory, on a local disk or behind any fsspec URL.
 
 Layout, relative to ``<storage>/<run_id>/`` (objects are written once, commit records last; beside each object but the
-mutable ones, ``sessions/``, ``archives/`` and ``report/``, lies its checksum, see `cycleqd.storage`)::
+mutable ones, ``changes.json``, ``sessions/``, ``archives/`` and ``report/``, lies its checksum: `cycleqd.storage`)::
 
     config.json  base.json
+    changes.json                what later starts changed of the configuration
     experts/<skill>/            adapter or checkpoint, summary.json written last
     bases.safetensors           shared bases of the factored task vectors
     individuals/<id>/           genome.safetensors, individual.json written last
@@ -42,6 +43,8 @@ R = TypeVar("R", bound=Record)
 
 CHANGEABLE = frozenset({"generations", "retention", "storage", "tasks"})
 """Settings that may differ when a run is continued: they change how long and how it runs, not what comes out."""
+
+_CHANGES = "changes.json"
 
 
 def list_runs(storage: str) -> list[str]:
@@ -95,8 +98,20 @@ class RunStore(ObjectStore):
             )
 
     def config(self) -> RunConfig:
-        """The configuration that the run began with."""
-        return parse_config(self.read_json("config.json"), source=self.url("config.json"))
+        """The configuration that the run began with, and of the settings that may change what was last asked for."""
+        values = self.read_json("config.json")
+        if self.exists(_CHANGES):
+            values |= self.read_json(_CHANGES)
+        return parse_config(values, source=self.url("config.json"))
+
+    def adopt(self, config: RunConfig) -> None:
+        """Keeps the settings of `config` that may change, for whoever continues the run without naming them."""
+        # Not where it lies: a storage may be moved.
+        asked, known = (
+            each.model_dump(mode="json", include=set(CHANGEABLE - {"storage"})) for each in (config, self.config())
+        )
+        if asked != known:
+            self.write_json(_CHANGES, asked)
 
     # Records
 

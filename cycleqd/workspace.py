@@ -64,7 +64,7 @@ class Workspace:
         self.config: RunConfig = store.config()
         self.clock = Clock()
         self.stop = threading.Event()
-        """Set when the run is to end: evaluations stop at their next turn."""
+        """Set when the run is to end: evaluations stop at their next turn, training at its next step."""
         self.lease: Lease | None = None
         """Says that no other process writes to the run; None in a workspace that was not `opened`."""
         self.archives: Archives | None = None
@@ -120,21 +120,12 @@ class Workspace:
         return self.clock.phases(self._engine.busy_seconds() if self._engine else 0.0)
 
     def adopt(self, config: RunConfig) -> None:
-        """Takes over the settings of this start that may differ from those that the run began with."""
+        """Takes over the settings of this start that may differ from those that the run began with, for later ones."""
+        self.store.adopt(config)
         self.config = self.config.model_copy(update={name: getattr(config, name) for name in CHANGEABLE})
-
-    def check_lease(self) -> None:
-        """Called ahead of every write.
-
-        Raises:
-            LeaseLost: The run may belong to another process by now.
-        """
-        if self.lease is not None:
-            self.lease.check()
 
     def save_session(self) -> None:
         """Writes down where this process' time went; a later call brings the record up to date."""
-        self.check_lease()
         self.store.write_session(
             SessionRecord(
                 started=self._started.isoformat(timespec="seconds"),
@@ -255,6 +246,7 @@ def _begin(store: RunStore) -> Workspace:
     """A workspace with the run's lease, after what an earlier process left was cleared up."""
     workspace = Workspace(store)
     workspace.lease = Lease.acquire(store, on_loss=workspace.stop.set)
+    store.guard = workspace.lease.check
     try:
         remove_orphaned_folders()
         recover(store)

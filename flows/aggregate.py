@@ -11,7 +11,7 @@ from cycleqd.workspace import BASE
 from tasks import evolution
 from tasks.options import THREADS
 from tasks.scoring import evaluate_everywhere
-from tasks.server import at_work
+from tasks.work import at_work
 
 
 @flow(name="aggregate", flow_run_name="aggregate {run_id}", task_runner=THREADS)
@@ -58,8 +58,6 @@ def aggregate_and_report(run_id: str, storage: str = "runs") -> str:
         The report's address.
     """
     with at_work(storage, run_id) as ws:
-        try:
-            aggregate(run_id, storage)
-        finally:
-            ws.save_session()
+        aggregate(run_id, storage)
+        ws.save_session()  # which the report reads
         return evolution.report(storage, run_id)

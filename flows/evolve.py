@@ -7,10 +7,9 @@ from prefect.logging import get_run_logger
 
 from cycleqd import steps
 from tasks import evolution
-from tasks.crashed import mark_vanished
 from tasks.options import THREADS
 from tasks.scoring import evaluate_everywhere
-from tasks.server import at_work
+from tasks.work import at_work
 
 
 @flow(name="evolve", flow_run_name="evolve {run_id}", task_runner=THREADS)
@@ -20,16 +19,18 @@ def evolve(run_id: str, storage: str = "runs", generations: int | None = None) -
     Args:
         run_id: A run whose archives are seeded.
         storage: Folder or URL that holds it.
-        generations: Generations the run is to have in the end; None takes the configuration's.
+        generations: Generations the run is to have in the end; None takes what was last asked for. Later starts
+            keep to it.
 
     Returns:
         Generations that the run has now.
     """
     log = get_run_logger()
     with at_work(storage, run_id) as ws:
-        mark_vanished(storage, run_id)
         skills = ws.config.skill_names
-        total = ws.config.generations if generations is None else generations
+        if generations is not None:
+            ws.adopt(ws.config.model_copy(update={"generations": generations}))
+        total = ws.config.generations
         steps.rebuild_archives(ws)
         done = len(ws.store.generations())
         if done:

@@ -11,8 +11,7 @@ from flows.evolve import evolve
 from flows.seed_archives import seed_archives
 from flows.train_experts import train_experts
 from tasks import evolution
-from tasks.crashed import mark_vanished
-from tasks.server import at_work
+from tasks.work import at_work
 
 
 @flow(name="cycleqd", flow_run_name="cycleqd {config.run_id}")
@@ -28,12 +27,9 @@ def cycleqd_run(config: RunConfig) -> str:
     RunStore(config.storage, config.run_id).open(config)
     with at_work(config.storage, config.run_id) as ws:
         ws.adopt(config)
-        mark_vanished(config.storage, config.run_id)
-        try:
-            train_experts(config.run_id, config.storage)
-            seed_archives(config.run_id, config.storage)
-            evolve(config.run_id, config.storage, config.generations)
-            aggregate(config.run_id, config.storage)
-        finally:
-            ws.save_session()
+        train_experts(config.run_id, config.storage)
+        seed_archives(config.run_id, config.storage)
+        evolve(config.run_id, config.storage)
+        aggregate(config.run_id, config.storage)
+        ws.save_session()  # which the report reads
         return evolution.report(config.storage, config.run_id)

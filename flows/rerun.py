@@ -9,9 +9,10 @@ from prefect.runtime import flow_run
 
 from cycleqd.config import RunConfig
 from flows.main import cycleqd_run
+from tasks.reruns import RERUN, rerun_id
 
 
-@flow(name="rerun", flow_run_name="rerun {config.run_id}")
+@flow(name=RERUN, flow_run_name="rerun {config.run_id}")
 def rerun(config: RunConfig) -> str:
     """Starts a fresh run of a configuration, named after the time it was scheduled for.
 
@@ -24,5 +25,5 @@ def rerun(config: RunConfig) -> str:
         The report's address.
     """
     scheduled: datetime | None = flow_run.scheduled_start_time
-    moment = (scheduled or datetime.now(UTC)).strftime("%Y%m%d-%H%M")
-    return cycleqd_run(RunConfig.model_validate(config.model_dump() | {"run_id": f"{config.run_id}-{moment}"}))
+    run_id = rerun_id(config.run_id, scheduled or datetime.now(UTC))
+    return cycleqd_run(RunConfig.model_validate(config.model_dump() | {"run_id": run_id}))

@@ -9,7 +9,7 @@ from cycleqd.workspace import BASE
 from tasks import evolution
 from tasks.options import THREADS
 from tasks.scoring import evaluate_everywhere
-from tasks.server import at_work
+from tasks.work import at_work
 
 
 @flow(name="seed-archives", flow_run_name="seed-archives {run_id}", task_runner=THREADS)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from prefect import flow
 
 from tasks import experts
-from tasks.server import at_work
+from tasks.work import at_work
 
 
 @flow(name="train-experts", flow_run_name="train-experts {run_id}")

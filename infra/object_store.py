@@ -5,13 +5,12 @@ from __future__ import annotations
 import os
 import secrets
 import shutil
-import socket
 import sys
 from importlib.util import find_spec
 from pathlib import Path
 from typing import NamedTuple
 
-from infra.services import Service
+from infra.services import Service, listens, refuse_anothers_port
 
 BUCKET = "cycleqd"
 NAME = "object-store"
@@ -63,10 +62,9 @@ def start(state: Path, port: int, home: Path) -> ObjectStore:
         "MINIO_ROOT_USER": environment["AWS_ACCESS_KEY_ID"],
         "MINIO_ROOT_PASSWORD": environment["AWS_SECRET_ACCESS_KEY"],
     }
-    if service.process() is None and _listens(port):
-        raise RuntimeError(f"something else listens on port {port}")
+    refuse_anothers_port(service, port)
     service.start(command, env=root, folder=home)
-    service.wait_until(lambda: _listens(port), seconds=60)
+    service.wait_until(lambda: listens(port), seconds=60)
     _make_bucket(environment)
     settings = state / f"{NAME}.env"
     settings.touch(mode=0o600)
@@ -116,9 +114,3 @@ def own_account(port: int) -> bool:
 
 def _address(port: int) -> str:
     return f"http://127.0.0.1:{port}"
-
-
-def _listens(port: int) -> bool:
-    with socket.socket() as probe:
-        probe.settimeout(1)
-        return probe.connect_ex(("127.0.0.1", port)) == 0

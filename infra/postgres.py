@@ -6,13 +6,13 @@ import os
 import pwd
 import secrets
 import shutil
-import socket
 import subprocess
 import tempfile
 from pathlib import Path
 
-from infra.services import Service
+from infra.services import Service, listens
 
+NAME = "postgres"
 DATABASE = "prefect"
 UNPRIVILEGED = "postgres"
 """Who runs the cluster when `make up` runs as root, which PostgreSQL refuses. Debian's package makes this user."""
@@ -48,7 +48,7 @@ def start(state: Path, port: int) -> str:
     as_user = _unprivileged_prefix(home)
     if not (home / "PG_VERSION").exists():
         _create(bin_folder, home, password, as_user)
-    service = Service("postgres", state)
+    service = Service(NAME, state)
     service.start(
         [
             *as_user,
@@ -58,7 +58,7 @@ def start(state: Path, port: int) -> str:
         env={},
         folder=home if not as_user else Path("/"),
     )
-    service.wait_until(lambda: _listens(port), seconds=60)
+    service.wait_until(lambda: listens(port), seconds=60)
     return f"postgresql+asyncpg://{UNPRIVILEGED}:{password}@127.0.0.1:{port}/{DATABASE}"
 
 
@@ -90,9 +90,3 @@ def _unprivileged_prefix(home: Path) -> list[str]:
     pwd.getpwnam(UNPRIVILEGED)
     shutil.chown(home, UNPRIVILEGED, UNPRIVILEGED)
     return ["setpriv", f"--reuid={UNPRIVILEGED}", f"--regid={UNPRIVILEGED}", "--clear-groups"]
-
-
-def _listens(port: int) -> bool:
-    with socket.socket() as probe:
-        probe.settimeout(1)
-        return probe.connect_ex(("127.0.0.1", port)) == 0

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import socket
 import subprocess
 import tempfile
 import time
@@ -108,6 +109,23 @@ class Service:
                 _quietly(member.kill)
         self._pid_file.unlink(missing_ok=True)
         return process is not None
+
+
+def listens(port: int) -> bool:
+    """Whether somebody listens on a port of this machine."""
+    with socket.socket() as probe:
+        probe.settimeout(1)
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+def refuse_anothers_port(service: Service, port: int) -> None:
+    """Makes sure that what will answer on `port` is `service`.
+
+    Raises:
+        RuntimeError: The service does not run, and something else listens there.
+    """
+    if service.process() is None and listens(port):
+        raise RuntimeError(f"something else listens on port {port}, which {service.name} needs: set CYCLEQD_PORT")
 
 
 # Not that of cycleqd.owner, which belongs to the process that asks: `make up` ends, and its services live on.

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from deployments.register import HEARTBEAT_SECONDS, HOME
 from infra import object_store, postgres
-from infra.services import Service, remove_unused_temporary_folders, temporary_folder
+from infra.services import Service, refuse_anothers_port, remove_unused_temporary_folders, temporary_folder
 
 PORT = int(os.environ.get("CYCLEQD_PORT", "4200"))
 """The server's; PostgreSQL takes the next one, the object store the one after that."""
@@ -31,13 +31,23 @@ def main() -> None:
     state = Path(os.environ.get("CYCLEQD_STATE") or HOME / ".cycleqd").resolve()
     if "--down" in sys.argv[1:]:
         down(state)
-    else:
+        return
+    try:
         up(state)
+    except RuntimeError as error:
+        sys.exit(f"make up: {error}")
 
 
 def up(state: Path) -> None:
-    """Starts what does not run yet."""
+    """Starts what does not run yet.
+
+    Raises:
+        RuntimeError: Something did not come up, or its port is another's.
+    """
     state.mkdir(parents=True, exist_ok=True)
+    server = Service("prefect-server", state)
+    refuse_anothers_port(server, PORT)
+    refuse_anothers_port(Service(postgres.NAME, state), PORT + 1)
     database = _database(state)
     url = f"http://127.0.0.1:{PORT}"
     # What the server and its clients read; the user's own Prefect profile is left alone.
@@ -48,7 +58,6 @@ def up(state: Path) -> None:
         "DO_NOT_TRACK": "1",
         "CYCLEQD_HOME": str(HOME),
     }
-    server = Service("prefect-server", state)
     settings = {
         "PREFECT_SERVER_UI_API_URL": "/api",  # the UI then works behind any address
         # In memory, a server that is killed forgets who holds which slot, and nobody ever gives it back.
@@ -84,7 +93,7 @@ def up(state: Path) -> None:
 
 def down(state: Path) -> None:
     """Ends the services, those that need others first."""
-    for name in ("worker", "prefect-server", object_store.NAME, "postgres"):
+    for name in ("worker", "prefect-server", object_store.NAME, postgres.NAME):
         if Service(name, state).stop():
             print(f"{name} ended")
     remove_unused_temporary_folders()

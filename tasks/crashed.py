@@ -12,10 +12,11 @@ from uuid import UUID
 
 from prefect import runtime
 from prefect.client.orchestration import SyncPrefectClient, get_client
-from prefect.client.schemas.filters import FlowRunFilter, TaskRunFilter
+from prefect.client.schemas.filters import FlowFilter, FlowRunFilter, TaskRunFilter
 from prefect.client.schemas.objects import FlowRun
 from prefect.states import Crashed
 
+from tasks.reruns import RERUN, rerun_id
 from tasks.server import has_server
 
 _STILL_RUNNING: dict[str, Any] = {"state": {"type": {"any_": ["RUNNING", "PENDING", "CANCELLING"]}, "name": None}}
@@ -43,12 +44,10 @@ def mark_vanished(storage: str, run_id: str) -> list[str]:
     marked = []
     with get_client(sync_client=True) as client:
         family = _family(client)
-        running = FlowRunFilter.model_validate(_STILL_RUNNING | {"name": {"like_": run_id}})
-        # They get the name of their run when they begin.
-        pending = FlowRunFilter.model_validate({"state": {"type": {"any_": ["PENDING"]}, "name": None}})
-        found = [*_flow_runs(client, running), *_flow_runs(client, pending)]
-        for run in {run.id: run for run in found}.values():
-            if run.id in family or not _is_of(run, storage, run_id) or not _has_vanished(run):
+        reruns = _reruns(client)
+        for run in _flow_runs(client, FlowRunFilter.model_validate(_STILL_RUNNING)):
+            worked_on = _worked_on(run, is_rerun=run.flow_id in reruns)
+            if run.id in family or worked_on != (storage, run_id) or not _has_vanished(run):
                 continue
             _crash_tasks(client, run, message)
             client.set_flow_run_state(run.id, Crashed(message=message), force=True)
@@ -63,11 +62,20 @@ def _flow_runs(client: SyncPrefectClient, wanted: FlowRunFilter) -> list[FlowRun
     return found
 
 
-def _is_of(run: FlowRun, storage: str, run_id: str) -> bool:
-    """Whether a flow run works on this very run, by its parameters."""
+def _reruns(client: SyncPrefectClient) -> set[UUID]:
+    """The flow whose runs work on a run that is named after their time."""
+    found = client.read_flows(flow_filter=FlowFilter.model_validate({"name": {"any_": [RERUN]}}))
+    return {flow.id for flow in found}
+
+
+def _worked_on(run: FlowRun, *, is_rerun: bool) -> tuple[Any, Any]:
+    """(storage, id) of the run that a flow run works on, by its parameters."""
     config = run.parameters.get("config")
     given = config if isinstance(config, dict) else run.parameters
-    return (given.get("run_id"), given.get("storage", "runs")) == (run_id, storage)
+    run_id = given.get("run_id")
+    if is_rerun and run_id and run.expected_start_time:
+        run_id = rerun_id(run_id, run.expected_start_time)
+    return given.get("storage", "runs"), run_id
 
 
 def _has_vanished(run: FlowRun) -> bool:

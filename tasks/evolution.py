@@ -12,9 +12,10 @@ from cycleqd.records import Phases, Score
 from cycleqd.report import write_report
 from cycleqd.workspace import opened
 from tasks import artifacts
+from tasks.options import RETRIED
 
 
-@task(task_run_name="seed archives", tags=["archive"])
+@task(task_run_name="seed archives", tags=["archive"], **RETRIED)
 def seed_archives(storage: str, run_id: str) -> list[str]:
     """Commits the experts' scores and fills the archives with them; returns the experts' ids."""
     with opened(storage, run_id) as ws:
@@ -29,7 +30,7 @@ def seed_archives(storage: str, run_id: str) -> list[str]:
     return record.experts
 
 
-@task(task_run_name="g{generation:04d} breed")
+@task(task_run_name="g{generation:04d} breed", **RETRIED)
 def breed(storage: str, run_id: str, generation: int) -> str:
     """Samples parents, merges and mutates them; returns the child's id."""
     with opened(storage, run_id) as ws:
@@ -42,7 +43,7 @@ def breed(storage: str, run_id: str, generation: int) -> str:
     return child.id
 
 
-@task(task_run_name="g{generation:04d} commit")
+@task(task_run_name="g{generation:04d} commit", **RETRIED)
 def commit(storage: str, run_id: str, generation: int, seconds: Phases, total: int) -> str:
     """Offers the child to all archives and commits the generation; returns one line that says what came out."""
     with opened(storage, run_id) as ws:
@@ -57,7 +58,7 @@ def commit(storage: str, run_id: str, generation: int, seconds: Phases, total: i
     return line
 
 
-@task(task_run_name="aggregate elites", tags=["merge"])
+@task(task_run_name="aggregate elites", tags=["merge"], **RETRIED)
 def aggregate(storage: str, run_id: str) -> str:
     """Folds the elites into the final model; returns its id."""
     with opened(storage, run_id) as ws:
@@ -67,7 +68,7 @@ def aggregate(storage: str, run_id: str) -> str:
     return record.id
 
 
-@task(task_run_name="write report", tags=["report"])
+@task(task_run_name="write report", tags=["report"], **RETRIED)
 def report(storage: str, run_id: str) -> str:
     """Draws tables and figures from the records; returns the report's address."""
     with opened(storage, run_id) as ws:

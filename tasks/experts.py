@@ -7,16 +7,10 @@ from prefect.logging import get_run_logger
 
 from cycleqd import steps
 from cycleqd.workspace import opened
-from tasks.options import is_infrastructure_fault
+from tasks.options import RETRIED
 
 
-@task(
-    task_run_name="record {skill} demonstrations",
-    tags=["experts"],
-    retries=2,
-    retry_delay_seconds=[2, 10],
-    retry_condition_fn=is_infrastructure_fault,
-)
+@task(task_run_name="record {skill} demonstrations", tags=["experts"], **RETRIED)
 def record_demonstrations(storage: str, run_id: str, skill: str) -> int:
     """Plays the gold episodes of a skill's train split, or reads its data sets; returns how many conversations."""
     with opened(storage, run_id) as ws:
@@ -25,7 +19,7 @@ def record_demonstrations(storage: str, run_id: str, skill: str) -> int:
     return conversations
 
 
-@task(task_run_name="train {skill} expert", tags=["experts"])
+@task(task_run_name="train {skill} expert", tags=["experts"], **RETRIED)
 def train_expert(storage: str, run_id: str, skill: str) -> None:
     """Fine-tunes the expert of a skill."""
     with opened(storage, run_id) as ws:
@@ -42,7 +36,7 @@ def train_expert(storage: str, run_id: str, skill: str) -> None:
     )
 
 
-@task(task_run_name="derive task vectors", tags=["experts"])
+@task(task_run_name="derive task vectors", tags=["experts"], **RETRIED)
 def derive_experts(storage: str, run_id: str) -> list[str]:
     """Turns the experts into task vectors over shared bases; returns the individuals' ids."""
     with opened(storage, run_id) as ws:

@@ -28,6 +28,14 @@ def is_infrastructure_fault(task: Task[..., Any], run: TaskRun, state: State[Any
     return isinstance(fault, INFRASTRUCTURE_FAULTS)
 
 
+RETRIED: dict[str, Any] = {
+    "retries": 2,
+    "retry_delay_seconds": [2, 10],
+    "retry_condition_fn": is_infrastructure_fault,
+}
+"""Options of tasks that may simply be done again; a store has been asked for a minute when one fails."""
+
+
 def _is_news(record: logging.LogRecord) -> bool:
     # Prefect says so before every evaluation. It is known here: each blocking call has a time-out of its own, and
     # the task's is but the last net.

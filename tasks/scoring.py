@@ -14,10 +14,10 @@ from cycleqd.report.reading import verdicts_line
 from cycleqd.skills.protocol import Split
 from cycleqd.workspace import BASE, opened
 from tasks import artifacts
-from tasks.options import is_infrastructure_fault
+from tasks.options import RETRIED, is_infrastructure_fault
 
 
-@task(task_run_name="{label} load")
+@task(task_run_name="{label} load", **RETRIED)
 def load_individual(storage: str, run_id: str, individual: str, label: str) -> str:
     """Puts an individual's weights into the engine; returns their identity."""
     with opened(storage, run_id) as ws:

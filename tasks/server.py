@@ -13,7 +13,6 @@ from prefect.concurrency.sync import concurrency
 from prefect.logging import get_run_logger
 from prefect.settings import get_current_settings
 
-from cycleqd.workspace import Workspace, opened
 from tasks.limits import ENGINES, SANDBOXES, engine_limit, ensure_limit, machine, sandbox_limit
 
 LEASE_SECONDS = 60.0
@@ -74,10 +73,3 @@ def machine_slots(containers: int, *, engine: bool = True) -> Iterator[None]:
             yield
         finally:
             _held.reset(token)
-
-
-@contextmanager
-def at_work(storage: str, run_id: str) -> Iterator[Workspace]:
-    """The workspace of a run, with this machine's engine and containers held for it."""
-    with opened(storage, run_id) as ws, machine_slots(ws.config.sandbox.max_containers):
-        yield ws

@@ -41,6 +41,19 @@ def test_run_can_be_continued_with_more_generations(store):
     store.open(RunConfig(run_id="run", generations=30))
 
 
+def test_what_was_asked_for_last_holds_for_whoever_continues_without_saying(store):
+    begun = RunConfig(run_id="run", storage=store.storage, generations=3, model=ModelConfig(dtype="float16"))
+    store.open(begun)
+    store.adopt(begun)
+    assert not store.exists("changes.json")
+    asked = begun.model_copy(update={"generations": 30, "seed": 9, "storage": "elsewhere"})
+    store.adopt(asked)
+    assert store.config() == begun.model_copy(update={"generations": 30})
+    store.open(begun)  # what may change is no difference
+    store.adopt(begun)
+    assert store.config() == begun
+
+
 def test_run_with_other_settings_is_refused_and_every_difference_named(store):
     store.open(RunConfig(run_id="run"))
     with pytest.raises(StoreError, match=r"(?s)mutation\.w_max: was 0\.3, now 0\.1.*seed: was 0, now 1"):

@@ -9,6 +9,7 @@ from cycleqd import metrics, steps
 from cycleqd.config import RunConfig
 from cycleqd.lease import Lease, LeaseLost, RunLocked, current_lease
 from cycleqd.records import Phases
+from cycleqd.report import summarise
 from cycleqd.store import RunStore
 from cycleqd.upkeep import DamagedRun, verify
 from cycleqd.workspace import opened
@@ -75,8 +76,41 @@ def test_process_that_lost_the_lease_stops_and_commits_nothing(store):
             steps.commit(ws, 3, Phases())
         with pytest.raises(LeaseLost):
             ws.save_session()
+        with pytest.raises(LeaseLost):
+            ws.store.remove("base.json")
+        with pytest.raises(LeaseLost), ws.store.writing("experts/os/model") as path:
+            path.mkdir()
     assert len(store.generations()) == 3
     assert current_lease(store) == taker
+
+
+def test_commit_that_fails_to_write_may_be_tried_again(store, tmp_path, monkeypatch):
+    evolve(begin(str(tmp_path), run_id="reference"), 4)
+    with opened(store.storage, "toy") as ws:
+        score(store, steps.breed(ws, 3))
+
+        def unavailable(*_, **__):
+            raise ConnectionError
+
+        with monkeypatch.context() as patch:
+            patch.setattr(ws.store, "write_generation", unavailable)
+            with pytest.raises(ConnectionError):
+                steps.commit(ws, 3, Phases())
+        with monkeypatch.context() as patch:  # the record is written, its archives are not
+            patch.setattr(ws.store, "write_json", unavailable)
+            with pytest.raises(ConnectionError):
+                steps.commit(ws, 3, Phases())
+        steps.commit(ws, 3, Phases())
+    for key in ("generations/00003.json", "archives/00003.json"):
+        assert store.read_json(key) == RunStore(str(tmp_path), "reference").read_json(key)
+
+
+def test_generations_that_a_start_asked_for_are_kept_for_the_next(store):
+    with opened(store.storage, "toy") as ws:
+        ws.adopt(ws.config.model_copy(update={"generations": 77}))
+    with opened(store.storage, "toy") as ws:
+        assert ws.config.generations == 77
+    assert summarise(store).generations_planned == 77
 
 
 def test_metrics_are_written_with_the_session(store):

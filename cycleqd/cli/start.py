@@ -86,6 +86,7 @@ def _preflight(config: RunConfig, *, only_faults: bool = False) -> bool:
 
 PREFECT_SETTINGS = {
     "PREFECT_LOGGING_EXTRA_LOGGERS": "cycleqd",
+    "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": "30",  # the server's automation takes a longer silence for a crash
     "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "120",  # 20 are too few on a busy machine
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
     "DO_NOT_TRACK": "1",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, nullcontext
@@ -32,6 +33,10 @@ Method = Literal["lora", "full"]
 
 _SHORT_TOKENS = 1024
 """Rows up to this length attend without the fused kernel on a CPU."""
+
+
+class TrainingStopped(RuntimeError):
+    """The run was asked to stop; nothing was saved, and the training may be started again."""
 
 
 class TrainingSummary(NamedTuple):
@@ -86,6 +91,7 @@ def train_expert(
     dtype: str = "bfloat16",
     validation_fraction: float = 0.0,
     progress: ProgressCallback | None = None,
+    stop: threading.Event | None = None,
 ) -> TrainingSummary:
     """Fine-tunes the base on conversations and saves the expert.
 
@@ -117,8 +123,10 @@ def train_expert(
         validation_fraction: Share of the conversations held out, in [0, 0.5). After each epoch their loss is
             measured, and the weights of the lowest are saved.
         progress: Called after each step; by default a progress bar, or log lines without a terminal.
+        stop: When set, training ends at its next step, and nothing is saved.
 
     Raises:
+        TrainingStopped: `stop` was set.
         ValueError: Nothing to train on (no conversations, all too long).
         RuntimeError: The loss is not finite any more.
     """
@@ -145,6 +153,8 @@ def train_expert(
         model.train()
         started = time.perf_counter()
         for step, indices in enumerate(order, start=1):
+            if stop and stop.is_set():
+                raise TrainingStopped("the run is being stopped")
             rows = [train[index] for index in indices]  # of ascending length, so that micro batches are of alike ones
             targets = sum(_targets(row) for row in rows)
             loss = 0.0

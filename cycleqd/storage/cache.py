@@ -122,7 +122,7 @@ class ObjectCache:
                 continue
 
     def _evict(self) -> None:
-        entries = sorted((entry.stat().st_mtime, entry) for entry in self._objects.iterdir())
+        entries = sorted((used, entry) for entry in self._objects.iterdir() if (used := _last_used(entry)))
         sizes = {entry: _size(entry) for _, entry in entries}
         excess = sum(sizes.values()) - (cache_limit() if self._limit is None else self._limit)
         for _, entry in entries:
@@ -142,6 +142,14 @@ class ObjectCache:
                 return True
         except (Timeout, FileNotFoundError):  # somebody is using it, or has evicted it
             return False
+
+
+def _last_used(entry: Path) -> float:
+    """Seconds since the epoch; 0 if another process has evicted it."""
+    try:
+        return entry.stat().st_mtime
+    except FileNotFoundError:
+        return 0.0
 
 
 def _size(folder: Path) -> int:

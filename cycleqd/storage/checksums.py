@@ -12,7 +12,7 @@ from pathlib import Path
 
 SUFFIX = ".sha256"
 
-MUTABLE = ("sessions/", "report/", "archives/", "metrics/", "lease.json", ".")
+MUTABLE = ("changes.json", "sessions/", "report/", "archives/", "metrics/", "lease.json", ".")
 """Keys (folders end in a slash) that are rewritten all the time or can be made again, and so have no checksum; names
 with a leading dot are lock files and probes."""
 

@@ -43,6 +43,8 @@ class ObjectStore:
         self._root = f"{root}/{folder}".rstrip("/")
         self._cache = ObjectCache(cache)
         self._raw: Raw = Disk() if self.is_local else Remote(self._fs, self._cache)
+        self.guard: Callable[[], None] = lambda: None
+        """Called ahead of every write and removal; raises where this process may not write any more."""
 
     @property
     def is_local(self) -> bool:
@@ -190,6 +192,7 @@ class ObjectStore:
 
     def remove(self, key: str) -> None:
         """Removes a file or folder with its checksum, if there is one; half-written ones, too."""
+        self.guard()
         path = self._path(key)
         if self._raw.is_file(path):
             self._raw.delete(path)
@@ -204,6 +207,7 @@ class ObjectStore:
         return f"{self._root}/{key.strip('/')}" if key else self._root
 
     def _write_file(self, key: str, content: bytes | Path, digest: str, *, replace: bool) -> None:
+        self.guard()
         path = self._path(key)
         if is_mutable(key):
             self._raw.put(path, content, create=False)
@@ -238,6 +242,7 @@ class ObjectStore:
         return earlier
 
     def _write_folder(self, key: str, folder: Path, *, replace: bool) -> None:
+        self.guard()
         path, hashes = self._path(key), checksums.of_path(folder, _name(key))
         if not replace and self.exists(key):
             if self._hashes(key) == hashes:

@@ -125,10 +125,9 @@ def prune(store: RunStore, plan: Sequence[Doomed], policy: Policy) -> int:
     return freed
 
 
-def read_tombstones(store: RunStore, inventory: Inventory) -> dict[str, Pruned]:
-    """The tombstones of a run by the individual's id."""
-    ids = {key.split("/")[1] for key in inventory.under("individuals") if key.endswith("/pruned.json")}
-    return {name: Pruned.model_validate(store.read_json(pruned_key(name))) for name in sorted(ids)}
+def read_tombstone(store: RunStore, identifier: str) -> Pruned:
+    """What an individual's pruning left."""
+    return Pruned.model_validate(store.read_json(pruned_key(identifier)))
 
 
 def _needed(store: RunStore) -> set[str]:

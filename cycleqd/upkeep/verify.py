@@ -23,7 +23,7 @@ from cycleqd.upkeep.commits import (
     in_parallel,
 )
 from cycleqd.upkeep.inventory import Inventory
-from cycleqd.upkeep.prune import Pruned, read_tombstones
+from cycleqd.upkeep.prune import Pruned, read_tombstone
 from cycleqd.upkeep.sweep import leftovers
 
 
@@ -70,7 +70,7 @@ def verify(store: RunStore) -> Verification:
     checksummed = [key.removesuffix(SUFFIX) for key in inventory.sizes if key.endswith(SUFFIX) and key not in known]
     faults = [fault for fault in in_parallel(lambda key: _checksum_fault(store, key), checksummed) if fault]
     faults += _without_checksum(inventory, set(checksummed), known)
-    tombstones = read_tombstones(store, inventory)
+    tombstones = _tombstones(store, inventory, faults)
     individuals = _individuals(store, inventory, faults)
     faults += [fault for record in individuals for fault in _individual_faults(store, record, inventory, tombstones)]
     names = [key for key in inventory.under("evaluations") if key.endswith(".json")]
@@ -106,6 +106,20 @@ def _without_checksum(inventory: Inventory, checksummed: Set[str], known: Mappin
         folders = {key[:end] for end in range(len(key)) if key[end] == "/"}
         if key not in checksummed and not folders & checksummed:
             yield Fault(key, "damaged", "it has no checksum")
+
+
+def _tombstones(store: RunStore, inventory: Inventory, faults: list[Fault]) -> dict[str, Pruned]:
+    """The readable tombstones by the individual's id; adds faults of the others."""
+    found = {}
+    for key in inventory.under("individuals"):
+        if key.endswith("/pruned.json"):
+            try:
+                tombstone = read_tombstone(store, key.split("/")[1])
+            except (StoreError, ValidationError) as error:
+                faults.append(Fault(key, "damaged", damage(error)))
+            else:
+                found[tombstone.id] = tombstone
+    return found
 
 
 def _individuals(store: RunStore, inventory: Inventory, faults: list[Fault]) -> list[IndividualRecord]:

@@ -1,6 +1,7 @@
 """What is declared to servers and to compose, checked without either."""
 
 import importlib
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -8,7 +9,8 @@ import yaml
 from prefect.flows import Flow
 
 from cycleqd.config import load_config, parse_config
-from deployments.register import HEARTBEAT_SECONDS, POOLS
+from deployments import register
+from deployments.register import HEARTBEAT_SECONDS, POOLS, SILENCE, vanished_runs
 from infra import up
 
 ROOT = Path(__file__).parents[2]
@@ -29,6 +31,34 @@ def test_every_entrypoint_is_a_flow_that_takes_the_declared_parameters(name):
 @pytest.mark.parametrize("name", [name for name, each in DEPLOYMENTS.items() if "parameters" in each])
 def test_the_form_starts_with_the_demo(name):
     assert parse_config(DEPLOYMENTS[name]["parameters"]["config"]) == load_config("demo")
+
+
+def test_the_automation_watches_all_flows_and_no_others():
+    modules = [importlib.import_module(f"flows.{path.stem}") for path in (ROOT / "flows").glob("[!_]*.py")]
+    flows = {each.name for module in modules for each in vars(module).values() if isinstance(each, Flow)}
+    (names,) = [vanished_runs("x", SILENCE).trigger.match_related["prefect.resource.name"]]
+    assert set(names) == flows
+
+
+@pytest.mark.parametrize("fault", [None, RuntimeError("halfway")])
+def test_new_schedules_are_turned_off_even_if_registering_fails_halfway(fault, monkeypatch):
+    done = []
+    client = type("Client", (), {"__enter__": lambda self: self, "__exit__": lambda *_: None})()
+
+    def deploy():
+        if fault:
+            raise fault
+
+    replacements = {
+        "get_client": lambda **_: client, "create_pools": lambda _: None, "ensure_limit": lambda *_: 1,
+        "schedules": lambda _: {("kept", "weekly")}, "deploy": deploy, "watch_for_vanished_runs": lambda: None,
+        "pause_new_schedules": lambda _, before: done.append(before),
+    }  # fmt: skip
+    for name, replacement in replacements.items():
+        monkeypatch.setattr(register, name, replacement)
+    with pytest.raises(RuntimeError) if fault else nullcontext():
+        register.main()
+    assert done == [{("kept", "weekly")}]
 
 
 def test_a_schedule_never_says_whether_it_is_on():

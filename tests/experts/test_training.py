@@ -1,6 +1,7 @@
 import hashlib
 import json
 import logging
+import threading
 
 import pytest
 import torch
@@ -10,7 +11,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from cycleqd.base_model import BaseWeights
 from cycleqd.experts import IGNORED, encode, train_expert
 from cycleqd.experts.conversations import content_hash
-from cycleqd.experts.training import _warmup_then_cosine
+from cycleqd.experts.training import TrainingStopped, _warmup_then_cosine
 from cycleqd.inference import ChatRequest, open_engine
 from cycleqd.task_vector import build_bases, read_lora_adapter
 
@@ -47,6 +48,20 @@ def test_lora_learns(model, dtype, request, tmp_path):
     assert summary.steps == 24
     assert summary.conversations == 8 * 24
     assert summary.tokens_per_second == pytest.approx(summary.tokens / summary.seconds)
+
+
+def test_training_that_is_told_to_stop_saves_nothing(tiny_tied, tmp_path):
+    stop, seen = threading.Event(), []
+
+    def after_two(state):
+        seen.append(state.step)
+        if len(seen) == 2:
+            stop.set()
+
+    with pytest.raises(TrainingStopped):
+        train(tiny_tied, tmp_path / "expert", stop=stop, progress=after_two)
+    assert seen == [1, 2]
+    assert not (tmp_path / "expert").exists()
 
 
 def test_same_seed_gives_the_same_adapter_bit_for_bit(tiny_tied, tmp_path):

@@ -141,7 +141,7 @@ def test_same_seed_gives_the_same_archives_even_when_interrupted(finished, tmp_p
         (root / "generations" / "00002.json").unlink()
         (root / "archives" / "00002.json").unlink()
         (root / "evaluations" / interrupted.genome / "os-optimization.json").unlink()
-        evolve(config.run_id, config.storage)
+        evolve(config.run_id, config.storage, GENERATIONS)
     for generation in range(GENERATIONS):
         key = f"archives/{generation:05d}.json"
         assert store.read_bytes(key) == finished.read_bytes(key)

@@ -1,11 +1,12 @@
 import json
+import socket
 import sys
 import time
 
 import psutil
 import pytest
 
-from infra.services import Service, remove_unused_temporary_folders, temporary_folder
+from infra.services import Service, listens, refuse_anothers_port, remove_unused_temporary_folders, temporary_folder
 
 SLEEP = [sys.executable, "-c", "import time; print('here', flush=True); time.sleep(60)"]
 
@@ -65,3 +66,13 @@ def test_temporary_folders_of_services_that_are_gone_are_removed(service, tmp_pa
     service.stop()
     remove_unused_temporary_folders()
     assert not used.exists()
+
+
+def test_a_port_on_which_something_else_listens_is_refused(service, tmp_path):
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        with pytest.raises(RuntimeError, match=f"port {port}, which sleeper needs: set CYCLEQD_PORT"):
+            refuse_anothers_port(service, port)
+        service.start(SLEEP, env={}, folder=tmp_path)
+        refuse_anothers_port(service, port)  # the service runs: it is taken to be its own
+    assert not listens(port)

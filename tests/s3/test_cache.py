@@ -1,8 +1,10 @@
 """This machine's copies of remote objects, without any remote store."""
 
 import os
+import shutil
 import time
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 
@@ -60,6 +62,15 @@ def test_least_recently_used_copies_go_first(tmp_path, source):
     ]
     assert not paths[1].exists()
     assert list((tmp_path / "staging").iterdir()) == []
+
+
+def test_copy_that_another_process_evicts_meanwhile_does_no_harm(tmp_path, source, monkeypatch):
+    store = ObjectCache(tmp_path, limit=1)
+    first = source.fetch(store, "a", b"a" * 100)
+    entries = list(store._objects.iterdir())
+    shutil.rmtree(first.parent)
+    monkeypatch.setattr(Path, "iterdir", lambda folder: iter(entries))
+    store._evict()
 
 
 def test_copies_in_use_are_kept_beyond_the_limit(tmp_path, source):

@@ -197,6 +197,23 @@ def test_removed_objects_are_gone_with_their_checksums(store):
     assert store.walk() == []
 
 
+def test_guard_is_asked_before_anything_changes(store):
+    def refuse():
+        raise PermissionError
+
+    store.write_bytes("a", b"1")
+    store.guard = refuse
+    for key in ("a", "b", "lease.json"):
+        with pytest.raises(PermissionError):
+            store.write_bytes(key, b"2", replace=True)
+    with pytest.raises(PermissionError), store.writing("folder") as path:
+        path.mkdir()
+    with pytest.raises(PermissionError):
+        store.remove("a")
+    assert store.walk() == ["a", "a.sha256"]
+    assert store.read_bytes("a") == b"1"
+
+
 def test_checksums_are_what_sha256sum_reads(tmp_path):
     store = ObjectStore(str(tmp_path), "run")
     store.write_bytes("d/a", b"1")

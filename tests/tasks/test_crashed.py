@@ -1,3 +1,5 @@
+from datetime import UTC, datetime
+
 import pytest
 from prefect import flow
 from prefect.client.orchestration import get_client
@@ -24,10 +26,16 @@ def server(monkeypatch):
     monkeypatch.setattr(crashed, "has_server", lambda: True)
 
 
-def left_behind(of, parameters, name, state=Running):
+@flow(name="rerun", flow_run_name="rerun {config[run_id]}")
+def rerun(config: dict):
+    pass
+
+
+def left_behind(of, parameters, name, state=Running, scheduled=None):
     """A flow run whose process is gone."""
     with get_client(sync_client=True) as client:
-        run = client.create_flow_run(of, parameters=parameters, name=name, state=state())
+        first = Scheduled(scheduled_time=scheduled) if scheduled else state()
+        run = client.create_flow_run(of, parameters=parameters, name=name, state=first)
         if state is Running:
             client.set_flow_run_state(run.id, Running(), force=True)
         return run.id
@@ -60,6 +68,16 @@ def test_a_flow_run_that_no_worker_started_is_marked_after_a_minute(monkeypatch)
     monkeypatch.setattr(crashed, "_PENDING_SECONDS", 0)
     assert whole(**parameters) == ["quick-otter"]
     assert state_of(pending) == "CRASHED"
+
+
+def test_a_rerun_is_of_the_run_that_is_named_after_its_time():
+    base = {"config": {"run_id": "weekly", "storage": "here"}}
+    moment = datetime(2026, 11, 21, 3, 0, tzinfo=UTC)
+    other = left_behind(rerun, base, "rerun weekly", scheduled=moment)
+    assert whole(**base) == []
+    assert state_of(other) == "RUNNING"
+    assert whole({"run_id": "weekly-20261121-0300", "storage": "here"}) == ["rerun weekly"]
+    assert state_of(other) == "CRASHED"
 
 
 def test_whoever_marks_is_not_marked(monkeypatch):

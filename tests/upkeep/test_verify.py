@@ -66,6 +66,15 @@ def test_missing_genome_is_found(store, root):
     assert found(store) == {("individuals/g0003/genome.safetensors", "missing")}
 
 
+def test_unreadable_tombstone_hides_no_other_fault(store, root):
+    remove(root / "individuals" / "g0003" / "genome.safetensors")
+    store.write_json("individuals/g0004/pruned.json", {"id": 4})
+    assert {
+        ("individuals/g0003/genome.safetensors", "missing"),
+        ("individuals/g0004/pruned.json", "damaged"),
+    } <= found(store)
+
+
 def test_missing_and_changed_episodes_are_found(store, root):
     first, second = (root / "evaluations" / store.generations()[number].genome for number in (1, 2))
     remove(first / "os-optimization.jsonl.gz")
