@@ -115,6 +115,14 @@ def test_the_server_is_the_version_that_is_pinned():
     assert f":{pinned}-" in compose["services"]["server"]["image"]
 
 
+def test_the_workers_image_takes_everything_from_extras_that_are_pinned():
+    # Installed by itself, prefect-docker once brought a Prefect with it that vLLM cannot live with.
+    dockerfile = (ROOT / "infra" / "worker" / "Dockerfile").read_text()
+    assert "docker-workers" in dockerfile
+    assert "pip install" not in dockerfile
+    assert "\nprefect-docker==" in (ROOT / "constraints.txt").read_text()
+
+
 def test_without_postgres_the_server_uses_sqlite_and_says_so(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr("infra.postgres.programs", lambda: None)
     assert up._database(tmp_path) is None

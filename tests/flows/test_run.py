@@ -24,8 +24,10 @@ OPTIMIZATION = 6
 
 
 def configuration(storage, **changes):
-    skills = [{"name": name, "train": 16, "optimization": OPTIMIZATION, "test": 3} for name in ("coding", "os", "db")]
+    # Two steps of training: nothing here asks how much an expert has learned.
+    skills = [{"name": name, "train": 8, "optimization": OPTIMIZATION, "test": 3} for name in ("coding", "os", "db")]
     values = {"run_id": "small", "storage": str(storage), "generations": GENERATIONS, "skills": skills}
+    values |= {"experts": {"global_batch": 4}}
     return RunConfig.model_validate(values | changes)
 
 
