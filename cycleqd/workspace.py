@@ -71,9 +71,11 @@ class Workspace:
         """The archives after the last finished generation; None until the run is seeded."""
         self.rounds: dict[tuple[str, Split], Rounds] = {}
         """Where the evaluations of the individual at hand meet, by its weights' identity and the split."""
-        self._tokens = 0
         self.generations = 0
-        """Generations finished since then."""
+        """Generations finished since the workspace was opened."""
+        self.saved = False
+        """Whether `save_session` was called."""
+        self._tokens = 0
         self._started = datetime.now(UTC)
         self._opening = threading.RLock()
         self._engine: Engine | None = None
@@ -126,6 +128,7 @@ class Workspace:
 
     def save_session(self) -> None:
         """Writes down where this process' time went; a later call brings the record up to date."""
+        self.saved = True
         self.store.write_session(
             SessionRecord(
                 started=self._started.isoformat(timespec="seconds"),

@@ -30,4 +30,5 @@ def at_work(storage: str, run_id: str) -> Iterator[Workspace]:
                 yield ws
         finally:
             _at_work.reset(token)
-            ws.save_session()
+            if not ws.saved:  # a flow that reports has done it: what a report says is not to change after it
+                ws.save_session()

@@ -20,12 +20,12 @@ from flows.train_experts import train_experts
 pytestmark = [pytest.mark.docker, pytest.mark.vllm, pytest.mark.slow]
 
 GENERATIONS = 6
-OPTIMIZATION = 6
+OPTIMIZATION = 4
 
 
 def configuration(storage, **changes):
     # Two steps of training: nothing here asks how much an expert has learned.
-    skills = [{"name": name, "train": 8, "optimization": OPTIMIZATION, "test": 3} for name in ("coding", "os", "db")]
+    skills = [{"name": name, "train": 8, "optimization": OPTIMIZATION, "test": 2} for name in ("coding", "os", "db")]
     values = {"run_id": "small", "storage": str(storage), "generations": GENERATIONS, "skills": skills}
     values |= {"experts": {"global_batch": 4}}
     return RunConfig.model_validate(values | changes)
