@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
+from pydantic_core import InitErrorDetails
 
 from cycleqd.storage.urls import check_url, without_credentials
 
@@ -38,10 +39,18 @@ def _number_the_fields(schema: dict[str, Any]) -> None:
 
 
 class Section(BaseModel):
-    """Base of all configuration sections: immutable, and an unknown key is an error."""
+    """Base of all configuration sections: immutable, and an unknown key is an error.
+
+    A check of fields against each other belongs to the last of them, as its validator: a model's validators run only
+    where every field is right by itself, and would keep their faults to themselves until then.
+    """
 
     model_config = ConfigDict(
-        frozen=True, extra="forbid", use_attribute_docstrings=True, json_schema_extra=_number_the_fields
+        frozen=True,
+        extra="forbid",
+        allow_inf_nan=False,
+        use_attribute_docstrings=True,
+        json_schema_extra=_number_the_fields,
     )
 
 
@@ -77,17 +86,21 @@ class SkillConfig(Section):
     split_seed: Annotated[int, Field(ge=0)] = 0
     """Draws a benchmark's halves. Not the run's seed, so that runs with different seeds report on the same samples."""
 
-    @model_validator(mode="after")
-    def _fits_its_kind(self) -> SkillConfig:
-        if self.name not in GENERATED_SKILLS:
-            if self.train is not None:
-                raise ValueError(f"{self.name} has no train split: its samples score, they are never trained on")
-            return self
-        given = [field for field in ("data", "prompt_file", "exclude", "exclude_file", "split_seed")
-                 if getattr(self, field)]  # fmt: skip
-        if given:
-            raise ValueError(f"{self.name} is generated and takes no {', '.join(given)}; benchmarks do")
-        return self
+    @field_validator("train")
+    @classmethod
+    def _is_trained_on(cls, train: int | None, info: ValidationInfo) -> int | None:
+        name = info.data.get("name", GENERATED_SKILLS[0])
+        if train is not None and name not in GENERATED_SKILLS:
+            raise ValueError(f"{name} has no train split: its samples score, they are never trained on")
+        return train
+
+    @field_validator("data", "prompt_file", "exclude", "exclude_file", "split_seed")
+    @classmethod
+    def _is_a_benchmark(cls, value: Any, info: ValidationInfo) -> Any:
+        name = info.data.get("name")
+        if value and name in GENERATED_SKILLS:
+            raise ValueError(f"{name} is generated and takes no {info.field_name}; benchmarks do")
+        return value
 
     @property
     def counts(self) -> dict[Literal["train", "optimization", "test"], int | None]:
@@ -106,7 +119,7 @@ class DataSourceConfig(Section):
 
     recipe: RecipeName
     """How a row becomes a conversation; the table is `cycleqd.experts.data.recipes.RECIPES`."""
-    path: Annotated[str, Field(min_length=1)] | None = None
+    path: Annotated[Annotated[str, Field(min_length=1)] | None, Field(validate_default=True)] = None
     """JSONL or Parquet file, folder of such files, or hub id. Unless given: the recipe's hub id."""
     split: Annotated[str, Field(min_length=1)] | None = None
     """Split of a hub data set. Unless given: the recipe's."""
@@ -115,13 +128,20 @@ class DataSourceConfig(Section):
     max_samples: Annotated[int, Field(ge=1)] | None = None
     """At most so many of the rows that are fit to train on, drawn by the run's seed. Unless given: all."""
 
-    @model_validator(mode="after")
-    def _can_be_found(self) -> DataSourceConfig:
-        if self.recipe == "chat" and self.path is None:
+    @field_validator("path")
+    @classmethod
+    def _can_be_found(cls, path: str | None, info: ValidationInfo) -> str | None:
+        if path is None and info.data.get("recipe") == "chat":
             raise ValueError("recipe chat has no published data set: set path to a file or a hub id")
-        if self.subset is not None and self.recipe != "agent_flan":
-            raise ValueError(f"the rows of {self.recipe} belong to no subset; only agent_flan's do")
-        return self
+        return path
+
+    @field_validator("subset")
+    @classmethod
+    def _has_subsets(cls, subset: str | None, info: ValidationInfo) -> str | None:
+        recipe = info.data.get("recipe", "agent_flan")
+        if subset is not None and recipe != "agent_flan":
+            raise ValueError(f"the rows of {recipe} belong to no subset; only agent_flan's do")
+        return subset
 
 
 class DataConfig(Section):
@@ -182,14 +202,16 @@ class GridConfig(Section):
     """Bins per behaviour characteristic."""
     lower: Annotated[float, Field(ge=0)] = 0.85
     """Lower end of the range: this times the lowest score of any expert."""
-    upper: Annotated[float, Field(gt=0)] = 1.15
+    upper: Annotated[float, Field(gt=0, validate_default=True)] = 1.15
     """Upper end of the range: this times the highest score of any expert."""
 
-    @model_validator(mode="after")
-    def _ordered(self) -> GridConfig:
-        if self.lower >= self.upper:
-            raise ValueError(f"lower must be below upper, got {self.lower} and {self.upper}")
-        return self
+    @field_validator("upper")
+    @classmethod
+    def _is_above_lower(cls, upper: float, info: ValidationInfo) -> float:
+        lower = info.data.get("lower", 0.0)
+        if lower >= upper:
+            raise ValueError(f"lower must be below upper, got {lower} and {upper}")
+        return upper
 
 
 class SamplingConfig(Section):
@@ -199,14 +221,16 @@ class SamplingConfig(Section):
     """``elite`` prefers high scores in all skills; ``random`` is the paper's ablation."""
     alpha_low: Annotated[float, Field(gt=0)] = 0.5
     """Weight of the worst score in the archive."""
-    alpha_high: Annotated[float, Field(gt=0)] = 0.8
+    alpha_high: Annotated[float, Field(gt=0, validate_default=True)] = 0.8
     """Weight of the best score in the archive."""
 
-    @model_validator(mode="after")
-    def _ordered(self) -> SamplingConfig:
-        if self.alpha_low > self.alpha_high:
-            raise ValueError(f"alpha_low must not exceed alpha_high, got {self.alpha_low} and {self.alpha_high}")
-        return self
+    @field_validator("alpha_high")
+    @classmethod
+    def _is_above_alpha_low(cls, alpha_high: float, info: ValidationInfo) -> float:
+        alpha_low = info.data.get("alpha_low", 0.0)
+        if alpha_low > alpha_high:
+            raise ValueError(f"alpha_low must not exceed alpha_high, got {alpha_low} and {alpha_high}")
+        return alpha_high
 
 
 class CrossoverConfig(Section):
@@ -214,14 +238,15 @@ class CrossoverConfig(Section):
 
     mu: float = 1.0
     """Mean of the mixing coefficients."""
-    sigma: Annotated[float, Field(ge=0)] = 0.03
+    sigma: Annotated[float, Field(ge=0, validate_default=True)] = 0.03
     """Standard deviation of the mixing coefficients."""
 
-    @model_validator(mode="after")
-    def _divisible(self) -> CrossoverConfig:
-        if self.sigma == 0 and abs(2 * self.mu) < 1e-3:
+    @field_validator("sigma")
+    @classmethod
+    def _leaves_a_divisor(cls, sigma: float, info: ValidationInfo) -> float:
+        if sigma == 0 and abs(2 * info.data.get("mu", 1.0)) < 1e-3:
             raise ValueError("mu 0 with sigma 0 leaves coefficients that sum to zero; raise mu or sigma")
-        return self
+        return sigma
 
 
 class MutationConfig(Section):
@@ -274,12 +299,15 @@ class SandboxConfig(Section):
     """Memory of one container, in MiB."""
     pids: Annotated[int, Field(ge=16)] = 64
     """Processes in one container."""
-    cpus: Annotated[float, Field(gt=0)] = 1.0
-    """CPU cores of one container."""
+    cpus: Annotated[float, Field(ge=0.01)] = 1.0
+    """CPU cores of one container; the program runner and the database server get twice as many, no container more than
+    the Docker engine has."""
     tmpfs_mb: Annotated[int, Field(ge=8)] = 64
     """Writable scratch space of one container, in MiB."""
     command_seconds: Annotated[float, Field(gt=0)] = 10.0
-    """Time for one command, program or SQL statement."""
+    """Time for one command or SQL statement, in seconds."""
+    program_seconds: Annotated[float, Field(gt=0)] = 5.0
+    """Time for one program of ``coding``, in seconds; ``mbpp_plus`` has limits of its own."""
     output_bytes: Annotated[int, Field(ge=1024)] = 16_384
     """Output kept of one command."""
 
@@ -314,6 +342,11 @@ class RetentionConfig(Section):
     """Whether the transcripts of an individual's episodes go with its weights."""
 
 
+def _fault(where: tuple[int, ...], value: Any, text: str) -> InitErrorDetails:
+    """One of several faults of a field; `where` inside it."""
+    return InitErrorDetails(type="value_error", loc=where, input=value, ctx={"error": text})
+
+
 class RunConfig(Section):
     """Everything that determines one CycleQD run."""
 
@@ -329,13 +362,13 @@ class RunConfig(Section):
     storage: Annotated[str, AfterValidator(check_url)] = "runs"
     """Folder or fsspec URL that holds the runs; credentials come from the environment."""
     model: ModelConfig = ModelConfig()
+    experts: ExpertConfig = ExpertConfig()  # ahead of `skills`, whose validator looks for their data
     skills: Annotated[tuple[SkillConfig, ...], Field(min_length=1)] = (
         SkillConfig(name="coding"),
         SkillConfig(name="os"),
         SkillConfig(name="db"),
     )
-    """The skills; the cycle works on their archives in this order."""
-    experts: ExpertConfig = ExpertConfig()
+    """The skills; the cycle works on their archives in this order. A benchmark needs data under `experts`."""
     grid: GridConfig = GridConfig()
     sampling: SamplingConfig = SamplingConfig()
     crossover: CrossoverConfig = CrossoverConfig()
@@ -346,22 +379,26 @@ class RunConfig(Section):
     tasks: TaskConfig = TaskConfig()
     retention: RetentionConfig = RetentionConfig()
 
-    @model_validator(mode="after")
-    def _distinct_skills(self) -> RunConfig:
-        names = [skill.name for skill in self.skills]
+    @field_validator("skills")
+    @classmethod
+    def _differ_and_can_be_learned(
+        cls, skills: tuple[SkillConfig, ...], info: ValidationInfo
+    ) -> tuple[SkillConfig, ...]:
+        names = [skill.name for skill in skills]
+        faults: list[InitErrorDetails] = []
         if len(set(names)) != len(names):
-            raise ValueError(f"skills must differ, got {', '.join(names)}")
-        return self
-
-    @model_validator(mode="after")
-    def _experts_have_data(self) -> RunConfig:
-        for name in self.skill_names:
-            if name not in GENERATED_SKILLS and name not in self.experts.data:
-                raise ValueError(
+            faults.append(_fault((), names, f"skills must differ, got {', '.join(names)}"))
+        experts = info.data.get("experts")
+        for position, name in enumerate(names):
+            if experts is not None and name not in GENERATED_SKILLS and name not in experts.data:
+                text = (
                     f"{name} is a benchmark and has no training data of its own: set experts.data.{name}, e.g. "
                     f"{{sources: [{{recipe: {_USUAL_RECIPES[name]}}}]}}"
                 )
-        return self
+                faults.append(_fault((position,), name, text))
+        if faults:
+            raise ValidationError.from_exception_data(cls.__name__, faults)
+        return skills
 
     @property
     def skill_names(self) -> tuple[str, ...]:

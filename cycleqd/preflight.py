@@ -81,13 +81,21 @@ def _skills(config: RunConfig) -> Check:
 
 
 def _docker(config: RunConfig) -> Check:
-    from cycleqd.sandbox import Sandboxes, missing_images
+    from cycleqd.sandbox import Sandboxes, SandboxUnavailable, missing_images
+    from cycleqd.workspace import limits_of
 
     if missing := missing_images():
         return Check("docker", False, f"images are missing: {', '.join(missing)}", "build them with make images")
-    with Sandboxes(run_id=f"{config.run_id}-preflight") as sandboxes, sandboxes.shell() as shell:
-        shell.run("true")
-    return Check("docker", True, "the engine answers, the images are there, a container ran")
+    limits = limits_of(config.sandbox)
+    with Sandboxes(run_id=f"{config.run_id}-preflight", limits=limits) as sandboxes:
+        try:
+            with sandboxes.shell() as shell, sandboxes.runner() as runner, sandboxes.database():
+                shell.run("true")
+                runner.run("f = int", entry_point="f", calls=["()"])
+        except SandboxUnavailable as error:
+            limits_are = "sandbox.memory_mb, sandbox.cpus, sandbox.pids and sandbox.tmpfs_mb"
+            return Check("docker", False, str(error), f"see the message; a container's limits are {limits_are}")
+    return Check("docker", True, "the engine answers, the images are there, containers of each kind ran")
 
 
 def _engine(config: RunConfig) -> Check:

@@ -19,7 +19,7 @@ from cycleqd import metrics
 from cycleqd.archive import Archives
 from cycleqd.base_model import BaseWeights, resolve_base
 from cycleqd.clock import Clock
-from cycleqd.config import RunConfig, SkillConfig
+from cycleqd.config import RunConfig, SandboxConfig, SkillConfig
 from cycleqd.hardware import with_dtype
 from cycleqd.inference import open_engine
 from cycleqd.inference.protocol import Engine
@@ -178,18 +178,21 @@ def start_engine(config: RunConfig, base: Path) -> Engine:
 def open_sandboxes(config: RunConfig) -> Sandboxes:
     """The pool of containers that a configuration describes, after those of dead processes were removed."""
     reap()
-    settings = config.sandbox
     return Sandboxes(
-        run_id=config.run_id,
-        max_containers=settings.max_containers,
-        limits=Limits(
-            memory_mb=settings.memory_mb,
-            pids=settings.pids,
-            cpus=settings.cpus,
-            tmpfs_mb=settings.tmpfs_mb,
-            output_bytes=settings.output_bytes,
-            command_seconds=settings.command_seconds,
-        ),
+        run_id=config.run_id, max_containers=config.sandbox.max_containers, limits=limits_of(config.sandbox)
+    )
+
+
+def limits_of(settings: SandboxConfig) -> Limits:
+    """What the containers of a configuration may use."""
+    return Limits(
+        memory_mb=settings.memory_mb,
+        pids=settings.pids,
+        cpus=settings.cpus,
+        tmpfs_mb=settings.tmpfs_mb,
+        output_bytes=settings.output_bytes,
+        command_seconds=settings.command_seconds,
+        program_seconds=settings.program_seconds,
     )
 
 

@@ -82,6 +82,41 @@ def test_all_faults_are_reported_at_once_with_their_paths():
         assert path in text
 
 
+def test_faults_of_fields_that_contradict_each_other_are_reported_with_all_others():
+    with pytest.raises(ConfigError) as caught:
+        parse_config({
+            "generations": -1,
+            "skills": [{"name": "mbpp_plus"}, {"name": "mbpp_plus"}, {"name": "agentbench_db"}],
+            "experts": {"data": {"agentbench_os": {"sources": [{"recipe": "magicoder_oss"}]}}},
+            "grid": {"bins": 0, "lower": 2},
+            "sampling": {"kind": "?", "alpha_low": 1},
+            "crossover": {"mu": 0, "sigma": 0, "tau": 1},
+        })  # fmt: skip
+    lines = str(caught.value).splitlines()
+    assert "11 fault(s)" in lines[0]
+    assert {line.split(":")[0].strip() for line in lines[1:]} == {
+        "generations", "skills", "skills.0", "skills.1", "skills.2", "grid.bins", "grid.upper", "sampling.kind",
+        "sampling.alpha_high", "crossover.sigma", "crossover.tau",
+    }  # fmt: skip
+
+
+def test_faults_of_one_skill_and_one_data_set_are_reported_together():
+    with pytest.raises(ConfigError) as caught:
+        parse_config({
+            "skills": [{"name": "os", "data": "file", "split_seed": 1, "test": 0}],
+            "experts": {"data": {"os": {"sources": [{"recipe": "chat", "subset": "os"}]}}},
+        })  # fmt: skip
+    for path in ("skills.0.data:", "skills.0.split_seed:", "skills.0.test:", "sources.0.path:", "sources.0.subset:"):
+        assert path in str(caught.value)
+
+
+@pytest.mark.parametrize("value", [".inf", "-.inf", ".nan"])
+@pytest.mark.parametrize("path", ["aggregation.temperature", "crossover.mu", "experts.epochs_by_skill.os"])
+def test_numbers_that_are_not_finite_are_refused(path, value):
+    with pytest.raises(ConfigError, match=path.replace(".", r"\.")):
+        load_config("smol", (f"{path}={value}",))
+
+
 def test_overrides_reach_nested_fields_and_list_items(tmp_path):
     config = load_config("smol", ("mutation.kind=gaussian", "skills.1.test=7"))
     assert config.mutation.kind == "gaussian"
@@ -113,7 +148,7 @@ def test_configuration_is_immutable():
 
 
 def test_the_same_skill_twice_is_refused():
-    with pytest.raises(ConfigError, match="skills must differ"):
+    with pytest.raises(ConfigError, match=r"  skills: .*skills must differ"):
         parse_config({"skills": [{"name": "os"}, {"name": "os"}]})
 
 

@@ -25,6 +25,15 @@ def test_a_fit_machine_passes_every_check(config):
     assert [item for item in check(config) if not item.ok] == []
 
 
+@pytest.mark.docker
+def test_limits_that_the_engine_refuses_name_the_settings(config):
+    # More bytes than Docker's 64 bits hold.
+    greedy = config.model_copy(update={"sandbox": config.sandbox.model_copy(update={"memory_mb": 2**45})})
+    docker = preflight._guarded("docker", greedy, preflight._docker)
+    assert not docker.ok
+    assert "sandbox.memory_mb" in docker.remedy
+
+
 def test_an_engine_that_is_not_installed_names_the_setting_and_the_command(config, monkeypatch):
     monkeypatch.setattr(preflight.importlib.util, "find_spec", lambda name: None)
     engine = preflight._engine(config.model_copy(update={"engine": config.engine.model_copy(update={"kind": "vllm"})}))

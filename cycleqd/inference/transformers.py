@@ -51,6 +51,8 @@ class TransformersEngine:
         self._tokenizer: Any = AutoTokenizer.from_pretrained(base)
         self._ends = end_tokens(self._tokenizer, base)
         self._model: Any = AutoModelForCausalLM.from_pretrained(base, dtype=self._dtype).to(self._device).eval()
+        # What a request leaves open `generate` takes from here: a checkpoint's own repetition penalty, for example.
+        self._model.generation_config = GenerationConfig()
         self._parameters = dict(self._model.named_parameters(remove_duplicate=False))
         if missing := sorted(set(self._weights.names()) - set(self._parameters)):
             raise ValueError(f"base model {base}: the model has no parameter {missing[0]} ({len(missing)} such)")

@@ -43,6 +43,21 @@ def guest_command(source: bytes, *options: str) -> list[str]:
     return ["python3", *options, "-c", reader]
 
 
+def valid(value: Any) -> Any:
+    """A guest's JSON with every text as valid Unicode.
+
+    JSON can spell halves of surrogate pairs (a program's ``chr(0xD800)``), which nothing can encode, store or show:
+    they become question marks.
+    """
+    if isinstance(value, str):
+        return value if value.isascii() else value.encode("utf-8", "replace").decode("utf-8")
+    if isinstance(value, list):
+        return [valid(item) for item in value]
+    if isinstance(value, dict):
+        return {valid(key): valid(item) for key, item in value.items()}
+    return value
+
+
 class Channel:
     """The host's end of a container's standard streams; thread-safe.
 
@@ -148,7 +163,7 @@ class Channel:
     def _deliver(self, text: bytes) -> None:
         """Gives a reply to the request that it carries the id of; drops everything else."""
         try:
-            message = json.loads(text)
+            message = valid(json.loads(text))
             identity = message.pop("id")
         except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
             return

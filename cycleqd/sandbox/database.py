@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
+import itertools
 import queue
-import secrets
 import shutil
 import threading
 import time
@@ -42,11 +43,14 @@ DATA_MB, TEMPORARY_MB = 256, 64
 PIDS = 256
 COLLATION = "utf8mb4_general_ci"
 """The server's own (server.cnf)."""
+NAME_DIGITS = 12
 PRIVILEGES = "SELECT, INSERT, UPDATE, DELETE"
 IDENTIFIER_CHARACTERS = 64
 CONNECTION_ERRORS = frozenset({1053, 1927, 2006, 2013, 2014, 2055})
 """ER_SERVER_SHUTDOWN, ER_CONNECTION_KILLED, and the client's CR_SERVER_GONE_ERROR, CR_SERVER_LOST,
 CR_COMMANDS_OUT_OF_SYNC, CR_SERVER_LOST_EXTENDED."""
+NOT_UTF8 = "ERROR 1300: Invalid utf8mb4 character string in the result (a new connection was made)"
+"""The result is in another character set (SET NAMES), or holds half a surrogate pair, which the server stores."""
 DISK_FULL = frozenset({1021, 1114, 3})
 """Server errors of a full disk: ER_DISK_FULL, ER_RECORD_FILE_FULL, EE_WRITE."""
 
@@ -147,6 +151,8 @@ class DatabaseServer:
         self._remove = remove
         self._idle: queue.LifoQueue[pymysql.Connection[Any]] = queue.LifoQueue()
         self._closed = False
+        self._names: set[str] = set()
+        self._naming = threading.Lock()
         # One line a statement, then an empty line (serve.sh).
         channel.send(
             f"CREATE USER '{self.ADMIN}'@'localhost' IDENTIFIED BY '{password}';\n"
@@ -170,25 +176,29 @@ class DatabaseServer:
             else:
                 return
 
-    def open(self, tables: Sequence[Table], *, collation: str = COLLATION) -> Database:
+    def open(self, tables: Sequence[Table], *, name: str = "", collation: str = COLLATION) -> Database:
         """Creates a database with the given tables, and a user who may read and change their rows.
 
         Args:
             tables: Tables.
+            name: What the database and its user are named after, e.g. a sample's id. The server's messages and results
+                show those names to whoever plays the episode, so they follow from this alone: an episode that is
+                played again sees the same. Databases that are open at once differ even if this does not.
             collation: How its texts compare.
 
         Raises:
             ValueError: A name or a row does not fit.
             SandboxUnavailable: The server is gone.
         """
-        name = f"e_{secrets.token_hex(8)}"
-        password = secrets.token_hex(16)
-        statements = [f"CREATE DATABASE {name} COLLATE {collation}", f"USE {name}"]
+        name = self._free_name(name)
+        # What an earlier drop may have left is replaced.
+        statements = [f"CREATE OR REPLACE DATABASE {name} COLLATE {collation}", f"USE {name}"]
         for table in tables:
             check(table)
             columns = ", ".join(f"{quoted(column)} TEXT" for column in table.columns)
             statements.append(f"CREATE TABLE {quoted(table.name)} ({columns})")
-        statements.append(f"CREATE USER {name}@localhost IDENTIFIED BY '{password}'")
+        # Without a password: the socket is private, and SHOW GRANTS would show the password's hash.
+        statements.append(f"CREATE OR REPLACE USER {name}@localhost")
         statements.append(f"GRANT {PRIVILEGES} ON {name}.* TO {name}@localhost")
         try:
             with self.admin() as connection, connection.cursor() as cursor:
@@ -201,7 +211,7 @@ class DatabaseServer:
                         into = quoted(table.name).replace("%", "%%")
                         marks = ", ".join(["%s"] * len(table.columns))
                         cursor.executemany(f"INSERT INTO {into} VALUES ({marks})", table.rows)  # noqa: S608 -- quoted
-            return Database(self, name, password, {table.name: table.columns for table in tables}, self._limits)
+            return Database(self, name, {table.name: table.columns for table in tables}, self._limits)
         except (MySQLError, TypeError) as error:
             with contextlib.suppress(SandboxUnavailable):
                 self.drop(name)
@@ -219,18 +229,34 @@ class DatabaseServer:
         Raises:
             SandboxUnavailable: The server is gone.
         """
-        with self.admin() as connection, connection.cursor() as cursor:
-            cursor.execute(f"DROP DATABASE IF EXISTS {name}")
-            cursor.execute(f"DROP USER IF EXISTS {name}@localhost")
+        try:
+            with self.admin() as connection, connection.cursor() as cursor:
+                cursor.execute(f"DROP DATABASE IF EXISTS {name}")
+                cursor.execute(f"DROP USER IF EXISTS {name}@localhost")
+        finally:
+            with self._naming:
+                self._names.discard(name)
 
-    def connect(self, user: str, password: str) -> Any:
+    def _free_name(self, purpose: str) -> str:
+        """A name that follows from the purpose, of which no other open database has it."""
+        stem = f"e_{hashlib.sha256(purpose.encode()).hexdigest()[:NAME_DIGITS]}"
+        with self._naming:
+            name = next(
+                name
+                for name in itertools.chain([stem], (f"{stem}_{number}" for number in itertools.count(2)))
+                if name not in self._names
+            )
+            self._names.add(name)
+        return name
+
+    def connect(self, user: str) -> Any:
         """A connection of an episode's user, with its database selected.
 
         Raises:
             SandboxUnavailable: The server is gone.
         """
         try:
-            return self._connect(user, password, self._limits.command_seconds + READ_SECONDS, database=user)
+            return self._connect(user, "", self._limits.command_seconds + READ_SECONDS, database=user)
         except (MySQLError, OSError) as error:
             raise self._fault(str(error)) from error
 
@@ -358,17 +384,15 @@ class Database:
         self,
         server: DatabaseServer,
         name: str,
-        password: str,
         columns: dict[str, tuple[str, ...]],
         limits: Limits,
     ) -> None:
         self._server = server
         self._name = name
-        self._password = password
         self._columns = columns
         self._limits = limits
         self._closed = False
-        self._connection = server.connect(name, password)
+        self._connection = server.connect(name)
 
     def execute(self, sql: str, *, characters: int = STATEMENT_CHARACTERS) -> StatementResult:
         """Executes one statement as the episode's user.
@@ -379,7 +403,8 @@ class Database:
 
         Returns:
             The result; SQL errors and exceeded limits are results. After a statement that had to be killed from
-            here the connection is a new one: its transaction is rolled back and its variables are lost.
+            here, or whose result can't be read, the connection is a new one: its transaction is rolled back and its
+            variables are lost.
 
         Raises:
             SandboxUnavailable: The server is gone, or full through other episodes.
@@ -397,6 +422,9 @@ class Database:
                 result = self._execute(cursor, text)
         except (MySQLError, OSError) as error:
             return self._failed(error, timed_out=watchdog.bit)
+        except (ValueError, ArithmeticError):  # the client reads texts as UTF-8, and numbers out of them
+            self._reconnect()
+            return StatementResult((), 0, NOT_UTF8, False)
         if watchdog.bit or ("@" in text and self._session_bytes() > SESSION_BYTES):
             self._reconnect()
         return result
@@ -404,16 +432,19 @@ class Database:
     def content(self, table: str) -> tuple[tuple[str | None, ...], ...]:
         """All committed rows of a table, sorted (NULL first): the state to judge.
 
+        What the server takes for text and is none (half a surrogate pair) is replaced.
+
         Raises:
             ValueError: The table is none of those that the database was opened with.
             SandboxUnavailable: The server is gone.
         """
         if table not in self._columns:
             raise ValueError(f"no table {table!r}; there are {sorted(self._columns)}")
-        columns = ", ".join(map(quoted, self._columns[table]))
+        columns = ", ".join(f"CAST({quoted(column)} AS BINARY)" for column in self._columns[table])
         with self._server.admin() as connection, connection.cursor() as cursor:
             cursor.execute(f"SELECT {columns} FROM {self._name}.{quoted(table)}")  # noqa: S608 -- quoted
-            rows = cursor.fetchall()
+            found = cursor.fetchall()
+        rows = [tuple(None if value is None else value.decode("utf-8", "replace") for value in row) for row in found]
         return tuple(sorted(rows, key=lambda row: [(value is not None, value or "") for value in row]))
 
     def close(self) -> None:
@@ -491,10 +522,10 @@ class Database:
     def _reconnect(self) -> None:
         self._killer()()
         discard(self._connection)
-        # The user may have changed the password.
+        # The user may have set a password.
         with self._server.admin() as connection, connection.cursor() as cursor:
-            cursor.execute(f"ALTER USER {self._name}@localhost IDENTIFIED BY '{self._password}'")
-        self._connection = self._server.connect(self._name, self._password)
+            cursor.execute(f"ALTER USER {self._name}@localhost IDENTIFIED BY ''")
+        self._connection = self._server.connect(self._name)
 
     def __enter__(self) -> Self:
         return self

@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import cached_property
 from typing import Any
 
 import docker
@@ -50,6 +51,16 @@ class Engine:
             self._client = docker.from_env(timeout=CALL_SECONDS, max_pool_size=CONNECTIONS)
             self._api = self._client.api
 
+    @cached_property
+    def cpus(self) -> float:
+        """Cores of the engine's machine, of which no container may have more.
+
+        Raises:
+            SandboxUnavailable: The engine can't tell.
+        """
+        with _as_unavailable("asking for the number of CPUs"):
+            return float(self._api.info()["NCPU"])
+
     def create(
         self,
         name: str,
@@ -82,7 +93,7 @@ class Engine:
             labels: Run and owner.
             memory_mb: Memory in MiB, swap included.
             pids: Processes and threads.
-            cpus: Processor time per wall-clock time.
+            cpus: Processor time per wall-clock time; as much as there is where that is less.
             file_mb: Largest file in MiB.
             tmpfs: Mount point to mount options.
             capabilities: What root keeps; everything else is dropped.
@@ -95,6 +106,7 @@ class Engine:
             SandboxUnavailable: The engine can't.
         """
         megabyte = 1024 * 1024
+        cpus = min(cpus, self.cpus)
         with _as_unavailable(f"starting a container of {image}"):
             host_config = self._api.create_host_config(
                 network_mode="none",

@@ -79,7 +79,7 @@ class ProgramRunner:
         *,
         entry_point: str,
         calls: Sequence[str],
-        seconds: float = 5.0,
+        seconds: float | None = None,
         value_bytes: int | None = None,
         total_bytes: int | None = None,
     ) -> list[CallOutcome]:
@@ -89,7 +89,7 @@ class ProgramRunner:
             source: The program's text; whatever it does, only the outcomes change.
             entry_point: The name of the function that the program defines.
             calls: For each call the positional arguments, as the text of a literal tuple: ``"(1, 'a')"``.
-            seconds: Wall-clock time for the whole program, positive.
+            seconds: Wall-clock time for the whole program, positive; by default the limits'.
             value_bytes: Longest value; `Limits.output_bytes` unless given.
             total_bytes: What the program may report in all, which has to fit into the container's memory; unless
                 given, as much as its calls can amount to.
@@ -101,6 +101,7 @@ class ProgramRunner:
             ValueError: `seconds` is not positive.
             SandboxUnavailable: The container is gone.
         """
+        seconds = self._limits.program_seconds if seconds is None else seconds
         if not (seconds > 0 and math.isfinite(seconds)):
             raise ValueError(f"seconds must be positive, got {seconds}")
         if self._closed:

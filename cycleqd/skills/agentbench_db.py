@@ -82,7 +82,7 @@ class AgentBenchDbEpisode(TurnEpisode[Action]):
         self._database: Database | None = None
         self._fault = ""
         try:
-            self._database = session.server.open([table_of(sample)], collation=COLLATION)
+            self._database = session.server.open([table_of(sample)], name=sample.id, collation=COLLATION)
         except ValueError as error:  # the data is at fault: the sample is broken, the evaluation goes on
             self._fault = str(error)
 
@@ -157,7 +157,9 @@ class AgentBenchDbSession:
         if known is not None:
             return known
         state: State | str
-        with self.server.open([table_of(sample)], collation=COLLATION) as database:
+        # A name of its own: the episode's database is still open.
+        name = f"{sample.id} after gold"
+        with self.server.open([table_of(sample)], name=name, collation=COLLATION) as database:
             errors = [executed(database, statement, sample).error for statement in sample.data["label"]]
             error = next((error for error in errors if error is not None), None)
             state = database.content(sample.data["table"]) if error is None else f"the gold statement fails: {error}"

@@ -21,8 +21,6 @@ from cycleqd.skills.suites import SPLITS, draw_split
 SYSTEM_PROMPT: Final = "Write the Python function that the docstring asks for. Reply with one ```python code block."
 RELATIVE_TOLERANCE: Final = 1e-6
 """Of floats, as usual for problems of this kind."""
-_SECONDS: Final = 5.0
-"""For all calls of one program together with its start."""
 
 
 def program_of(reply: str) -> str | None:
@@ -87,7 +85,7 @@ class CodingEpisode:
             return Verdict(0.0, "no Python code block in the reply")
         data = self.sample.data
         calls: Sequence[str] = data["calls"]
-        outcomes = self._runner.run(self._program, entry_point=data["entry_point"], calls=calls, seconds=_SECONDS)
+        outcomes = self._runner.run(self._program, entry_point=data["entry_point"], calls=calls)
         for call, outcome, expected in zip(calls, outcomes, data["expected"], strict=True):
             if outcome.error is not None:
                 return Verdict(0.0, f"{data['entry_point']}{call[:80]} failed: {outcome.error[:160]}")

@@ -174,7 +174,7 @@ class DbSession:
         """
         data = sample.data
         table = Table(data["table"], tuple(data["columns"]), tuple(tuple(row) for row in data["rows"]))
-        database = self._server.open([table])
+        database = self._server.open([table], name=sample.id)
         return DbEpisode(sample, self._skill.initial_messages(sample), database, self._skill.max_turns)
 
 

@@ -25,6 +25,8 @@ tokens (SmolLM2's), of which vLLM's CPU build shares 32, its smallest block."""
 MAX_OUTPUT_CHARS: Final = 800
 """Of a command's output that the model sees, as in AgentBench."""
 _MAX_ANSWER_CHARS: Final = 1_000
+_SETTLE: Final = "touch -d 2024-01-01T00:00Z / && find /home /root /tmp -exec touch -h -r / {} +"
+"""Gives what the set-up made one time: else `ls -l` would show a model when it is played, and no episode repeat."""
 _SHELLS: Final = ("bash", "sh", "shell")
 
 
@@ -121,8 +123,8 @@ class OsEpisode(TurnEpisode[Act]):
             if same_answer(self._last.text, data["answer"]):
                 return Verdict(1.0, "the answer is right")
             return Verdict(0.0, f"answered {self._last.text[:80]!r}, expected {data['answer']!r}")
-        self._shell.run("exit")  # the probe gets a fresh bash: no functions, options or redirections of the episode
-        shown = self._shell.run(data["probe"])
+        # In a fresh bash: no functions, options or redirections of the episode.
+        shown = self._shell.run(data["probe"], fresh=True)
         if shown.timed_out or not same_output(shown.output, data["expected"]):
             wanted = data["expected"].strip()[:120]
             return Verdict(0.0, f"the system shows {shown.output.strip()[:120]!r}, expected {wanted!r}")
@@ -148,9 +150,10 @@ class OsSession:
         """
         shell = self._sandboxes.shell()
         try:
-            prepared = shell.run(sample.data["setup"])
-            if prepared.exit_code != 0 or prepared.timed_out:
-                raise SandboxUnavailable(f"set-up of {sample.id} failed: {prepared.output[:400]}")
+            for script in (sample.data["setup"], _SETTLE):
+                prepared = shell.run(script)
+                if prepared.exit_code != 0 or prepared.timed_out:
+                    raise SandboxUnavailable(f"set-up of {sample.id} failed: {prepared.output[:400]}")
         except BaseException:
             shell.close()
             raise

@@ -1,5 +1,7 @@
 """What every engine must do, run over all engines and tiny models."""
 
+import json
+import shutil
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -88,6 +90,18 @@ def test_replies_are_those_of_plainly_added_weights(engine, base, seed):
     assert [reply.text for reply in engine.chat(batch)] == [
         reference_reply(base, vector, request) for request in batch
     ]
+
+
+def test_generation_settings_of_the_checkpoint_change_no_reply(engine, base, tmp_path):
+    copy = shutil.copytree(base, tmp_path / "with-settings")
+    # As Qwen2.5-Instruct has it, and what else would turn greedy decoding into something else.
+    settings = {"repetition_penalty": 1.5, "no_repeat_ngram_size": 2, "min_new_tokens": 9, "do_sample": True}
+    (copy / "generation_config.json").write_text(json.dumps({"eos_token_id": 2, **settings}))
+    other = open_engine(engine.name, copy, dtype="float32", max_model_len=MAX_MODEL_LEN, kv_cache_gb=0.1)
+    try:
+        assert in_a_batch_of_its_own(other, requests(6)) == in_a_batch_of_its_own(engine, requests(6))
+    finally:
+        other.close()
 
 
 def test_identity_is_what_was_loaded(engine, base):

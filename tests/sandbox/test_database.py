@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 import docker
 import pytest
 
-from cycleqd.sandbox import Database, DatabaseServer, Limits, Sandboxes, SandboxUnavailable, Table
+from cycleqd.sandbox import Database, DatabaseServer, Limits, Sandboxes, SandboxUnavailable, StatementResult, Table
 
 pytestmark = pytest.mark.docker
 
@@ -78,6 +78,49 @@ def test_errors_are_the_servers_words(database: Database) -> None:
     assert "doesn't exist" in (database.execute("SELECT * FROM nope").error or "")
     assert database.execute("").error == "ERROR 1065: Query was empty"
     assert "ERROR 1365" in (database.execute("UPDATE people SET age = 1 / 0").error or "")
+
+
+def test_names_repeat_in_every_message_and_result(server: DatabaseServer, sandboxes: Sandboxes) -> None:
+    def seen(server: DatabaseServer) -> list[StatementResult]:
+        with server.open([PEOPLE], name="db/insert-row/0001") as database:
+            database.execute("SET PASSWORD = PASSWORD('mine')")
+            return [
+                database.execute(sql)
+                for sql in (
+                    "SELECT * FROM nope",
+                    "SELECT * FROM nowhere.people",
+                    "DROP TABLE people",
+                    "CREATE USER x",
+                    "GRANT ALL ON *.* TO CURRENT_USER()",
+                    "SELECT DATABASE(), USER(), CURRENT_USER(), MD5(DATABASE())",
+                    "SHOW DATABASES",
+                    "SHOW GRANTS",
+                    "SELECT TABLE_SCHEMA, TABLE_NAME FROM information_schema.TABLES WHERE TABLE_NAME = 'people'",
+                    "KILL CONNECTION_ID()",
+                    "SHOW GRANTS",
+                )
+            ]
+
+    first = seen(server)
+    assert seen(server) == first
+    with sandboxes.database() as another:
+        assert seen(another) == first
+    with server.open([PEOPLE], name="db/insert-row/0002") as database:
+        assert database.execute("SHOW DATABASES") != first[6]
+
+
+def test_the_name_that_a_model_sees_is_one_that_it_can_use(database: Database) -> None:
+    ((name,),) = database.execute("SELECT DATABASE()").rows
+    assert f"'{name}.nope' doesn't exist" in (database.execute("SELECT * FROM nope").error or "")
+    assert database.execute(f"SELECT COUNT(*) FROM {name}.people").rows == ((3,),)
+    assert database.execute(f"USE {name}").error is None
+
+
+def test_two_databases_of_one_name_do_not_meet(server: DatabaseServer) -> None:
+    with server.open([PEOPLE], name="twin") as first, server.open([PEOPLE], name="twin") as second:
+        assert first.execute("DELETE FROM people").affected == 3
+        assert len(second.content("people")) == 3
+        assert first.execute("SELECT DATABASE()") != second.execute("SELECT DATABASE()")
 
 
 def test_only_one_statement_at_a_time(database: Database) -> None:
@@ -242,6 +285,33 @@ def test_no_statement_disturbs_the_connection_it_runs_on(database: Database) -> 
     assert database.content("people") == (("Ann", "31"), ("Bob", None), ("Zoë 😀", "7"))
     result = database.execute("SELECT name FROM people WHERE age = '7'")
     assert result.rows or result.error
+
+
+@pytest.mark.parametrize(
+    "statements",
+    [
+        ("SET NAMES latin1", "SELECT name FROM people"),
+        ("SET character_set_results = latin1", "SELECT 'ë' AS `ë`"),
+        ("SET character_set_results = utf16", "SELECT COUNT(*) FROM people"),
+        ("SET character_set_results = ucs2", "SELECT 1.5"),
+        ("SELECT _utf8mb4 x'eda080' FROM people",),
+        ("UPDATE people SET name = CHAR(0xd800 USING ucs2) WHERE age = '31'", "SELECT name FROM people"),
+    ],
+)
+def test_a_result_that_cannot_be_read_is_an_error_and_the_session_goes_on(
+    database: Database, statements: tuple[str, ...]
+) -> None:
+    results = [database.execute(sql) for sql in statements]
+    assert (
+        results[-1].error == "ERROR 1300: Invalid utf8mb4 character string in the result (a new connection was made)"
+    )
+    assert database.execute("SELECT 'ë', 1").rows == (("ë", 1),)
+
+
+def test_half_a_surrogate_pair_in_a_table_is_no_text(database: Database) -> None:
+    assert database.execute("UPDATE people SET name = _utf8mb4 x'41eda080' WHERE age = '31'").affected == 1
+    names = [name for name, _ in database.content("people")]
+    assert names == ["A" + 3 * "\N{REPLACEMENT CHARACTER}", "Bob", "Zoë 😀"]
 
 
 def test_episodes_run_in_parallel(server: DatabaseServer) -> None:

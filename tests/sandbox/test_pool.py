@@ -207,6 +207,17 @@ def test_containers_are_confined(run_id: str, engine: docker.DockerClient) -> No
         assert engine.api.inspect_container(started[2]._channel._name)["Config"]["User"] not in ("", "0", "0:0")  # type: ignore[attr-defined]  # likewise
 
 
+def test_no_container_gets_more_cpus_than_there_are(run_id: str, engine: docker.DockerClient) -> None:
+    there = engine.info()["NCPU"]
+    with Sandboxes(run_id=run_id, limits=Limits(cpus=0.6 * there)) as sandboxes:
+        started = [sandboxes.shell(), sandboxes.runner(), sandboxes.database()]
+        found = [
+            engine.api.inspect_container(session._channel._name)["HostConfig"]["NanoCpus"] / 1e9  # type: ignore[attr-defined]  # all have it
+            for session in started
+        ]
+    assert found == [0.6 * there, there, there]
+
+
 def test_a_pool_needs_at_least_one_container() -> None:
     with pytest.raises(ValueError, match="max_containers must be at least 1"):
         Sandboxes(run_id="none", max_containers=0)

@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 import docker
 import pytest
 
-from cycleqd.sandbox import ProgramRunner, Sandboxes, SandboxUnavailable
+from cycleqd.sandbox import Limits, ProgramRunner, Sandboxes, SandboxUnavailable
 
 pytestmark = pytest.mark.docker
 
@@ -52,6 +52,17 @@ def test_a_program_that_cannot_be_defined_fails_every_call(runner: ProgramRunner
         for result in results:
             assert result.value is None, source
             assert message in (result.error or ""), source
+
+
+def test_halves_of_surrogate_pairs_are_replaced_wherever_a_program_puts_them(runner: ProgramRunner) -> None:
+    for program, text in [
+        ("def f(): raise ValueError(chr(0xD800))", "ValueError: ? (line 1)"),
+        ("class E:\n    def __repr__(self): return chr(0xD800)\ndef f(): return E()", "?"),
+        ("def f(): return chr(0xD800)", repr("\ud800")),
+        ("def f(): raise ValueError(chr(0xD83D) + chr(0xDE00) + 'é')", "ValueError: 😀é (line 1)"),
+    ]:
+        value, error = outcome(runner, program)
+        assert (value or error) == text
 
 
 def test_unicode_nothing_and_no_calls(runner: ProgramRunner) -> None:
@@ -218,6 +229,13 @@ def f(x):
     assert [(value[0], value[2]) for value in values] == [(n, str(n)) for n in range(12)]
     assert len({value[1] for value in values}) == 2
     assert all(value[1] >= 1_000_000_000 for value in values)
+
+
+def test_a_program_has_the_limits_own_time_unless_told_otherwise() -> None:
+    limits = Limits(program_seconds=0.3, command_seconds=20.0)
+    with Sandboxes(run_id="tests-programs", limits=limits) as pool, pool.runner() as programs:
+        (result,) = programs.run("def f():\n    while True: pass", entry_point="f", calls=["()"])
+    assert result.error == "TimeoutError: no result within 0.3 s"
 
 
 def test_a_time_limit_that_is_none_is_refused(runner: ProgramRunner) -> None:

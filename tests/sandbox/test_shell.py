@@ -108,6 +108,19 @@ def test_a_command_that_ends_the_shell_is_said_so_and_the_next_has_a_fresh_one(s
         assert shell.run("echo x=$x; ls").output == "x=\nkept\n", command
 
 
+def test_what_is_no_status_in_the_statuses_pipe_counts_as_the_end_of_bash(shell: ShellSession) -> None:
+    pipe = "/proc/$$/fd/11"  # where bash keeps it while it evaluates a command
+    assert shell.run(f"readlink {pipe}").output.startswith("pipe:")
+    shell.run("touch kept")
+    for text in ("x", "", "-1", "999", "1 2", "0x1", "1" * 5000):
+        shell.run("x=5")
+        result = shell.run(f"echo working; echo '{text}' > {pipe}; sleep 1000")
+        assert result == ("working\n", 137, False, False, True), text
+        assert shell.run("echo x=$x; ls").output == "x=\nkept\n"
+    assert shell.run(f"yes | tr -d '\\n' > {pipe}").exit_code == 137
+    assert shell.run("echo alive").output == "alive\n"
+
+
 def test_background_processes_live_on_and_are_no_hindrance(shell: ShellSession) -> None:
     shell.run("sleep 1000 & (while :; do echo noise; sleep 0.01; done) &")
     assert shell.run("pgrep -c sleep").exit_code == 0

@@ -235,6 +235,16 @@ def test_a_change_is_judged_by_the_state_however_the_episode_ends(plays: Plays) 
 
 
 @pytest.mark.docker
+def test_an_episode_that_is_played_again_shows_the_same(plays: Plays) -> None:
+    replies = [operation("SELECT * FROM nope"), operation("SELECT DATABASE(), USER()"), operation("DROP TABLE people")]
+    broken = change(label=["UPDATE nowhere SET a = 1"])
+    first, second = plays(broken, *replies, final_answer("[]")), plays(broken, *replies, final_answer("[]"))
+    assert first.messages == second.messages
+    assert first.verdict == second.verdict
+    assert "the gold statement fails" in first.verdict.reason
+
+
+@pytest.mark.docker
 def test_every_statement_is_committed_as_in_agentbench(plays: Plays) -> None:
     replies = [operation("BEGIN"), operation(change()["label"][0]), operation("ROLLBACK"), final_answer("[]")]
     assert plays(change(), *replies).verdict.score == 1.0

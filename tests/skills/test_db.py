@@ -174,6 +174,18 @@ def test_reply_that_is_no_action_ends_the_episode(sandboxes: Sandboxes) -> None:
 
 
 @pytest.mark.docker
+def test_an_episode_that_is_played_again_shows_the_same(sandboxes: Sandboxes) -> None:
+    skill = DbSkill(seed=0, counts={})
+    skill.max_turns = 5
+    statements = ("SELECT * FROM nowhere;", "SELECT DATABASE(), USER();", "SHOW GRANTS;", "DROP TABLE x;")
+    shown = []
+    for _ in range(2):
+        with skill.session(sandboxes) as session:
+            shown.append(play(session, _one("count-label"), OracleAgent([*map(_sql, statements), ANSWER])).messages)
+    assert shown[0] == shown[1]
+
+
+@pytest.mark.docker
 def test_errors_cost_turns(sandboxes: Sandboxes) -> None:
     skill = DbSkill(seed=0, counts={})
     skill.max_turns = 3

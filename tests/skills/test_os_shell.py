@@ -1,3 +1,5 @@
+import time
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -148,6 +150,7 @@ def test_wrong_answers_and_half_done_changes_fail(sandboxes: Sandboxes) -> None:
             (mode, ["done"], 0.0),
             (mode, ["Act: finish"], 0.0),
             (mode, [_bash(f"stat() {{ echo {mode.data['expected']}; }}"), "Act: finish"], 0.0),
+            (mode, [_bash(f"exit() {{ :; }}; stat() {{ echo {mode.data['expected']}; }}"), "Act: finish"], 0.0),
             (mode, [_bash(f"{mode.data['gold']}; set -e; exec > /dev/null"), "Act: finish"], 1.0),
             (mode, [_bash(mode.data["gold"].replace("chmod", "chmod -f 700 / ; chmod 123 #")), "Act: finish"], 0.0),
         ]
@@ -167,6 +170,21 @@ def test_reply_that_is_no_act_ends_the_episode(sandboxes: Sandboxes) -> None:
             assert verdict.reason == "neither a ```bash block nor `Act: answer(...)`"
         finally:
             episode.close()
+
+
+@pytest.mark.docker
+def test_an_episode_that_is_played_again_shows_the_same(sandboxes: Sandboxes) -> None:
+    skill = OsSkill(seed=0, counts={})
+    for template in ("count-files", "link-target", "move-into"):
+        sample = _one(template)
+        script = "ls -laR --full-time /home /root /tmp | sort"
+        shown = []
+        for _ in range(2):
+            with skill.session(sandboxes) as session:
+                shown.append(play(session, sample, OracleAgent([_bash(script), "Act: finish"])).messages)
+            time.sleep(1)
+        assert shown[0] == shown[1]
+        assert "2024-01-01 00:00" in shown[0][-2]["content"]
 
 
 @pytest.mark.docker

@@ -5,8 +5,10 @@ Requests: ``{"id", "command", "seconds", "limit", "fresh"}``. Replies: ``{"id", 
 
 bash reads its script from a pipe, one line ``eval '<command>' </dev/null`` a request, followed by a line that writes
 the exit status to a pipe of its own: a command with an unclosed quote is a syntax error of `eval`, a command that
-reads standard input sees its end, and no output can be taken for the status. Being process 1, the guest survives
-``kill -9 -1``, inherits and reaps every orphan, and ends everything else with one call when time is up.
+reads standard input sees its end, and nothing that it prints can be taken for the status. A command that looks for
+that pipe (``/proc/$$/fd``) can write to it, and so lie about how it ended; what is no status ends its bash. Being
+process 1, the guest survives ``kill -9 -1``, inherits and reaps every orphan, and ends everything else with one call
+when time is up.
 """
 
 from __future__ import annotations
@@ -28,7 +30,11 @@ OUT_OF_MEMORY_FIRST = "500"
 """oom_score_adj of everything but the guest: the kernel ends the model's processes first."""
 TIMED_OUT_STATUS = 124
 """What timeout(1) reports."""
+KILLED_STATUS = 137
+"""A shell's word for SIGKILL."""
 STATUS_FD = 8
+STATUS_BYTES = 4
+"""The longest status: three digits and the line's end."""
 NOBODY = 65_534
 UNCLOSED = "unexpected EOF while looking for matching `)'"
 SYNTAX_STATUS = 2
@@ -75,6 +81,15 @@ def unclosed_substitution(command: str) -> str | None:
         os.close(script)
         os.close(complaint)
     return text if UNCLOSED in text else None
+
+
+def exit_code(status: bytes) -> int | None:
+    """The exit status that bash wrote; None for anything else, which a command wrote."""
+    digits = status[:-1]
+    if status[-1:] != b"\n" or not digits.isdigit() or len(status) > STATUS_BYTES:
+        return None
+    code = int(digits)
+    return code if code <= 255 else None
 
 
 class Bash:
@@ -216,7 +231,7 @@ class Shell:
             poll.register(descriptor, select.POLLIN)
         poll.register(self.bash.script, select.POLLOUT)
         timed_out = False
-        while not status.endswith(b"\n") and self.ended is None:
+        while b"\n" not in status and len(status) <= STATUS_BYTES and self.ended is None:
             left = deadline - time.monotonic()
             if left <= 0:
                 timed_out = True
@@ -250,13 +265,14 @@ class Shell:
                 break
             drained += count
         total += drained
+        code = exit_code(status)
         if timed_out:
             self.restart(directory)
             code, restarted = TIMED_OUT_STATUS, True
-        elif status.endswith(b"\n"):
-            code = int(status.split()[-1])
-        else:
-            code, restarted = self.ended or 0, True
+        elif code is None:
+            if self.ended is None:
+                os.kill(self.bash.pid, signal.SIGKILL)
+            code, restarted = KILLED_STATUS if self.ended is None else self.ended, True
             self.restart(HOME)
         return {
             "output": kept.decode("utf-8", "replace"),
