@@ -15,6 +15,7 @@ from cycleqd.inference.transformers import TransformersEngine
 from cycleqd.records import IndividualRecord
 from cycleqd.store import RunStore, StoreError
 from cycleqd.task_vector import adapter_base, build_bases, save_lora_adapter
+from cycleqd.upkeep import verify
 from cycleqd.workspace import Workspace
 from tests.tiny_models import random_vector, tokenizer
 from tests.toy_experts import dense_experts, dense_vector, factored_experts
@@ -126,6 +127,20 @@ def test_exported_model_is_not_exported_again(run):
     before = times(store)
     export_final(store, "aggregate")
     assert times(store) == before
+
+
+def test_exported_model_in_a_bucket_is_not_uploaded_again(bucket, base, monkeypatch):
+    store = begin(bucket, str(base))
+    record = add(store, random_vector(base, seed=1))
+    export_final(store, "aggregate")
+    assert store.has_exported(record.genome)
+
+    def never(*args, **kwargs):
+        raise AssertionError("exported again")
+
+    monkeypatch.setattr(export, "export_individual", never)
+    export_final(store, "aggregate")
+    assert verify(store).faults == []
 
 
 @pytest.mark.parametrize("lost", ["aggregate/checkpoint", "aggregate/adapter", "aggregate/export.json"])
