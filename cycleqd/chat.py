@@ -13,6 +13,7 @@ from rich.text import Text
 
 from cycleqd.messages import Message
 from cycleqd.report.transcripts import visible
+from cycleqd.storage import cache_dir
 
 
 @dataclass
@@ -65,7 +66,7 @@ class Chat:
 
 
 def load_chat(path: Path, *, system: str | None = None, max_new_tokens: int = 256, temperature: float = 0.0) -> Chat:
-    """Loads a model's folder: a checkpoint, or a LoRA adapter whose base model can be found.
+    """Loads a model's folder: a checkpoint, or a LoRA adapter, whose base model is found as a run finds it.
 
     Args:
         path: A Hugging Face model folder.
@@ -74,22 +75,36 @@ def load_chat(path: Path, *, system: str | None = None, max_new_tokens: int = 25
         temperature: 0 for greedy decoding, otherwise the sampling temperature.
 
     Raises:
-        FileNotFoundError: The folder is missing or holds no model.
+        FileNotFoundError: The folder is missing or holds no model, or an adapter whose base model is gone.
+        BaseModelUnavailable: The adapter's base model cannot be had here.
     """
     if not any((path / name).is_file() for name in ("config.json", "adapter_config.json")):
         raise FileNotFoundError(f"{path} is no model folder (no config.json); make one: cycleqd export RUN {path}")
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    model = AutoModelForCausalLM.from_pretrained(path, dtype="auto")
+    whole = path if (path / "config.json").is_file() else _base_of(path)
+    model = AutoModelForCausalLM.from_pretrained(whole, dtype="auto")
+    if whole != path:
+        model.load_adapter(str(path))
     model.to("cuda" if torch.cuda.is_available() else "cpu").eval()
-    holder = path if (path / "tokenizer_config.json").is_file() else model.config.name_or_path
-    tokenizer = AutoTokenizer.from_pretrained(holder)
+    tokenizer = AutoTokenizer.from_pretrained(path if (path / "tokenizer_config.json").is_file() else whole)
     if tokenizer.chat_template is None:
         raise FileNotFoundError(f"{path} has no chat template; this is not a chat model")
     # A checkpoint's own sampling defaults would contradict greedy decoding, with a warning each time.
     model.generation_config.update(do_sample=False, temperature=None, top_p=None, top_k=None)
     return Chat(model, tokenizer, max_new_tokens, temperature, system)
+
+
+def _base_of(adapter: Path) -> Path:
+    """The checkpoint that an adapter changes."""
+    from cycleqd.base_model import resolve_base
+    from cycleqd.task_vector import adapter_base
+
+    try:
+        return resolve_base(adapter_base(adapter), cache_dir())
+    except ValueError as error:
+        raise FileNotFoundError(f"{adapter} is an adapter whose base is gone: {error}") from error
 
 
 def converse(chat: Chat, console: Console) -> None:

@@ -243,6 +243,20 @@ class SeedRecord(Record):
     scores: dict[str, dict[str, Score]]
 
 
+class ExportRecord(Record):
+    """Says which model lies under ``aggregate/``; written when all of it is there.
+
+    Attributes:
+        individual: Id of the final model.
+        genome: Content hash of its task vector.
+        formats: The folders' names: ``checkpoint``, and ``adapter`` where the model is one.
+    """
+
+    individual: str
+    genome: str
+    formats: list[str]
+
+
 class SessionRecord(Record):
     """One start of the run, for the time table: a run that was resumed has several.
 

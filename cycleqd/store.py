@@ -13,7 +13,8 @@ mutable ones, ``changes.json``, ``sessions/``, ``archives/`` and ``report/``, li
     generations/<t>.json        commit record of generation t
     archives/<t>.json           the archives after generation t (derived from the records)
     sessions/<start>.json       where the time of each start went
-    aggregate/  report/
+    aggregate/                  checkpoint/ and adapter/ (where the final model is one), export.json written last
+    report/                     pages and figures, summary.json written last
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from cycleqd.hardware import with_dtype
 from cycleqd.records import (
     EpisodeRecord,
     EvaluationRecord,
+    ExportRecord,
     GenerationRecord,
     IndividualRecord,
     Record,
@@ -167,6 +169,21 @@ class RunStore(ObjectStore):
             if key.endswith(f"/{len(records):05d}.json"):
                 records.append(self._read(GenerationRecord, key))
         return records
+
+    def write_export(self, record: ExportRecord) -> None:
+        """Commits the export of the final model; its folders must already be there."""
+        self._write("aggregate/export.json", record, replace=True)
+
+    def export(self) -> ExportRecord | None:
+        """Which final model was exported in full, or None while none is."""
+        return self._read(ExportRecord, "aggregate/export.json") if self.exists("aggregate/export.json") else None
+
+    def has_exported(self, genome: str) -> bool:
+        """Whether the final model of these weights was exported, and is still there."""
+        record = self.export()
+        if record is None or record.genome != genome:
+            return False
+        return all(self.exists(f"aggregate/{name}") for name in record.formats)
 
     def write_session(self, record: SessionRecord) -> None:
         """Writes where a session's time went; a later call of the same session overwrites it."""

@@ -5,16 +5,19 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator
 
+from pydantic import ValidationError
+
 from cycleqd.config import ConfigError, RunConfig
 from cycleqd.lease import current_lease
-from cycleqd.report import summarise
+from cycleqd.report import Summary, summarise
+from cycleqd.report.write import read_summary
 from cycleqd.store import RunStore, StoreError, list_runs
 
 log = logging.getLogger(__name__)
 
 
 def unfinished_runs(storage: str) -> Iterator[RunConfig]:
-    """The configurations of the runs that have no final report and that nobody works on, in order of their names.
+    """The configurations of the runs that are not finished and that nobody works on, in order of their names.
 
     A run whose configuration cannot be read any more is left out, with a warning: it may be of an older version.
     """
@@ -29,8 +32,20 @@ def unfinished_runs(storage: str) -> Iterator[RunConfig]:
 
 
 def is_finished(store: RunStore) -> bool:
-    """Whether the final model stands behind all generations, is measured on the test split, and is reported."""
-    if not store.exists("report/summary.json"):
+    """Whether the final model stands behind all generations, is measured on the test split, exported and reported."""
+    try:
+        shown = read_summary(store)
+    except (StoreError, ValidationError):  # none, or one of another version: it is drawn again
         return False
-    summary = summarise(store)
-    return summary.aggregated_after == summary.generations_planned and summary.mean("test", "cycleqd") is not None
+    now = summarise(store)
+    return (
+        now.aggregated_after == now.generations_planned
+        and now.mean("test", "cycleqd") is not None
+        and store.has_exported(now.identities["cycleqd"])
+        # It may have been drawn in the middle of the run, or of an earlier final model.
+        and _outcome(shown) == _outcome(now)
+    )
+
+
+def _outcome(summary: Summary) -> tuple[int | None, str | None, float | None]:
+    return summary.aggregated_after, summary.identities.get("cycleqd"), summary.mean("test", "cycleqd")

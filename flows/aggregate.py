@@ -6,8 +6,7 @@ from prefect import flow
 from prefect.logging import get_run_logger
 
 from cycleqd import steps
-from cycleqd.export import export_individual
-from cycleqd.workspace import BASE
+from cycleqd.export import export_final
 from tasks import evolution
 from tasks.options import THREADS
 from tasks.scoring import evaluate_everywhere
@@ -28,20 +27,14 @@ def aggregate(run_id: str, storage: str = "runs") -> str:
     with at_work(storage, run_id) as ws:
         skills = ws.config.skill_names
         identifier = evolution.aggregate(storage, run_id)
-        elites = list(dict.fromkeys(ws.store.individual(identifier).parents))
-        everyone = dict.fromkeys([BASE, steps.AVERAGE, *map(steps.expert_id, skills), *elites, identifier])
         evaluate_everywhere(
             storage, run_id, identifier, "optimization", skills=skills, options=ws.config.tasks, label=identifier
         )
-        for individual in everyone:
+        for individual in steps.compared(ws):
             evaluate_everywhere(
                 storage, run_id, individual, "test", skills=skills, options=ws.config.tasks, label=individual
             )
-        with ws.store.writing("aggregate/checkpoint", replace=True) as out:
-            export_individual(ws.store, identifier, out, format="checkpoint")
-        if ws.config.experts.method == "lora":
-            with ws.store.writing("aggregate/adapter", replace=True) as out:
-                export_individual(ws.store, identifier, out, format="adapter")
+        export_final(ws.store, identifier)
         get_run_logger().info("the final model lies in %s", ws.store.url("aggregate/checkpoint"))
         return identifier
 

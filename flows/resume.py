@@ -11,7 +11,7 @@ from flows.main import cycleqd_run
 
 @flow(name="resume-unfinished", flow_run_name="resume unfinished runs of {storage}")
 def resume_unfinished(storage: str = "runs") -> list[str]:
-    """Continues every run under a storage that has a configuration but no final report, one after the other.
+    """Continues every run under a storage that was begun and is not finished, one after the other.
 
     A run that another process works on is left alone. One that fails does not keep the others from their turn.
 

@@ -9,7 +9,14 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 import cycleqd.base_model as base_model
-from cycleqd.base_model import EMBEDDED_MODEL, BaseModelUnavailable, BaseWeights, resolve_base
+from cycleqd.base_model import (
+    EMBEDDED_HUB_ID,
+    EMBEDDED_MODEL,
+    BaseModelUnavailable,
+    BaseWeights,
+    public_name,
+    resolve_base,
+)
 
 
 @pytest.mark.parametrize("model", ["tiny_tied", "tiny_biased"])
@@ -66,6 +73,14 @@ def test_matrices_are_the_linear_layers_without_the_head(model, request):
 def test_directory_is_taken_as_it_is(tiny_tied, tmp_path):
     assert resolve_base(str(tiny_tied), tmp_path / "cache") == tiny_tied.resolve()
     assert not (tmp_path / "cache").exists()
+
+
+def test_others_find_a_base_by_hub_id_or_absolute_path(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "model").mkdir()
+    assert public_name("model") == public_name("./model") == str(tmp_path / "model")
+    assert public_name(EMBEDDED_MODEL) == EMBEDDED_HUB_ID
+    assert public_name("meta-llama/Meta-Llama-3-8B-Instruct") == "meta-llama/Meta-Llama-3-8B-Instruct"
 
 
 def test_directory_without_configuration_is_refused(tmp_path):

@@ -12,6 +12,7 @@ from click.testing import Result
 from typer.testing import CliRunner
 
 from cycleqd import cli
+from cycleqd.base_model import BaseModelUnavailable
 from cycleqd.cli import common
 from cycleqd.config import RunConfig, parse_config
 from cycleqd.preflight import Check
@@ -161,7 +162,9 @@ def test_an_interrupted_run_says_how_to_continue(monkeypatch: pytest.MonkeyPatch
     assert "cycleqd run demo --set seed=1" in text(result)
 
 
-@pytest.mark.parametrize("fault", [SandboxUnavailable("no Docker engine"), StoreError("other settings")])
+@pytest.mark.parametrize(
+    "fault", [SandboxUnavailable("no Docker engine"), StoreError("other settings"), BaseModelUnavailable("no hub")]
+)
 def test_infrastructure_faults_are_one_line(monkeypatch: pytest.MonkeyPatch, fault: Exception) -> None:
     def failing(config: RunConfig) -> None:
         raise fault

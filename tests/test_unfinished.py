@@ -1,12 +1,14 @@
+import json
 import shutil
 from pathlib import Path
 
 import pytest
 
 from cycleqd.lease import Lease
+from cycleqd.report import summarise
 from cycleqd.store import RunStore
 from cycleqd.unfinished import unfinished_runs
-from tests.report.synthetic import synthetic_run
+from tests.report.synthetic import evaluate, export, genome, synthetic_run
 
 
 @pytest.fixture
@@ -14,9 +16,34 @@ def storage(tmp_path):
     return str(tmp_path / "runs")
 
 
+def report(store):
+    """Of the report only the summary, which is written last."""
+    store.write_json("report/summary.json", summarise(store).model_dump(mode="json"))
+
+
 def reported(storage, run_id):
     store = synthetic_run(storage, run_id=run_id)
-    store.write_json("report/summary.json", {})  # only that it is there counts: the records tell the rest
+    export(store)
+    report(store)
+    return store
+
+
+def aggregate_anew(store, name="another"):
+    """Another final model after the generations that there are, scored, but neither exported nor reported."""
+    record = store.individual("aggregate").model_copy(
+        update={"genome": genome(name), "generation": len(store.generations()) - 1}
+    )
+    store.write_individual(record, replace=True)
+    skills = store.config().skill_names
+    for skill in skills:
+        if store.evaluation(record.genome, skill, "test") is None:
+            evaluate(store, record.genome, dict.fromkeys(skills, 0.5), skill, "test")
+
+
+def evolve_on(store):
+    """One more generation."""
+    last = store.generations()[-1]
+    store.write_generation(last.model_copy(update={"generation": last.generation + 1}))
 
 
 def names(storage):
@@ -34,6 +61,72 @@ def test_a_report_that_was_drawn_halfway_does_not_count(storage):
     reported(storage, "early")
     shutil.rmtree(Path(storage, "early", "individuals", "aggregate"))
     assert names(storage) == ["early"]
+
+
+def test_a_report_that_was_drawn_before_the_test_scores_does_not_count(storage):
+    store = synthetic_run(storage, run_id="early")
+    record = store.individual("aggregate")
+    late = Path(storage, "early", "evaluations", record.genome, "db-test.json")
+    content = late.read_bytes()
+    late.unlink()
+    report(store)
+    late.write_bytes(content)
+    export(store)
+    assert names(storage) == ["early"]
+    report(store)
+    assert names(storage) == []
+
+
+def test_a_run_that_was_killed_before_its_export_is_not_finished(storage):
+    store = synthetic_run(storage, run_id="killed")
+    report(store)  # somebody looked, when everything but the export was done
+    assert names(storage) == ["killed"]
+    export(store)
+    assert names(storage) == []
+
+
+def test_an_exported_model_that_is_gone_is_made_again(storage):
+    store = reported(storage, "gone")
+    store.remove("aggregate/checkpoint")
+    assert names(storage) == ["gone"]
+
+
+def test_a_run_that_goes_on_needs_export_and_report_of_the_new_final_model(storage):
+    store = reported(storage, "longer")
+    evolve_on(store)
+    assert names(storage) == ["longer"]
+    aggregate_anew(store)
+    assert names(storage) == ["longer"]
+    report(store)
+    assert names(storage) == ["longer"]  # the export is the earlier model's
+    export(store)
+    assert names(storage) == []
+
+
+def test_the_report_of_an_earlier_final_model_does_not_count(storage):
+    store = reported(storage, "longer")
+    evolve_on(store)
+    aggregate_anew(store)
+    export(store)
+    assert names(storage) == ["longer"]
+    report(store)
+    assert names(storage) == []
+
+
+def test_the_same_final_model_after_more_generations_is_reported_anew(storage):
+    store = reported(storage, "longer")
+    evolve_on(store)
+    aggregate_anew(store, "aggregate")  # the elites are still the same
+    assert names(storage) == ["longer"]
+    report(store)
+    assert names(storage) == []
+
+
+@pytest.mark.parametrize("content", ["{", "{}", json.dumps({"another": "version"})])
+def test_a_report_that_cannot_be_read_is_drawn_again(storage, content):
+    reported(storage, "old")
+    Path(storage, "old", "report", "summary.json").write_text(content)
+    assert names(storage) == ["old"]
 
 
 def test_a_run_that_somebody_works_on_is_left_alone(storage):

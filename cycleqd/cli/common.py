@@ -36,10 +36,13 @@ class FaultGroup(TyperGroup):
 
 
 def _is_fault(error: Exception) -> bool:
+    from cycleqd.base_model import BaseModelUnavailable
     from cycleqd.sandbox import SandboxUnavailable
     from cycleqd.skills.benchmark import DataUnavailable
 
-    return isinstance(error, ConfigError | StoreError | SandboxUnavailable | DataUnavailable | OSError)
+    return isinstance(
+        error, ConfigError | StoreError | SandboxUnavailable | DataUnavailable | BaseModelUnavailable | OSError
+    )
 
 
 ConfigArgument = Annotated[

@@ -45,7 +45,9 @@ def to_lora(vector: FactoredTaskVector) -> dict[str, tuple[torch.Tensor, torch.T
     return factors
 
 
-def save_lora_adapter(vector: FactoredTaskVector, base_name_or_path: str, out_dir: Path) -> None:
+def save_lora_adapter(
+    vector: FactoredTaskVector, base_name_or_path: str, out_dir: Path, *, base: str | None = None
+) -> None:
     """Writes an adapter directory that peft and vLLM load.
 
     All modules get one rank, the largest, filled up with zeros: engines take padding more willingly than
@@ -53,8 +55,9 @@ def save_lora_adapter(vector: FactoredTaskVector, base_name_or_path: str, out_di
 
     Args:
         vector: A task vector over weights of linear layers.
-        base_name_or_path: The base model, as noted in the adapter's configuration.
+        base_name_or_path: The base model, as noted in the adapter's configuration, for others to find.
         out_dir: The directory, created where missing.
+        base: The base model's name here, where that is another one; what `adapter_base` gives back.
 
     Raises:
         ValueError: The vector carries noise, is empty, or covers a parameter that is no layer's ``weight``.
@@ -77,7 +80,8 @@ def save_lora_adapter(vector: FactoredTaskVector, base_name_or_path: str, out_di
         tensors[f"{_PREFIX}{module}.lora_B.weight"] = torch.nn.functional.pad(b, (0, padding))
     out_dir.mkdir(parents=True, exist_ok=True)
     shapes = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
-    write_tensors(out_dir / _WEIGHTS, shapes, tensors.__getitem__, {"form": "adapter"})
+    metadata = {"form": "adapter"} | ({"base": base} if base else {})
+    write_tensors(out_dir / _WEIGHTS, shapes, tensors.__getitem__, metadata)
     # lora_alpha = r makes peft's scale 1.
     LoraConfig(
         r=rank,
@@ -87,6 +91,17 @@ def save_lora_adapter(vector: FactoredTaskVector, base_name_or_path: str, out_di
         task_type="CAUSAL_LM",
         inference_mode=True,
     ).save_pretrained(str(out_dir))
+
+
+def adapter_base(directory: Path) -> str:
+    """The name or path of an adapter's base model, for `cycleqd.base_model.resolve_base`.
+
+    Args:
+        directory: What peft or `save_lora_adapter` wrote.
+    """
+    weights = directory / _WEIGHTS
+    own = TensorFile(weights).metadata.get("base") if weights.is_file() else None
+    return str(own or json.loads((directory / _CONFIG).read_text())["base_model_name_or_path"])
 
 
 def read_lora_adapter(directory: Path) -> dict[str, LoraFactors]:

@@ -82,6 +82,7 @@ def _why(key: str, present: set[str]) -> str | None:
     if folder == "evaluations" and rest[-1].endswith(".jsonl.gz"):
         record = f"{'/'.join((folder, *rest)).removesuffix('.jsonl.gz')}.json"
         return None if record in present else "episodes without their evaluation's record"
+    # A whole model without export.json stays: it is the last one until its successor is written.
     if folder == "aggregate" and len(rest) > 1 and f"aggregate/{rest[0]}{SUFFIX}" not in present:
         return "model that was not written in full"
     if folder == "experts" and len(rest) > 1 and rest[1] == "model":

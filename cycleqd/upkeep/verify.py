@@ -1,4 +1,4 @@
-"""Looks at every object of a run: checksums, genomes, evaluations, records, archives."""
+"""Looks at every object of a run: checksums, genomes, evaluations, records, archives, the exported model."""
 
 from __future__ import annotations
 
@@ -78,6 +78,7 @@ def verify(store: RunStore) -> Verification:
     for found in in_parallel(lambda key: _evaluation_faults(store, key, inventory, without), names):
         faults += found
     generations = _commits(store, inventory, faults)
+    faults += _export_faults(store, inventory)
     unique = {(fault.key, fault.kind): fault for fault in reversed(faults)}  # the first word on each object
     return Verification(
         objects=sum(not key.endswith(SUFFIX) for key in inventory.sizes),
@@ -206,3 +207,19 @@ def _commits(store: RunStore, inventory: Inventory, faults: list[Fault]) -> int:
         faults += found
     faults += faults_of_archives(store, seed, records)
     return len(records)
+
+
+def _export_faults(store: RunStore, inventory: Inventory) -> Iterator[Fault]:
+    """Models that ``aggregate/export.json`` promises; that of an earlier aggregate is old, not damaged."""
+    key = "aggregate/export.json"
+    try:
+        record = store.export()
+    except (StoreError, ValidationError) as error:
+        yield Fault(key, "damaged", damage(error))
+        return
+    if record is None:
+        return
+    for folder in (f"aggregate/{name}" for name in record.formats):
+        # One that lacks some of its files is not what its checksums say, which was told already.
+        if f"{folder}{SUFFIX}" not in inventory or not inventory.under(folder):
+            yield Fault(folder, "missing", f"{key} says that {record.individual} was exported")

@@ -105,13 +105,13 @@ def test_exported_checkpoint_and_adapter_are_the_same_model(finished):
     changed = [name for name in untouched if not torch.equal(untouched[name], exported[name])]
     assert len(changed) == 7 * 30  # the linear layers of each block
     for name, tensor in exported.items():
-        # The checkpoint is the adapted model rounded to bf16, which keeps 8 bits.
+        # The checkpoint is the adapted model rounded to the run's dtype; bf16 keeps 8 bits.
         torch.testing.assert_close(tensor, adapted[name], rtol=2**-8, atol=1e-6)
 
 
 def test_starting_a_finished_run_again_repeats_nothing(finished, caplog):
     def objects():
-        folders = ("experts", "individuals", "evaluations", "generations", "archives")
+        folders = ("experts", "individuals", "evaluations", "generations", "archives", "aggregate")
         root = finished.local("config.json").parent
         return {path: path.stat().st_mtime_ns for f in folders for path in (root / f).rglob("*") if path.is_file()}
 

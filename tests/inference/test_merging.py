@@ -29,6 +29,13 @@ def test_parameters_outside_the_task_vector_are_the_bases(tiny_tied):
     assert all(torch.equal(tensor, base.tensor(name)) for name, tensor in merged.items())
 
 
+def test_base_is_bit_identical_after_many_children(tiny_tied):
+    base, untouched = BaseWeights(tiny_tied), BaseWeights(tiny_tied).hash()
+    for seed in range(5):
+        list(MergedWeights(base, random_vector(tiny_tied, seed=seed), torch.float32))
+    assert base.hash() == untouched
+
+
 def test_whether_anything_changed_is_known_after_rounding(tiny_tied):
     base = BaseWeights(tiny_tied)
     for delta, changed in ((0.0, False), (1.0, True)):

@@ -17,6 +17,7 @@ from cycleqd.records import (
     Cell,
     EpisodeRecord,
     EvaluationRecord,
+    ExportRecord,
     GenerationRecord,
     IndividualRecord,
     Phases,
@@ -201,6 +202,17 @@ def synthetic_run(
             )
         )
     return store
+
+
+def export(store: RunStore, formats: Sequence[str] = ("checkpoint",)) -> None:
+    """Puts folders in the place of the exported final model."""
+    record = store.individual("aggregate")
+    for name in formats:
+        with store.writing(f"aggregate/{name}", replace=True) as out:
+            out.mkdir()
+            for file in ("config.json", "model.safetensors"):
+                (out / file).write_text(f"{file} of {record.genome}")
+    store.write_export(ExportRecord(individual=record.id, genome=record.genome, formats=list(formats)))
 
 
 def _merge(

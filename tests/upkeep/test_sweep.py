@@ -1,9 +1,11 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
+from cycleqd import steps
 from cycleqd.store import RunStore
 from cycleqd.upkeep import leftovers, plan_pruning, prune, recover, sweep, verify
 from cycleqd.upkeep.sweep import _unfinished_uploads
+from tests.report.synthetic import export
 from tests.upkeep.toy_run import begin, evolve
 
 COMPLETE = [
@@ -13,7 +15,7 @@ COMPLETE = [
     "individuals/g0000/genome.safetensors", "individuals/g0000/individual.json", "individuals/g0000/pruned.json",
     "evaluations/ab/os-test.jsonl.gz", "evaluations/ab/os-test.json", "generations/seed.json",
     "generations/00000.json", "archives/00000.json", "sessions/x.json",
-    "aggregate/checkpoint/model.safetensors", "aggregate/checkpoint.sha256",
+    "aggregate/checkpoint/model.safetensors", "aggregate/checkpoint.sha256", "aggregate/export.json",
     "report/index.html", "metrics/run.prom",
 ]  # fmt: skip
 LAST = {
@@ -47,6 +49,14 @@ def test_sweep_leaves_a_whole_run_as_it_is(store, root):
     before = sorted(root.rglob("*"))
     assert sweep(store) == {}
     assert sorted(root.rglob("*")) == before
+
+
+def test_exported_model_whose_record_was_taken_back_stays_until_its_successor_is_written(store, root):
+    steps.aggregate(evolve(store, 12))
+    export(store)
+    store.remove("aggregate/export.json")
+    assert sweep(store) == {}
+    assert store.exists("aggregate/checkpoint")
 
 
 def test_sweep_removes_leftovers_with_their_folders_and_says_so(store, root, caplog):

@@ -1,11 +1,14 @@
 import gzip
 import json
+import shutil
 
 import pytest
 
+from cycleqd import steps
 from cycleqd.store import StoreError
 from cycleqd.upkeep import verify
-from tests.upkeep.toy_run import forge, remove
+from tests.report.synthetic import export
+from tests.upkeep.toy_run import evolve, forge, remove
 
 
 def found(store):
@@ -108,6 +111,37 @@ def test_unreadable_records_are_found_one_by_one(store, root):
         ("individuals/g0001/individual.json", "damaged"),
         (f"evaluations/{genome}/os-optimization.json", "damaged"),
     } <= found(store)
+
+
+def exported(store):
+    steps.aggregate(evolve(store, 12))
+    export(store, ("checkpoint", "adapter"))
+    assert found(store) == set()
+
+
+def test_exported_model_that_is_gone_is_found(store, root):
+    exported(store)
+    shutil.rmtree(root / "aggregate" / "checkpoint")  # its checksum alone would be a leftover
+    store.remove("aggregate/adapter")
+    assert found(store) == {("aggregate/checkpoint", "missing"), ("aggregate/adapter", "missing")}
+
+
+def test_exported_model_that_lacks_a_file_is_damaged(store, root):
+    exported(store)
+    (root / "aggregate" / "checkpoint" / "model.safetensors").unlink()
+    assert found(store) == {("aggregate/checkpoint", "damaged")}
+
+
+def test_exported_model_of_an_earlier_aggregate_is_no_fault(store, root):
+    exported(store)
+    steps.aggregate(evolve(store, 13))
+    assert found(store) == set()
+
+
+def test_unreadable_record_of_the_export_is_found(store, root):
+    exported(store)
+    forge(root / "aggregate" / "export.json", "{}")
+    assert found(store) == {("aggregate/export.json", "damaged")}
 
 
 def test_folder_without_a_readable_configuration_is_refused(store, root):
