@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import tempfile
@@ -72,6 +73,7 @@ class Service:
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,  # Ctrl-C in the terminal is not meant for it
+                preexec_fn=_hear_interrupts,
             )
         started = psutil.Process(child.pid).create_time()
         self._pid_file.write_text(json.dumps({"pid": child.pid, "started": started}))
@@ -144,6 +146,12 @@ def remove_unused_temporary_folders() -> None:
     for folder in Path(tempfile.gettempdir()).glob(f"{_TEMPORARY}*"):
         if str(folder) not in used:
             shutil.rmtree(folder, ignore_errors=True)
+
+
+def _hear_interrupts() -> None:
+    # What a shell starts in the background ignores interrupts, and so would its children: a Prefect worker ends itself
+    # with one.
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def _quietly(act: Callable[[], None]) -> None:

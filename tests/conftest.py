@@ -15,6 +15,9 @@ settings.register_profile("cycleqd", deadline=None, derandomize=True)
 settings.load_profile("cycleqd")
 
 
+LIVE = ("tests/deployments/test_live.py", "tests/browser/test_ui.py")
+
+
 def pytest_addoption(parser):
     parser.addoption("--screenshots", action="store_true", help="renew docs/images from the browser tests")
 
@@ -23,6 +26,19 @@ def pytest_collection_modifyitems(items):
     """Lets files with slow tests begin, so that of two processes none waits long for the other."""
     slow = {item.path for item in items if item.get_closest_marker("slow")}
     items.sort(key=lambda item: item.path not in slow)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config, log):
+    """One process plays all tests that want `live_prefect`: starting it takes as long as many of them."""
+    from xdist.scheduler import LoadFileScheduling
+
+    class ByFile(LoadFileScheduling):
+        def _split_scope(self, nodeid):
+            scope = super()._split_scope(nodeid)
+            return "live" if scope in LIVE else scope
+
+    return ByFile(config, log)
 
 
 @pytest.fixture(scope="session")

@@ -12,7 +12,7 @@ from prefect.client.orchestration import PrefectClient
 from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterDeploymentId, FlowRunFilterStateType
 from prefect.client.schemas.filters import FlowRunFilterState as State
 from prefect.client.schemas.objects import StateType
-from prefect.events import AutomationCore, Event, Resource
+from prefect.events import AutomationCore, Event, RelatedResource, Resource
 from prefect.exceptions import PrefectHTTPStatusError
 from prefect.states import Cancelling, Running
 
@@ -159,17 +159,37 @@ def test_a_run_whose_heartbeats_stop_is_marked_crashed_by_the_automation(live_pr
     try:
         with live_prefect.client() as client:
             deployment = client.read_deployment_by_name("evolve/evolve")
-            run = client.create_flow_run_from_deployment(
-                deployment.id, parameters={"run_id": "nobody"}, state=Running(), name="vanished"
+            run, others = (
+                client.create_flow_run_from_deployment(
+                    deployment.id, parameters={"run_id": "nobody"}, state=Running(), name=name
+                )
+                for name in ("vanished", "of somebody else's flow")
             )
-        resource = Resource({"prefect.resource.id": f"prefect.flow-run.{run.id}"})
-        beat = Event(event="prefect.flow-run.heartbeat", resource=resource)
-        httpx.post(f"{live_prefect.url}/api/events", json=[beat.model_dump(mode="json")]).raise_for_status()
+        beats = [_beat(run, "evolve").model_dump(mode="json"), _beat(others, "nightly-etl").model_dump(mode="json")]
+        httpx.post(f"{live_prefect.url}/api/events", json=beats).raise_for_status()
         state = wait_for(lambda: (state := live_prefect.state(run.id)).is_final() and state, seconds=90)
         assert state.is_crashed()
         assert state.message == "no heartbeat for 10 s"
+        assert live_prefect.state(others.id).is_running()
     finally:
         httpx.delete(f"{live_prefect.url}/api/automations/{automation}").raise_for_status()
+
+
+def _beat(run, flow):
+    """A heartbeat as Prefect sends it."""
+    return Event(
+        event="prefect.flow-run.heartbeat",
+        resource=Resource({"prefect.resource.id": f"prefect.flow-run.{run.id}"}),
+        related=[
+            RelatedResource(
+                {
+                    "prefect.resource.id": f"prefect.flow.{run.flow_id}",
+                    "prefect.resource.role": "flow",
+                    "prefect.resource.name": flow,
+                }
+            )
+        ],
+    )
 
 
 def _ended(live, run):

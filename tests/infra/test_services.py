@@ -1,4 +1,5 @@
 import json
+import signal
 import socket
 import sys
 import time
@@ -76,3 +77,17 @@ def test_a_port_on_which_something_else_listens_is_refused(service, tmp_path):
         service.start(SLEEP, env={}, folder=tmp_path)
         refuse_anothers_port(service, port)  # the service runs: it is taken to be its own
     assert not listens(port)
+
+
+def test_a_service_hears_interrupts_whoever_starts_it(service, tmp_path):
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)  # as in the background of a shell
+    try:
+        service.start(SLEEP, env={}, folder=tmp_path)
+    finally:
+        signal.signal(signal.SIGINT, before)
+    process = service.process()
+    while b"here" not in service.log.read_bytes():
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    process.wait(timeout=20)
+    assert b"KeyboardInterrupt" in service.log.read_bytes()
