@@ -254,6 +254,12 @@ def begin_rounds(ws: Workspace, identifier: str, split: Split) -> None:
         ws.rounds[identity, split] = Rounds(ws.engine, skills, finished, patience=ws.config.tasks.timeout_seconds)
 
 
+def is_evaluated(ws: Workspace, identifier: str, split: Split) -> bool:
+    """Whether an individual's scores on all skills are there, so that no engine has to load it."""
+    identity = _identity(ws, identifier)
+    return all(ws.store.evaluation(identity, skill, split) for skill in ws.config.skill_names)
+
+
 def _identity(ws: Workspace, identifier: str) -> str:
     return BASE if identifier == BASE else ws.store.individual(identifier).genome
 

@@ -58,7 +58,7 @@ def evaluate_everywhere(
     options: TaskConfig,
     label: str,
 ) -> dict[str, Score]:
-    """Loads an individual and scores it on all skills, as one task per skill, concurrently.
+    """Loads an individual, if need be, and scores it on all skills, as one task per skill, concurrently.
 
     Returns:
         The scores by skill.
@@ -66,8 +66,9 @@ def evaluate_everywhere(
     Raises:
         Exception: Whatever an evaluation failed with after its retries; the others are waited for first.
     """
-    load_individual(storage, run_id, individual, label)
     with opened(storage, run_id) as ws:
+        if not steps.is_evaluated(ws, individual, split):
+            load_individual(storage, run_id, individual, label)
         steps.begin_rounds(ws, individual, split)
     evaluation = evaluate_individual.with_options(
         retries=options.retries,

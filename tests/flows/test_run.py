@@ -109,13 +109,17 @@ def test_exported_checkpoint_and_adapter_are_the_same_model(finished):
         torch.testing.assert_close(tensor, adapted[name], rtol=2**-8, atol=1e-6)
 
 
-def test_starting_a_finished_run_again_repeats_nothing(finished, caplog):
+def test_starting_a_finished_run_again_repeats_nothing_and_needs_no_engine(finished, caplog, monkeypatch):
     def objects():
         folders = ("experts", "individuals", "evaluations", "generations", "archives", "aggregate")
         root = finished.local("config.json").parent
         return {path: path.stat().st_mtime_ns for f in folders for path in (root / f).rglob("*") if path.is_file()}
 
+    def refuse(*_):
+        pytest.fail("an engine was started")
+
     before = objects()
+    monkeypatch.setattr("cycleqd.workspace.start_engine", refuse)
     with caplog.at_level(logging.INFO):
         cycleqd_run(finished.config())
     assert objects() == before
