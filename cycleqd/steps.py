@@ -518,14 +518,13 @@ def aggregate(ws: Workspace) -> IndividualRecord:
 
 
 def compared(ws: Workspace) -> list[str]:
-    """Whom the report compares on the test split, and the aggregate's parents; the aggregate comes last.
+    """Whom the report compares on the test split: its rows, of which the aggregate comes last.
 
-    The best individual of an archive is a row of the report, even where the aggregate is made of others.
+    The best individual of an archive is one, also where the aggregate is made of others.
     """
     best = [elite.id for elite in search.final_elites(_archives(ws), "quality").values()]
-    parents = ws.store.individual(AGGREGATE).parents
     experts = map(expert_id, ws.config.skill_names)
-    return list(dict.fromkeys([BASE, AVERAGE, *experts, *parents, *best, AGGREGATE]))
+    return list(dict.fromkeys([BASE, AVERAGE, *experts, *best, AGGREGATE]))
 
 
 def _archives(ws: Workspace) -> Archives:
