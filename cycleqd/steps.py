@@ -238,6 +238,7 @@ def begin_rounds(ws: Workspace, identifier: str, split: Split) -> None:
     """Lets the evaluations of an individual that follow, one per skill and all at the same time, share their batches.
 
     What was already evaluated takes part as it did then, so that the others' batches are what they would have been.
+    With nothing left to evaluate there is no need to call it.
     """
     ws.rounds.clear()
     if ws.config.engine.batching == "throughput":
@@ -250,8 +251,7 @@ def begin_rounds(ws: Workspace, identifier: str, split: Split) -> None:
         for skill in skills
         if ws.store.evaluation(identity, skill, split)
     }
-    if len(finished) < len(skills):
-        ws.rounds[identity, split] = Rounds(ws.engine, skills, finished, patience=ws.config.tasks.timeout_seconds)
+    ws.rounds[identity, split] = Rounds(ws.engine, skills, finished, patience=ws.config.tasks.timeout_seconds)
 
 
 def is_evaluated(ws: Workspace, identifier: str, split: Split) -> bool:

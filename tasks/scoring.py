@@ -69,7 +69,7 @@ def evaluate_everywhere(
     with opened(storage, run_id) as ws:
         if not steps.is_evaluated(ws, individual, split):
             load_individual(storage, run_id, individual, label)
-        steps.begin_rounds(ws, individual, split)
+            steps.begin_rounds(ws, individual, split)
     evaluation = evaluate_individual.with_options(
         retries=options.retries,
         retry_delay_seconds=[options.retry_seconds * 2**attempt for attempt in range(options.retries)],
