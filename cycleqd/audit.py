@@ -22,6 +22,7 @@ from cycleqd.skills import BENCHMARKS, build_skill
 from cycleqd.skills.benchmark import Source, strata
 from cycleqd.skills.oracle import Agent, EmptyAgent, OracleAgent, oracle_of, play
 from cycleqd.skills.protocol import NoReference, Sample, Skill, SkillSession, Split, Verdict
+from cycleqd.skills.replaying import replaying_session
 
 log = logging.getLogger(__name__)
 
@@ -142,7 +143,7 @@ def audit(
     verdicts: dict[str, list[Verdict]] = {}
     with (
         Sandboxes(run_id=f"audit-{name.replace('_', '-')}", max_containers=WORKERS) as sandboxes,
-        skill.session(sandboxes) as session,
+        replaying_session(skill, sandboxes) as session,
     ):
         for label, agent_of in agents.items():
             verdicts[label] = _played(session, samples, agent_of, advanced)

@@ -25,6 +25,7 @@ from cycleqd.records import EpisodeRecord, EvaluationRecord, SampleScore, Score
 from cycleqd.rounds import EvaluationStopped, Rounds, Seat
 from cycleqd.sandbox import Sandboxes
 from cycleqd.skills.protocol import Episode, Message, Sample, Skill, SkillSession, Split, Verdict
+from cycleqd.skills.replaying import DIED, replaying_session
 
 T = TypeVar("T")
 
@@ -102,7 +103,8 @@ def evaluate(
         progress: Called with the number of finished episodes whenever some finished.
 
     Raises:
-        SandboxUnavailable: A sandbox failed. Nothing is scored; the evaluation may be retried as a whole.
+        SandboxUnavailable: The machine failed, not a reply (`cycleqd.skills.replaying`). Nothing is scored; the
+            evaluation may be retried as a whole.
         RoundBroken: Another evaluation of the same `rounds` failed; as above.
         EvaluationStopped: `stop` was set.
     """
@@ -114,7 +116,7 @@ def evaluate(
     plays: list[_Play] = []
     with (
         rounds.seat(skill.name, stop) if batching == "strict" else nullcontext() as seat,
-        skill.session(sandboxes) as session,
+        replaying_session(skill, sandboxes) as session,
         ThreadPoolExecutor(workers, thread_name_prefix=skill.name) as pool,
     ):
         for wave in _waves(samples, live_episodes):
@@ -127,7 +129,7 @@ def evaluate(
             if progress:
                 progress(len(plays))
     seconds = time.monotonic() - began
-    verdicts = [_verdict(play) for play in plays]
+    verdicts = _with_zeros([_verdict(play) for play in plays])
     record = EvaluationRecord(
         identity=identity,
         skill=skill.name,
@@ -242,6 +244,13 @@ def _play_freely(
 def _refuse_when(stop: threading.Event) -> None:
     if stop.is_set():
         raise EvaluationStopped("the run is being stopped")
+
+
+def _with_zeros(verdicts: Sequence[Verdict]) -> list[Verdict]:
+    """Adds a zero where an episode that never reached its judge lacks what all others have beside their score."""
+    judged = [set(verdict.extra) for verdict in verdicts if not verdict.reason.startswith(DIED)]
+    missing = dict.fromkeys(sorted(set.intersection(*judged)), 0.0) if judged else {}
+    return [verdict._replace(extra=missing) if verdict.reason.startswith(DIED) else verdict for verdict in verdicts]
 
 
 def _verdict(play: _Play) -> Verdict:

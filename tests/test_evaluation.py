@@ -3,10 +3,12 @@
 import threading
 from contextlib import contextmanager
 
+import docker
 import pytest
 
 from cycleqd.evaluation import EvaluationStopped, evaluate, samples_hash
 from cycleqd.inference.protocol import Reply
+from cycleqd.owner import RUN_LABEL
 from cycleqd.sandbox import Sandboxes, SandboxUnavailable
 from cycleqd.skills import build_skill
 
@@ -108,7 +110,31 @@ def test_a_stopped_evaluation_ends_and_scores_nothing(sandboxes):
 
 
 @pytest.mark.docker
-def test_a_dead_sandbox_raises_and_is_never_a_wrong_answer():
+@pytest.mark.parametrize("name", ["coding", "os", "db"])
+def test_containers_that_are_killed_once_cost_no_score(name):
+    skill = build_skill(name, seed=0, counts=COUNTS)
+    with Sandboxes(run_id=f"test-evaluation-killed-{name}", max_containers=8) as pool:
+        engine = ScriptedEngine(skill, "optimization")
+        chat = engine.chat
+
+        def chat_then_kill(requests):
+            replies = chat(requests)
+            if len(engine.batches) == 1:
+                client = docker.from_env()
+                for container in client.containers.list(
+                    filters={"label": f"{RUN_LABEL}=test-evaluation-killed-{name}"}
+                ):
+                    container.kill()
+                client.close()
+            return replies
+
+        engine.chat = chat_then_kill
+        record, _ = run(skill, engine, pool)
+    assert [sample.reason for sample in record.samples if sample.score != 1.0] == []
+
+
+@pytest.mark.docker
+def test_a_machine_without_sandboxes_raises_and_is_never_a_wrong_answer():
     skill = build_skill("os", seed=0, counts=COUNTS)
     with Sandboxes(run_id="test-evaluation-dead", max_containers=8) as pool:
         engine = ScriptedEngine(skill, "optimization")

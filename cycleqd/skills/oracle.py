@@ -8,6 +8,7 @@ from typing import NamedTuple, Protocol, runtime_checkable
 
 from cycleqd.sandbox import Sandboxes
 from cycleqd.skills.protocol import Message, Sample, Skill, SkillSession, Verdict
+from cycleqd.skills.replaying import replaying_session
 
 _WORKERS = 4
 """Episodes at a time; more only wait for a free container."""
@@ -82,9 +83,9 @@ def play_all(
         agent_of: Makes the agent of one episode.
 
     Raises:
-        SandboxUnavailable: A sandbox failed.
+        SandboxUnavailable: The machine failed.
     """
-    with skill.session(sandboxes) as session, ThreadPoolExecutor(_WORKERS) as pool:
+    with replaying_session(skill, sandboxes) as session, ThreadPoolExecutor(_WORKERS) as pool:
         return list(pool.map(lambda sample: play(session, sample, agent_of(sample)), samples))
 
 
@@ -112,7 +113,7 @@ def demonstrations(skill: Skill, samples: Sequence[Sample], sandboxes: Sandboxes
     """Gold episodes with real observations: the conversations that an expert learns from.
 
     Raises:
-        SandboxUnavailable: A sandbox failed.
+        SandboxUnavailable: The machine failed.
         ValueError: A gold solution was judged wrong, so that it must not be learned from.
     """
     played = play_all(skill, samples, sandboxes, oracle_of(skill))

@@ -102,12 +102,16 @@ class Episode(Protocol):
             True when the episode is finished (answered, or out of turns).
 
         Raises:
-            SandboxUnavailable: The sandbox, not the reply, is at fault; the evaluation is to be retried.
+            SandboxUnavailable: The sandbox died. `cycleqd.skills.replaying` finds out whether the reply is at fault.
         """
         ...
 
     def judge(self) -> Verdict:
-        """The verdict. Called once, after the episode finished and before `close`."""
+        """The verdict. Called once, after the episode finished and before `close`.
+
+        Raises:
+            SandboxUnavailable: As `act`.
+        """
         ...
 
     def close(self) -> None:
@@ -119,7 +123,11 @@ class SkillSession(Protocol):
     """What one evaluation of a skill shares between its episodes (a database server, a runner)."""
 
     def start(self, sample: Sample) -> Episode:
-        """Opens an episode; thread-safe. May block until the pool has a free container."""
+        """Opens an episode; thread-safe. May block until the pool has a free container.
+
+        Raises:
+            SandboxUnavailable: What the episodes share died, or the episode's own sandbox can't be had.
+        """
         ...
 
 
