@@ -214,6 +214,32 @@ class GridConfig(Section):
         return upper
 
 
+class SearchConfig(Section):
+    """What decides which child comes next."""
+
+    kind: Literal["cycleqd", "qd", "random", "cma_es", "nsga2", "policy_gradient"] = "cycleqd"
+    """``cycleqd`` is the paper's search and ``qd`` its ablation with one fixed quality at a time. The others search
+    for the coefficients of a linear combination of the experts and use neither archives nor operators."""
+    low: float = 0.0
+    """Lower end of a coefficient's range, for searches over coefficients."""
+    high: Annotated[float, Field(validate_default=True)] = 1.0
+    """Upper end of a coefficient's range."""
+    population: Annotated[int, Field(ge=2)] = 6
+    """Children between two updates of ``cma_es`` and ``policy_gradient``; parents that ``nsga2`` keeps."""
+    sigma: Annotated[float, Field(gt=0)] = 0.2
+    """Standard deviation of the coefficients, of ``cma_es`` at its start and of ``policy_gradient`` throughout."""
+    learning_rate: Annotated[float, Field(gt=0)] = 0.5
+    """Step of ``policy_gradient``, in units of `sigma`."""
+
+    @field_validator("high")
+    @classmethod
+    def _is_above_low(cls, high: float, info: ValidationInfo) -> float:
+        low = info.data.get("low", 0.0)
+        if low >= high:
+            raise ValueError(f"low must be below high, got {low} and {high}")
+        return high
+
+
 class SamplingConfig(Section):
     """How the two parents are drawn from the active archive."""
 
@@ -369,6 +395,7 @@ class RunConfig(Section):
         SkillConfig(name="db"),
     )
     """The skills; the cycle works on their archives in this order. A benchmark needs data under `experts`."""
+    search: SearchConfig = SearchConfig()
     grid: GridConfig = GridConfig()
     sampling: SamplingConfig = SamplingConfig()
     crossover: CrossoverConfig = CrossoverConfig()

@@ -9,27 +9,16 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Callable, Sequence
-from copy import deepcopy
 from functools import lru_cache
 from pathlib import Path
 
-from cycleqd import metrics, search
-from cycleqd.archive import Archives
+from cycleqd import metrics
 from cycleqd.base_model import BaseWeights
-from cycleqd.config import MutationConfig, SamplingConfig
 from cycleqd.evaluation import evaluate, requests_of, samples_hash
 from cycleqd.events import about, event
 from cycleqd.experts import Conversation, TrainingSummary, train_expert
 from cycleqd.experts.data import TrainingDataUnavailable, prepare_skill
-from cycleqd.operators import (
-    MUTATIONS,
-    SAMPLERS,
-    LinearCrossover,
-    Mutation,
-    Sampler,
-    SoftmaxAggregation,
-    mean,
-)
+from cycleqd.operators import mean
 from cycleqd.randomness import rng
 from cycleqd.records import (
     Cell,
@@ -41,7 +30,9 @@ from cycleqd.records import (
     SeedRecord,
     means,
 )
+from cycleqd.replay import search_after_all
 from cycleqd.rounds import Rounds
+from cycleqd.search import Recipe, Search, build_mutation, final_elites, make
 from cycleqd.skills.oracle import demonstrations
 from cycleqd.skills.protocol import Message, Skill, Split
 from cycleqd.store import RunStore
@@ -53,7 +44,6 @@ from cycleqd.task_vector import (
     load_task_vector,
     read_lora_adapter,
 )
-from cycleqd.upkeep.commits import archives_after_all
 from cycleqd.upkeep.prune import plan_pruning, prune
 from cycleqd.workspace import BASE, Workspace
 
@@ -374,8 +364,8 @@ def seed_archives(ws: Workspace) -> SeedRecord:
     return record
 
 
-def rebuild_archives(ws: Workspace) -> Archives:
-    """The archives after the last finished generation, from the commit records alone.
+def rebuild_search(ws: Workspace) -> Search:
+    """The search after the last finished generation, from the commit records alone.
 
     Raises:
         RuntimeError: The run was not seeded.
@@ -383,71 +373,56 @@ def rebuild_archives(ws: Workspace) -> Archives:
     seed = ws.store.seed()
     if seed is None:
         raise RuntimeError(f"run {ws.config.run_id} has no seeded archives: start the run itself first")
-    ws.archives = archives_after_all(ws.store, seed)
-    return ws.archives
+    ws.search = search_after_all(ws.store, seed)
+    return ws.search
 
 
 def breed(ws: Workspace, generation: int) -> IndividualRecord:
-    """Samples two parents from the active archive, merges and mutates them."""
+    """Makes the child that the search asks for next."""
     identifier = child_id(generation)
     if ws.store.has_individual(identifier):
         return ws.store.individual(identifier)
     config = ws.config
     with ws.clock.measuring("merge"), metrics.merging(config.run_id):
-        proposal = search.propose(_archives(ws), generation, config.seed, build_sampler(config.sampling))
-        first, second = (task_vector(ws.store, parent) for parent in proposal.parents)
-        child = search.breed(
-            (first, second),
-            task_vector(ws.store, expert_id(proposal.skill)),
-            generation,
-            config.seed,
-            LinearCrossover(mu=config.crossover.mu, sigma=config.crossover.sigma),
-            build_mutation(config.mutation),
-        )
-        mutation = {"kind": config.mutation.kind, "seed": child.mutation_seed}
+        recipe = _search(ws).ask(generation)
         record = IndividualRecord(
             id=identifier,
             genome="",
             generation=generation,
-            archive=proposal.skill,
-            parents=list(proposal.parents),
-            coefficients=list(child.coefficients),
-            mutation={key: value for key, value in mutation.items() if value is not None},
+            archive=recipe.archive,
+            parents=list(recipe.parents),
+            coefficients=list(recipe.coefficients),
+            mutation=dict(recipe.mutation),
         )
-        record = _add_individual(ws, child.task_vector, record)
+        record = _add_individual(ws, _made(ws, recipe), record)
     event(
         "child_bred",
         run=config.run_id,
         generation=generation,
         individual=identifier,
-        archive=proposal.skill,
-        parents=",".join(proposal.parents),
+        archive=recipe.archive or "",
+        parents=",".join(recipe.parents),
     )
     return record
 
 
-def build_sampler(config: SamplingConfig) -> Sampler:
-    """The sampler that a configuration names."""
-    settings = {"alpha_low": config.alpha_low, "alpha_high": config.alpha_high} if config.kind == "elite" else {}
-    return SAMPLERS[config.kind](**settings)
-
-
-def build_mutation(config: MutationConfig) -> Mutation:
-    """The mutation that a configuration names."""
-    settings: dict[str, dict[str, float | str]] = {
-        "svd": {"w_max": config.w_max, "basis": config.basis},
-        "gaussian": {"std": config.std},
-        "none": {},
-    }
-    return MUTATIONS[config.kind](**settings[config.kind])
+def _made(ws: Workspace, recipe: Recipe) -> TaskVector:
+    return make(
+        recipe,
+        lambda identifier: task_vector(ws.store, identifier),
+        mutation=build_mutation(ws.config.mutation),
+        expert_of=expert_id,
+    )
 
 
 def commit(ws: Workspace, generation: int, seconds: Phases) -> GenerationRecord:
-    """Offers the generation's evaluated child to all archives and commits the generation; may be tried again."""
-    archives = deepcopy(_archives(ws))  # an attempt that fails to write must leave them as they were
+    """Tells the search the scores of the generation's child and commits the generation; may be tried again."""
     child = ws.store.individual(child_id(generation))
     child_scores = scores(ws, child.id, "optimization")
-    wins = search.tell(archives, child.id, means(child_scores), generation)
+    search = _search(ws)
+    ws.search = None  # an attempt that fails to write must not count: the search is then rebuilt from the records
+    search.ask(generation)  # as whoever bred the child did, maybe another process
+    wins = search.tell(generation, child.id, means(child_scores))
     cells = {skill: Cell(bins=list(win.cell), displaced=win.displaced) for skill, win in wins.items() if win}
     record = GenerationRecord(
         generation=generation,
@@ -460,8 +435,8 @@ def commit(ws: Workspace, generation: int, seconds: Phases) -> GenerationRecord:
         seconds=seconds,
     )
     ws.store.write_generation(record)
-    ws.store.write_json(f"archives/{generation:05d}.json", json.loads(archives.to_json()))
-    ws.archives = archives
+    ws.store.write_json(f"archives/{generation:05d}.json", json.loads(search.archives.to_json()))
+    ws.search = search
     metrics.count_generation(ws.config.run_id, record)
     ws.export_metrics()
     event(
@@ -491,28 +466,21 @@ def retain(ws: Workspace, generation: int) -> None:
 
 
 def aggregate(ws: Workspace) -> IndividualRecord:
-    """Folds the archives' elites into the final model."""
+    """Makes the final model, as the search answers."""
     if ws.store.has_individual(AGGREGATE):
         record = ws.store.individual(AGGREGATE)
         if record.generation == len(ws.store.generations()) - 1:
             return record
-    archives = _archives(ws)
-    settings = ws.config.aggregation
-    elites = search.final_elites(archives, settings.elites)
-    aggregation = SoftmaxAggregation(temperature=settings.temperature)
+    recipe = _search(ws).answer()
     with ws.clock.measuring("merge"):
-        result = aggregation.aggregate(
-            [task_vector(ws.store, elite.id) for elite in elites.values()],
-            [elite.scores[skill] for skill, elite in elites.items()],
-        )
         record = IndividualRecord(
             id=AGGREGATE,
             genome="",
             generation=len(ws.store.generations()) - 1,
-            parents=[elite.id for elite in elites.values()],
-            coefficients=list(result.weights),
+            parents=list(recipe.parents),
+            coefficients=list(recipe.coefficients),
         )
-        record = _add_individual(ws, result.task_vector, record)
+        record = _add_individual(ws, _made(ws, recipe), record)
     event("aggregated", run=ws.config.run_id, generation=record.generation, parents=",".join(record.parents))
     return record
 
@@ -522,10 +490,10 @@ def compared(ws: Workspace) -> list[str]:
 
     The best individual of an archive is one, also where the aggregate is made of others.
     """
-    best = [elite.id for elite in search.final_elites(_archives(ws), "quality").values()]
+    best = [elite.id for elite in final_elites(_search(ws).archives, "quality").values()]
     experts = map(expert_id, ws.config.skill_names)
     return list(dict.fromkeys([BASE, AVERAGE, *experts, *best, AGGREGATE]))
 
 
-def _archives(ws: Workspace) -> Archives:
-    return ws.archives if ws.archives is not None else rebuild_archives(ws)
+def _search(ws: Workspace) -> Search:
+    return ws.search if ws.search is not None else rebuild_search(ws)

@@ -106,6 +106,10 @@ class RunStore(ObjectStore):
             values |= self.read_json(_CHANGES)
         return parse_config(values, source=self.url("config.json"))
 
+    def first_config(self) -> RunConfig:
+        """The configuration that the run began with."""
+        return parse_config(self.read_json("config.json"), source=self.url("config.json"))
+
     def adopt(self, config: RunConfig) -> None:
         """Keeps the settings of `config` that may change, for whoever continues the run without naming them."""
         # Not where it lies: a storage may be moved.

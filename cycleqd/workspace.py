@@ -16,7 +16,6 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from cycleqd import metrics
-from cycleqd.archive import Archives
 from cycleqd.base_model import BaseWeights, resolve_base
 from cycleqd.clock import Clock
 from cycleqd.config import RunConfig, SandboxConfig, SkillConfig
@@ -28,6 +27,7 @@ from cycleqd.owner import remove_orphaned_folders
 from cycleqd.records import Phases, SessionRecord
 from cycleqd.rounds import Rounds
 from cycleqd.sandbox import Limits, Sandboxes, reap
+from cycleqd.search import Search
 from cycleqd.skills import build_skill
 from cycleqd.skills.benchmark import Source, exclusions
 from cycleqd.skills.protocol import Skill, Split
@@ -67,8 +67,8 @@ class Workspace:
         """Set when the run is to end: evaluations stop at their next turn, training at its next step."""
         self.lease: Lease | None = None
         """Says that no other process writes to the run; None in a workspace that was not `opened`."""
-        self.archives: Archives | None = None
-        """The archives after the last finished generation; None until the run is seeded."""
+        self.search: Search | None = None
+        """The search after the last finished generation; None until it is needed, or after an unfinished commit."""
         self.rounds: dict[tuple[str, Split], Rounds] = {}
         """Where the evaluations of the individual at hand meet, by its weights' identity and the split."""
         self.generations = 0

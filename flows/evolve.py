@@ -31,7 +31,7 @@ def evolve(run_id: str, storage: str = "runs", generations: int | None = None) -
         if generations is not None:
             ws.adopt(ws.config.model_copy(update={"generations": generations}))
         total = ws.config.generations
-        steps.rebuild_archives(ws)
+        steps.rebuild_search(ws)
         done = len(ws.store.generations())
         if done:
             log.info("continuing after %d finished generations", done)

@@ -53,9 +53,9 @@ def show_generation(ws: Workspace, generation: int, total: int) -> None:
     create_progress_artifact(
         percentage, key=artifact_key(ws.config.run_id, "progress"), description=f"{finished} of {total} generations"
     )
-    if ws.archives is not None:
+    if ws.search is not None:
         create_markdown_artifact(
-            archives_markdown(ws.archives, f"g{generation:04d}"),
+            archives_markdown(ws.search.archives, f"g{generation:04d}"),
             key=artifact_key(ws.config.run_id, "archives"),
             description=f"After {finished} of {total} generations",
         )

@@ -20,7 +20,7 @@ def seed_archives(storage: str, run_id: str) -> list[str]:
     """Commits the experts' scores and fills the archives with them; returns the experts' ids."""
     with opened(storage, run_id) as ws:
         record = steps.seed_archives(ws)
-        archives = steps.rebuild_archives(ws)
+        archives = steps.rebuild_search(ws).archives
     for expert in record.experts:
         text = ", ".join(
             f"{skill} {score.score:.3f} ± {score.se:.3f}" for skill, score in record.scores[expert].items()

@@ -10,9 +10,8 @@ from tests.upkeep.toy_run import begin, evolve
 
 @pytest.mark.parametrize("elites", ["quality", "balanced"])
 def test_report_and_test_split_have_the_same_models(tmp_path, elites):
-    store = begin(str(tmp_path))
+    store = begin(str(tmp_path), aggregation=AggregationConfig(elites=elites))
     ws = evolve(store, 18)  # so many that the two rules choose differently
-    ws.config = ws.config.model_copy(update={"aggregation": AggregationConfig(elites=elites)})
     aggregate = steps.aggregate(ws)
     names = steps.compared(ws)
     rows = summarise(store).individuals

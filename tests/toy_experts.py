@@ -1,10 +1,13 @@
 """Small experts with matrices of awkward shapes, and the plain dense arithmetic that the real one is held against."""
 
+from typing import NamedTuple
+
 import numpy as np
 import torch
 
+from cycleqd.operators import Crossover, Mutation
 from cycleqd.operators.mutation import UniformWeights
-from cycleqd.task_vector import DenseTaskVector, FactoredTaskVector, TaskVector, build_bases
+from cycleqd.task_vector import DenseTaskVector, FactoredTaskVector, TaskVector, build_bases, weighted_sum
 
 Dense = dict[str, torch.Tensor]
 
@@ -87,3 +90,24 @@ def assert_close(actual: Dense, expected: Dense, tolerance: float = 1e-5) -> Non
     for name in expected:
         scale = max(float(expected[name].abs().max()), 1.0)
         torch.testing.assert_close(actual[name], expected[name], rtol=0, atol=tolerance * scale, msg=name)
+
+
+class Crossed(NamedTuple):
+    child: TaskVector
+    draws: tuple[float, float]
+    coefficients: tuple[float, float]
+
+
+class Mutated(NamedTuple):
+    child: TaskVector
+    seed: int | None
+
+
+def cross(crossover: Crossover, first: TaskVector, second: TaskVector, generator: np.random.Generator) -> Crossed:
+    draws, coefficients = crossover.draw(generator)
+    return Crossed(weighted_sum(coefficients, [first, second]), draws, coefficients)
+
+
+def mutate(mutation: Mutation, child: TaskVector, expert: TaskVector, generator: np.random.Generator) -> Mutated:
+    seed = mutation.draw(generator)
+    return Mutated(mutation.apply(child, expert, seed), seed)

@@ -13,8 +13,8 @@ All randomness comes from the generator that is passed in (`cycleqd.randomness.r
 from collections.abc import Callable, Mapping
 
 from cycleqd.operators.aggregation import Aggregate, Aggregation, SoftmaxAggregation, mean
-from cycleqd.operators.crossover import Crossover, CrossoverResult, LinearCrossover
-from cycleqd.operators.mutation import GaussianMutation, Mutation, MutationResult, NoMutation, SvdMutation
+from cycleqd.operators.crossover import Crossover, CrossoverDraw, LinearCrossover
+from cycleqd.operators.mutation import GaussianMutation, Mutation, NoMutation, SvdMutation
 from cycleqd.operators.sampling import EliteSampling, RandomSampling, Sampler
 
 SAMPLERS: Mapping[str, Callable[..., Sampler]] = {
@@ -41,12 +41,11 @@ __all__ = [
     "Aggregate",
     "Aggregation",
     "Crossover",
-    "CrossoverResult",
+    "CrossoverDraw",
     "EliteSampling",
     "GaussianMutation",
     "LinearCrossover",
     "Mutation",
-    "MutationResult",
     "NoMutation",
     "RandomSampling",
     "Sampler",

@@ -25,6 +25,17 @@ class Aggregate(NamedTuple):
 class Aggregation(Protocol):
     """Folds elites into one task vector."""
 
+    def weights(self, scores: Sequence[float]) -> tuple[float, ...]:
+        """What each elite is multiplied by.
+
+        Args:
+            scores: Each elite's score in its archive's skill, in [0, 1]; at least one.
+
+        Raises:
+            ValueError: No scores, or one that is not in [0, 1].
+        """
+        ...
+
     def aggregate(self, elites: Sequence[TaskVector], scores: Sequence[float]) -> Aggregate:
         """One task vector of all elites.
 

@@ -1,4 +1,4 @@
-"""How two task vectors become a child's."""
+"""How two parents' task vectors are mixed."""
 
 from __future__ import annotations
 
@@ -8,37 +8,29 @@ from typing import NamedTuple, Protocol
 
 import numpy as np
 
-from cycleqd.task_vector import TaskVector, weighted_sum
-
 MIN_SUM = 1e-3
 """Coefficients whose sum is smaller in absolute value are drawn anew: dividing by it would blow the child up."""
 
 _MAX_DRAWS = 1000
 
 
-class CrossoverResult(NamedTuple):
-    """A child before its mutation.
+class CrossoverDraw(NamedTuple):
+    """What is drawn for one child.
 
     Attributes:
-        child: Its task vector.
         draws: (ω1, ω2) as drawn.
-        coefficients: What the parents were multiplied by, ω / (ω1 + ω2); they sum to 1.
+        coefficients: What the parents are multiplied by, ω / (ω1 + ω2); they sum to 1.
     """
 
-    child: TaskVector
     draws: tuple[float, float]
     coefficients: tuple[float, float]
 
 
 class Crossover(Protocol):
-    """Mixes two task vectors."""
+    """Draws how two task vectors are mixed; `cycleqd.search.recipes` mixes them."""
 
-    def cross(self, first: TaskVector, second: TaskVector, rng: np.random.Generator) -> CrossoverResult:
-        """The child of two parents, which may be the same.
-
-        Raises:
-            ValueError: The parents don't fit together.
-        """
+    def draw(self, rng: np.random.Generator) -> CrossoverDraw:
+        """The coefficients of one child."""
         ...
 
 
@@ -62,18 +54,17 @@ class LinearCrossover:
         if self.sigma == 0 and abs(2 * self.mu) < MIN_SUM:
             raise ValueError(f"mu {self.mu} with sigma 0 gives coefficients that sum to zero; raise either")
 
-    def cross(self, first: TaskVector, second: TaskVector, rng: np.random.Generator) -> CrossoverResult:
-        """The child of two parents; see `Crossover.cross`.
+    def draw(self, rng: np.random.Generator) -> CrossoverDraw:
+        """The coefficients of one child; see `Crossover.draw`.
 
         Raises:
-            ValueError: The parents don't fit together, or μ and σ are so small that no draw can be divided by.
+            ValueError: μ and σ are so small that no draw can be divided by.
         """
         for _ in range(_MAX_DRAWS):
             one, two = (float(omega) for omega in rng.normal(self.mu, self.sigma, size=2))
             total = one + two
             if abs(total) >= MIN_SUM:
-                coefficients = (one / total, two / total)
-                return CrossoverResult(weighted_sum(coefficients, [first, second]), (one, two), coefficients)
+                return CrossoverDraw((one, two), (one / total, two / total))
         raise ValueError(
             f"mu {self.mu} and sigma {self.sigma} give coefficients that sum to almost zero; raise either"
         )

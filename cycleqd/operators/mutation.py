@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Literal, NamedTuple, Protocol
+from typing import ClassVar, Literal, Protocol
 
 import numpy as np
 import torch
@@ -13,28 +13,23 @@ from cycleqd.randomness import parameter_rng
 from cycleqd.task_vector import TaskVector
 
 
-class MutationResult(NamedTuple):
-    """A mutated child.
-
-    Attributes:
-        child: Its task vector.
-        seed: Fixes every number that was drawn; None where none was.
-    """
-
-    child: TaskVector
-    seed: int | None
-
-
 class Mutation(Protocol):
-    """Changes a task vector at random."""
+    """Changes a task vector at random: a seed is drawn when the child is proposed, and applied when it is made."""
 
-    def mutate(self, child: TaskVector, expert: TaskVector, rng: np.random.Generator) -> MutationResult:
+    kind: ClassVar[str]
+    """Its name in configurations and recipes."""
+
+    def draw(self, rng: np.random.Generator) -> int | None:
+        """A seed that fixes every number of one child's mutation; None where nothing is random."""
+        ...
+
+    def apply(self, child: TaskVector, expert: TaskVector, seed: int | None) -> TaskVector:
         """The mutated child.
 
         Args:
             child: The task vector after crossover; stays as it is.
             expert: The task vector of the active skill's expert.
-            rng: Source of the draw.
+            seed: What `draw` gave.
 
         Raises:
             ValueError: The vectors don't fit together.
@@ -56,6 +51,7 @@ class SvdMutation:
         basis: Whose SVD: the child's own (the paper's text) or the active skill's expert's (the authors' code).
     """
 
+    kind: ClassVar[str] = "svd"
     w_max: float = 0.3
     basis: Literal["child", "expert"] = "child"
 
@@ -65,11 +61,14 @@ class SvdMutation:
         if self.basis not in ("child", "expert"):
             raise ValueError(f"basis must be child or expert, got {self.basis!r}")
 
-    def mutate(self, child: TaskVector, expert: TaskVector, rng: np.random.Generator) -> MutationResult:
-        """The stretched child; see `Mutation.mutate`."""
-        seed = _seed(rng)
+    def draw(self, rng: np.random.Generator) -> int | None:
+        """See `Mutation.draw`."""
+        return _seed(rng)
+
+    def apply(self, child: TaskVector, expert: TaskVector, seed: int | None) -> TaskVector:
+        """The stretched child; see `Mutation.apply`."""
         basis = child if self.basis == "child" else expert
-        return MutationResult(child.stretch(basis, UniformWeights(seed, self.w_max)), seed)
+        return child.stretch(basis, UniformWeights(_given(seed), self.w_max))
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,27 +92,43 @@ class GaussianMutation:
         std: Standard deviation, at least 0; the authors' code has 0.0003.
     """
 
+    kind: ClassVar[str] = "gaussian"
     std: float = 0.0003
 
     def __post_init__(self) -> None:
         if not 0 <= self.std < math.inf:
             raise ValueError(f"std must be at least 0, got {self.std}")
 
-    def mutate(self, child: TaskVector, expert: TaskVector, rng: np.random.Generator) -> MutationResult:
-        """The child with noise; see `Mutation.mutate`."""
-        seed = _seed(rng)
-        return MutationResult(child.add_noise(seed, self.std), seed)
+    def draw(self, rng: np.random.Generator) -> int | None:
+        """See `Mutation.draw`."""
+        return _seed(rng)
+
+    def apply(self, child: TaskVector, expert: TaskVector, seed: int | None) -> TaskVector:
+        """The child with noise; see `Mutation.apply`."""
+        return child.add_noise(_given(seed), self.std)
 
 
 @dataclass(frozen=True, slots=True)
 class NoMutation:
     """Leaves the child as it is: crossover alone, an ablation."""
 
-    def mutate(self, child: TaskVector, expert: TaskVector, rng: np.random.Generator) -> MutationResult:
-        """The child itself; see `Mutation.mutate`."""
-        return MutationResult(child, None)
+    kind: ClassVar[str] = "none"
+
+    def draw(self, rng: np.random.Generator) -> int | None:
+        """Nothing."""
+        return None
+
+    def apply(self, child: TaskVector, expert: TaskVector, seed: int | None) -> TaskVector:
+        """The child itself; see `Mutation.apply`."""
+        return child
 
 
 def _seed(rng: np.random.Generator) -> int:
     # 53 bits: JSON readers that know only doubles keep the seed exact.
     return int(rng.integers(2**53))
+
+
+def _given(seed: int | None) -> int:
+    if seed is None:
+        raise ValueError("this mutation is random and needs the seed that it drew")
+    return seed

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Literal, NamedTuple, TypeVar
 
 from pydantic import ValidationError
 
-from cycleqd.archive import Archives, grids_from_experts
-from cycleqd.records import GenerationRecord, Score, SeedRecord, means
+from cycleqd.records import GenerationRecord, Score, SeedRecord
+from cycleqd.replay import search_after_each
 from cycleqd.storage import StorageRefused, StorageUnavailable
 from cycleqd.store import RunStore, StoreError
 from cycleqd.upkeep.inventory import Inventory
@@ -41,33 +41,6 @@ class Fault(NamedTuple):
     key: str
     kind: Literal["missing", "damaged"]
     text: str
-
-
-def seeded_archives(store: RunStore, seed: SeedRecord) -> Archives:
-    """The archives of the experts alone."""
-    config = store.config()
-    grid = config.grid
-    experts = {expert: means(seed.scores[expert]) for expert in seed.experts}
-    grids = grids_from_experts(list(experts.values()), bins=grid.bins, lower=grid.lower, upper=grid.upper)
-    return Archives.seeded(config.skill_names, grids, experts)
-
-
-def archives_after_each(
-    store: RunStore, seed: SeedRecord, records: list[GenerationRecord]
-) -> Iterator[tuple[int, Archives]]:
-    """The archives after each generation; one object, which changes from step to step."""
-    archives = seeded_archives(store, seed)
-    for record in records:
-        archives.insert(record.individual, means(record.scores), record.generation)
-        yield record.generation, archives
-
-
-def archives_after_all(store: RunStore, seed: SeedRecord) -> Archives:
-    """The archives after the last committed generation."""
-    archives = seeded_archives(store, seed)
-    for record in store.generations():
-        archives.insert(record.individual, means(record.scores), record.generation)
-    return archives
 
 
 def archives_key(generation: int) -> str:
@@ -120,9 +93,9 @@ def check_commits(store: RunStore, inventory: Inventory | None = None) -> None:
     for fault in stale:
         log.warning("run %s: %s is %s (%s); written again", store.run_id, fault.key, fault.kind, fault.text)
     mended = {fault.key for fault in stale}
-    for generation, archives in archives_after_each(store, seed, records) if mended else ():
+    for generation, search in search_after_each(store, seed, records) if mended else ():
         if archives_key(generation) in mended:
-            store.write_json(archives_key(generation), json.loads(archives.to_json()))
+            store.write_json(archives_key(generation), json.loads(search.archives.to_json()))
 
 
 def faults_of_seed(store: RunStore, seed: SeedRecord, inventory: Inventory) -> list[Fault]:
@@ -153,7 +126,7 @@ def faults_of_archives(store: RunStore, seed: SeedRecord, records: list[Generati
             return Fault(key, "damaged", damage(error))
         return None if same else Fault(key, "damaged", "not the archives that the commit records give")
 
-    rebuilt = ((generation, archives.to_json()) for generation, archives in archives_after_each(store, seed, records))
+    rebuilt = ((number, search.archives.to_json()) for number, search in search_after_each(store, seed, records))
     return [fault for fault in in_parallel(compare, list(rebuilt)) if fault]
 
 

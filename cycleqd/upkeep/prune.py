@@ -14,9 +14,10 @@ from datetime import UTC, datetime
 from typing import Literal, NamedTuple
 
 from cycleqd.records import IndividualRecord, Record
+from cycleqd.replay import search_after_all
 from cycleqd.storage import SUFFIX
 from cycleqd.store import RunStore
-from cycleqd.upkeep.commits import archives_after_all, genome_key, pruned_key
+from cycleqd.upkeep.commits import genome_key, pruned_key
 from cycleqd.upkeep.inventory import Inventory
 
 log = logging.getLogger(__name__)
@@ -135,9 +136,13 @@ def _needed(store: RunStore) -> set[str]:
     seed = store.seed()
     if seed is None:
         return {record.id for record in store.individuals()}
-    archives = archives_after_all(store, seed)
+    search, records = search_after_all(store, seed), store.generations()
+    archives = search.archives
     needed = {one.id for skill in archives.skills for one in archives[skill].occupants()} | set(seed.experts)
-    for record in store.individuals():
-        if record.generation is None or record.archive is None:  # experts, average, aggregate
-            needed |= {record.id, *record.parents}
+    if records:
+        needed |= set(search.answer().parents)
+    children = {record.individual for record in records}
+    for individual in store.individuals():
+        if individual.id not in children:  # experts, baselines, the final model, a child that is not committed yet
+            needed |= {individual.id, *individual.parents}
     return needed

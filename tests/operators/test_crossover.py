@@ -6,14 +6,14 @@ from hypothesis import strategies as st
 from cycleqd.operators import CROSSOVERS, LinearCrossover
 from cycleqd.operators.crossover import MIN_SUM
 from cycleqd.randomness import rng
-from tests.toy_experts import assert_close, deltas, dense_experts, factored_experts, linear
+from tests.toy_experts import assert_close, cross, deltas, dense_experts, factored_experts, linear
 
 
 @settings(max_examples=25)
 @given(st.integers(0, 1000), st.floats(-2, 2), st.floats(0.01, 1))
 def test_a_child_is_the_normalised_mix_of_its_parents(seed: int, mu: float, sigma: float) -> None:
     experts, dense = factored_experts(seed), dense_experts(seed)
-    result = LinearCrossover(mu, sigma).cross(experts["os"], experts["db"], rng(seed, 0, "crossover"))
+    result = cross(LinearCrossover(mu, sigma), experts["os"], experts["db"], rng(seed, 0, "crossover"))
     one, two = result.draws
     assert abs(one + two) >= MIN_SUM
     assert sum(result.coefficients) == pytest.approx(1, abs=1e-9)
@@ -23,7 +23,7 @@ def test_a_child_is_the_normalised_mix_of_its_parents(seed: int, mu: float, sigm
 
 def test_the_draws_have_the_mean_and_spread_asked_for() -> None:
     expert = factored_experts(0)["os"]
-    draws = np.array([LinearCrossover().cross(expert, expert, rng(0, t, "crossover")).draws for t in range(500)])
+    draws = np.array([cross(LinearCrossover(), expert, expert, rng(0, t, "crossover")).draws for t in range(500)])
     assert draws.mean() == pytest.approx(1.0, abs=0.004)
     assert draws.std() == pytest.approx(0.03, rel=0.1)
     assert abs(np.corrcoef(draws.T)[0, 1]) < 0.15
@@ -31,7 +31,7 @@ def test_the_draws_have_the_mean_and_spread_asked_for() -> None:
 
 def test_a_parent_crossed_with_itself_is_itself() -> None:
     expert = factored_experts(0)["os"]
-    assert_close(deltas(LinearCrossover().cross(expert, expert, rng(0, 0, "crossover")).child), deltas(expert))
+    assert_close(deltas(cross(LinearCrossover(), expert, expert, rng(0, 0, "crossover")).child), deltas(expert))
 
 
 def test_coefficients_that_sum_to_almost_zero_are_drawn_anew() -> None:
@@ -43,7 +43,7 @@ def test_coefficients_that_sum_to_almost_zero_are_drawn_anew() -> None:
             return np.array(self.pairs.pop(0))
 
     expert = factored_experts(0)["os"]
-    result = LinearCrossover(0.0, 1.0).cross(expert, expert, Scripted())  # type: ignore[arg-type]
+    result = cross(LinearCrossover(0.0, 1.0), expert, expert, Scripted())  # type: ignore[arg-type]
     assert result.draws == (3.0, -1.0)
     assert result.coefficients == (1.5, -0.5)
 
@@ -55,13 +55,13 @@ def test_settings_that_cannot_be_divided_by_are_refused() -> None:
         LinearCrossover(1.0, -1.0)
     expert = factored_experts(0)["os"]
     with pytest.raises(ValueError, match="almost zero"):
-        LinearCrossover(0.0, 1e-9).cross(expert, expert, rng(0, 0, "crossover"))
+        cross(LinearCrossover(0.0, 1e-9), expert, expert, rng(0, 0, "crossover"))
 
 
 def test_the_same_generator_gives_the_same_child() -> None:
     experts = factored_experts(0)
     children = [
-        CROSSOVERS["linear"](mu=1.0, sigma=0.03).cross(experts["os"], experts["db"], rng(5, 6, "crossover")).child
+        cross(CROSSOVERS["linear"](mu=1.0, sigma=0.03), experts["os"], experts["db"], rng(5, 6, "crossover")).child
         for _ in range(2)
     ]
     assert children[0].hash() == children[1].hash()

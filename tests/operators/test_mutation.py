@@ -17,6 +17,7 @@ from tests.toy_experts import (
     drawn_weights,
     factored_experts,
     linear,
+    mutate,
     stretch,
     with_vector,
 )
@@ -28,14 +29,14 @@ def test_svd_mutation_equals_dense_arithmetic(seed: int, w_max: float, basis: st
     experts, dense = factored_experts(seed, rank), dense_experts(seed, rank)
     child = experts["os"].combine(0.4, [(0.6, experts["db"])])
     mixed = linear((0.4, dense["os"]), (0.6, dense["db"]))
-    result = SvdMutation(w_max, basis).mutate(child, experts["os"], rng(seed, 0, "mutation"))  # type: ignore[arg-type]
+    result = mutate(SvdMutation(w_max, basis), child, experts["os"], rng(seed, 0, "mutation"))  # type: ignore[arg-type]
     expected = stretch(mixed, mixed if basis == "child" else dense["os"], drawn_weights(result.seed, w_max))
     assert_close(deltas(result.child), expected)
 
 
 def test_the_child_basis_stretches_singular_values_and_keeps_directions() -> None:
     child = factored_experts(0)["os"]
-    result = SvdMutation(0.3).mutate(child, child, rng(0, 0, "mutation"))
+    result = mutate(SvdMutation(0.3), child, child, rng(0, 0, "mutation"))
     for name in SHAPES:
         before, after = child.singular_values(name), result.child.singular_values(name)
         rank = min(3, *SHAPES[name])
@@ -56,7 +57,7 @@ def test_matrices_of_rank_one_and_zero_pass_through() -> None:
     }
     other = {name: (torch.randn_like(a), torch.randn_like(b), 1.0) for name, (a, b, _) in factors.items()}
     _, experts = build_bases({"os": factors, "db": other})
-    result = SvdMutation().mutate(experts["os"], experts["db"], rng(0, 0, "mutation")).child
+    result = mutate(SvdMutation(), experts["os"], experts["db"], rng(0, 0, "mutation")).child
     for name, changed in (("rank.one", False), ("rank.two", True), ("zero", False)):
         assert torch.equal(result.delta(name), experts["os"].delta(name)) != changed
 
@@ -64,7 +65,7 @@ def test_matrices_of_rank_one_and_zero_pass_through() -> None:
 def test_vectors_pass_through_every_mutation() -> None:
     child = dense_vector(with_vector(dense_experts(0)["os"], 0))
     for make in MUTATIONS.values():
-        mutated = make().mutate(child, child, rng(0, 0, "mutation")).child
+        mutated = mutate(make(), child, child, rng(0, 0, "mutation")).child
         assert torch.equal(mutated.delta("norm.weight"), child.delta("norm.weight"))
 
 
@@ -73,7 +74,7 @@ def test_vectors_pass_through_every_mutation() -> None:
 )
 def test_strength_zero_is_the_identity(mutation: SvdMutation | GaussianMutation | NoMutation) -> None:
     experts = factored_experts(0)
-    mutated = mutation.mutate(experts["os"], experts["db"], rng(0, 0, "mutation")).child
+    mutated = mutate(mutation, experts["os"], experts["db"], rng(0, 0, "mutation")).child
     assert_close(deltas(mutated), deltas(experts["os"]), tolerance=0)
 
 
@@ -90,13 +91,13 @@ def test_the_draws_are_uniform_and_independent_between_matrices() -> None:
 
 def test_gaussian_noise_has_the_spread_asked_for_and_is_fixed_by_its_seed() -> None:
     child = dense_vector({"w": torch.zeros(100, 100), "v": torch.zeros(100, 100)})
-    result = GaussianMutation(0.01).mutate(child, child, rng(0, 0, "mutation"))
+    result = mutate(GaussianMutation(0.01), child, child, rng(0, 0, "mutation"))
     noise = deltas(result.child)
     for name in ("w", "v"):
         assert float(noise[name].std()) == pytest.approx(0.01, rel=0.05)
         assert abs(float(noise[name].mean())) < 0.0005
     assert not torch.equal(noise["w"], noise["v"])
-    again = GaussianMutation(0.01).mutate(child, child, rng(0, 0, "mutation"))
+    again = mutate(GaussianMutation(0.01), child, child, rng(0, 0, "mutation"))
     assert again.seed == result.seed
     assert_close(deltas(again.child), noise, tolerance=0)
 
@@ -105,7 +106,7 @@ def test_the_same_generator_gives_the_same_child_and_another_another() -> None:
     experts = factored_experts(0)
     for name in ("svd", "gaussian"):
         hashes = [
-            MUTATIONS[name]().mutate(experts["os"], experts["db"], rng(0, t, "mutation")).child.hash()
+            mutate(MUTATIONS[name](), experts["os"], experts["db"], rng(0, t, "mutation")).child.hash()
             for t in (1, 1, 2)
         ]
         assert hashes[0] == hashes[1] != hashes[2]
@@ -115,7 +116,7 @@ def test_the_child_and_the_expert_stay_as_they_are() -> None:
     experts = factored_experts(0)
     before = {skill: deltas(expert) for skill, expert in experts.items()}
     for make in MUTATIONS.values():
-        make().mutate(experts["os"], experts["db"], rng(0, 0, "mutation"))
+        mutate(make(), experts["os"], experts["db"], rng(0, 0, "mutation"))
     for skill, expert in experts.items():
         assert_close(deltas(expert), before[skill], tolerance=0)
 
@@ -123,11 +124,11 @@ def test_the_child_and_the_expert_stay_as_they_are() -> None:
 def test_a_child_with_noise_is_stretched_on_the_expert_basis_but_not_on_its_own() -> None:
     experts = factored_experts(0)
     noisy = experts["os"].add_noise(1, 0.1)
-    mutated = SvdMutation(basis="expert").mutate(noisy, experts["db"], rng(0, 0, "mutation")).child
-    expected = SvdMutation(basis="expert").mutate(experts["os"], experts["db"], rng(0, 0, "mutation")).child
+    mutated = mutate(SvdMutation(basis="expert"), noisy, experts["db"], rng(0, 0, "mutation")).child
+    expected = mutate(SvdMutation(basis="expert"), experts["os"], experts["db"], rng(0, 0, "mutation")).child
     assert_close(deltas(mutated), deltas(expected.add_noise(1, 0.1)))
     with pytest.raises(ValueError, match="can't be decomposed"):
-        SvdMutation().mutate(noisy, experts["db"], rng(0, 0, "mutation"))
+        mutate(SvdMutation(), noisy, experts["db"], rng(0, 0, "mutation"))
 
 
 def test_settings_out_of_range_are_refused() -> None:

@@ -17,6 +17,7 @@ from tests.toy_experts import (
     dense_vector,
     factored_experts,
     linear,
+    mutate,
     with_vector,
 )
 
@@ -69,8 +70,8 @@ def test_factored_and_dense_forms_give_the_same_children() -> None:
     factored, dense = factored_experts(0), {s: dense_vector(d) for s, d in dense_experts(0).items()}
     for mutation in (SvdMutation(), SvdMutation(basis="expert"), GaussianMutation(0.01)):
         children = [
-            mutation.mutate(
-                weighted_sum([0.4, 0.6], [form["os"], form["db"]]), form["os"], rng(0, 1, "mutation")
+            mutate(
+                mutation, weighted_sum([0.4, 0.6], [form["os"], form["db"]]), form["os"], rng(0, 1, "mutation")
             ).child
             for form in (factored, dense)
         ]

@@ -19,6 +19,7 @@ from tests.toy_experts import (
     SHAPES,
     SKILLS,
     assert_close,
+    cross,
     deltas,
     dense_experts,
     dense_vector,
@@ -26,6 +27,7 @@ from tests.toy_experts import (
     factored_experts,
     linear,
     lora_factors,
+    mutate,
     stretch,
 )
 
@@ -139,10 +141,10 @@ def test_a_lineage_of_200_generations_equals_dense_arithmetic() -> None:
         i, j = draw.integers(len(population), size=2)
         basis = ("child", "expert")[generation % 2]
         mutation = SvdMutation(w_max=0.05, basis=basis)  # type: ignore[arg-type]
-        crossed = crossover.cross(population[i], population[j], rng(0, generation, "crossover"))
+        crossed = cross(crossover, population[i], population[j], rng(0, generation, "crossover"))
         one, two = crossed.coefficients
         mixed = linear((one, oracle[i]), (two, oracle[j]))
-        mutated = mutation.mutate(crossed.child, experts["os"], rng(0, generation, "mutation"))
+        mutated = mutate(mutation, crossed.child, experts["os"], rng(0, generation, "mutation"))
         weights = drawn_weights(mutated.seed, 0.05)
         population = [*population[-9:], mutated.child]
         oracle = [*oracle[-9:], stretch(mixed, mixed if basis == "child" else dense["os"], weights)]

@@ -10,7 +10,7 @@ from transformers import LlamaConfig, LlamaForCausalLM
 from cycleqd.operators import SvdMutation
 from cycleqd.randomness import rng
 from cycleqd.task_vector import build_bases, read_lora_adapter, save_lora_adapter, to_lora, weighted_sum
-from tests.toy_experts import SHAPES, assert_close, deltas, factored_experts
+from tests.toy_experts import SHAPES, assert_close, deltas, factored_experts, mutate
 
 TARGETS = ["q_proj", "v_proj", "down_proj"]
 
@@ -75,7 +75,7 @@ def test_a_child_written_as_an_adapter_is_loaded_by_peft_as_base_plus_delta(base
     }
     _, experts = build_bases(factors)
     mixed = weighted_sum([0.5, 0.5], list(experts.values()))
-    child = SvdMutation().mutate(mixed, experts["os"], rng(0, 0, "mutation")).child
+    child = mutate(SvdMutation(), mixed, experts["os"], rng(0, 0, "mutation")).child
     save_lora_adapter(child, str(base), tmp_path / "child")  # type: ignore[arg-type]
     assert json.loads((tmp_path / "child" / "adapter_config.json").read_text())["r"] == 8
     untouched = dict(LlamaForCausalLM.from_pretrained(base).named_parameters())

@@ -26,7 +26,7 @@ def undisturbed(tmp_path_factory):
 
 
 def held(store):
-    archives = steps.rebuild_archives(Workspace(store))
+    archives = steps.rebuild_search(Workspace(store)).archives
     return {one.id for skill in archives.skills for one in archives[skill].occupants()}
 
 

@@ -19,10 +19,11 @@ LUCK = 4
 """Chosen so that a dozen generations displace someone."""
 
 
-def begin(storage: str, run_id: str = "toy", generations: int = 12) -> RunStore:
-    """A seeded run."""
+def begin(storage: str, run_id: str = "toy", generations: int = 12, **changes: object) -> RunStore:
+    """A seeded run; `changes` are sections of its configuration."""
     store = RunStore(storage, run_id)
-    store.open(configuration(storage, SKILLS, run_id=run_id, generations=generations))
+    config = configuration(storage, SKILLS, run_id=run_id, generations=generations)
+    store.open(config.model_copy(update=changes))
     ws = Workspace(store)
     bases, experts = build_bases(lora_factors(0))
     with store.writing("bases.safetensors") as path:
@@ -49,7 +50,7 @@ def score(store: RunStore, record: IndividualRecord) -> None:
 def evolve(store: RunStore, until: int) -> Workspace:
     """Goes on from the last committed generation, as a new process would."""
     ws = Workspace(store)
-    steps.rebuild_archives(ws)
+    steps.rebuild_search(ws)
     for generation in range(len(store.generations()), until):
         score(store, steps.breed(ws, generation))
         steps.commit(ws, generation, Phases())

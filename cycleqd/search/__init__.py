@@ -1,0 +1,34 @@
+"""Searches: which individual comes next, what its scores mean, and which model is the answer.
+
+A `Search` is asked for a `Recipe` by index, is told the scores of the individual that was made of it, and in the end
+gives the recipe of the final model. It knows ids and scores, no tensors, no engines, no files:
+
+```
+search = build_search(config, Start(seed, budget, archives, experts))
+recipe = search.ask(0)
+...                                   # `make` its task vector, evaluate it on every skill
+won = search.tell(0, "g0000", scores)
+final = search.answer()
+```
+
+Public: the protocol with `Recipe` and `Start`; `SEARCHES`, the table of all searches; `build_search`; `make`.
+"""
+
+from cycleqd.search.cycleqd import ConventionalQD, CycleQD, final_elites
+from cycleqd.search.protocol import Recipe, Search, Start
+from cycleqd.search.recipes import make
+from cycleqd.search.table import SEARCHES, build_mutation, build_sampler, build_search
+
+__all__ = [
+    "SEARCHES",
+    "ConventionalQD",
+    "CycleQD",
+    "Recipe",
+    "Search",
+    "Start",
+    "build_mutation",
+    "build_sampler",
+    "build_search",
+    "final_elites",
+    "make",
+]

@@ -1,0 +1,128 @@
+"""Searches over the coefficients of a linear combination of the experts: the paper's baselines, without archives.
+
+A child is Σ_k c_k τ_k, one coefficient per expert in a given range, and its fitness is the mean of its scores. What
+differs is who proposes the coefficients: see `RandomProposer`, `PolicyGradientProposer`, `CmaEsProposer` and
+`Nsga2Proposer`. All children are offered to archives as well, so that a report shows what CycleQD would have kept.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple, Protocol
+
+import numpy as np
+
+from cycleqd.archive import Win
+from cycleqd.search.protocol import Recipe, Start
+
+
+class Space(NamedTuple):
+    """What a proposer proposes.
+
+    Attributes:
+        seed: The run's seed, at least 0.
+        coefficients: Numbers that make a child, at least 1.
+        objectives: Scores that a child gets, at least 1.
+        low: Lower end of the coefficients' range.
+        high: Upper end, above `low`.
+    """
+
+    seed: int
+    coefficients: int
+    objectives: int
+    low: float
+    high: float
+
+    @property
+    def middle(self) -> np.ndarray:
+        """The range's middle, shape (coefficients,), float64."""
+        return np.full(self.coefficients, (self.low + self.high) / 2)
+
+
+class Told(NamedTuple):
+    """A child whose scores are known.
+
+    Attributes:
+        number: Which child.
+        individual: Its id.
+        coefficients: One per expert.
+        scores: Its scores in [0, 1], in the order of the skills.
+    """
+
+    number: int
+    individual: str
+    coefficients: tuple[float, ...]
+    scores: tuple[float, ...]
+
+    @property
+    def fitness(self) -> float:
+        """The mean score, in [0, 1]."""
+        return math.fsum(self.scores) / len(self.scores)
+
+
+class Proposer(Protocol):
+    """Proposes coefficients and learns from fitness; rebuilt by asking and telling again in the same order."""
+
+    def ask(self, index: int) -> Sequence[float]:
+        """The coefficients of child `index`; called once for each index, in their order."""
+        ...
+
+    def tell(self, child: Told) -> None:
+        """Takes a child's scores; called once for each child that was asked for, in their order."""
+        ...
+
+    def centre(self) -> Sequence[float] | None:
+        """Where the proposals have come to, if that is a better guess than the child that was luckiest."""
+        ...
+
+
+class CoefficientSearch:
+    """A `Search` whose children are linear combinations of the experts.
+
+    Args:
+        start: What it begins with.
+        proposer: Proposes the coefficients, one per expert.
+    """
+
+    def __init__(self, start: Start, proposer: Proposer) -> None:
+        self.archives = start.archives
+        self._experts = start.experts
+        self._proposer = proposer
+        self._asked: dict[int, tuple[float, ...]] = {}
+        self._best: Told | None = None
+
+    def ask(self, index: int) -> Recipe:
+        """The proposer's next coefficients; see `Search.ask`."""
+        if index not in self._asked:
+            self._asked[index] = tuple(float(c) for c in self._proposer.ask(index))
+        return Recipe(self._experts, self._asked[index])
+
+    def tell(self, index: int, individual: str, scores: Mapping[str, float]) -> dict[str, Win | None]:
+        """Tells the proposer, and the archives; see `Search.tell`.
+
+        Raises:
+            ValueError: As `Search.tell`, or the child was not asked for, or was told before.
+        """
+        if index not in self._asked:
+            raise ValueError(f"child {index} is told before it was asked for, or twice")
+        won = self.archives.insert(individual, scores, index)
+        child = Told(index, individual, self._asked.pop(index), tuple(scores[skill] for skill in self.archives.skills))
+        self._proposer.tell(child)
+        # A tie goes to the more recent: the proposals have come closer since.
+        if self._best is None or child.fitness >= self._best.fitness:
+            self._best = child
+        return won
+
+    def answer(self) -> Recipe:
+        """The proposer's centre, else the child of the highest mean score.
+
+        Raises:
+            ValueError: Nothing was told yet.
+        """
+        if self._best is None:
+            raise ValueError("no child has scores yet: evolve at least one generation")
+        centre = self._proposer.centre()
+        if centre is None:
+            return Recipe((self._best.individual,), (1.0,))
+        return Recipe(self._experts, tuple(float(c) for c in centre))

@@ -1,0 +1,84 @@
+"""What a search is: it says which individual comes next, and learns what its scores were."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from cycleqd.archive import Archives, Win
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """How an individual is made; enough to make its task vector again, bit for bit.
+
+    Attributes:
+        parents: Ids of the individuals that it is made of, at least one.
+        coefficients: What each parent's task vector is multiplied by, one per parent.
+        archive: The skill whose archive the parents came from; None where no archive was asked.
+        mutation: ``kind`` and ``seed`` of the mutation; empty where there is none.
+    """
+
+    parents: tuple[str, ...]
+    coefficients: tuple[float, ...]
+    archive: str | None = None
+    mutation: Mapping[str, float | int | str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if not self.parents or len(self.parents) != len(self.coefficients):
+            raise ValueError(
+                f"a recipe needs one coefficient per parent, got {len(self.coefficients)} for {len(self.parents)}"
+            )
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """What every search begins with.
+
+    Attributes:
+        seed: The run's seed, at least 0.
+        budget: Children that the run is to evaluate, at least 1; a search may plan with it.
+        archives: Archives to which the experts were offered. The search owns them from here on.
+        experts: Ids of the experts, in the order of the archives' skills.
+    """
+
+    seed: int
+    budget: int
+    archives: Archives
+    experts: tuple[str, ...]
+
+
+class Search(Protocol):
+    """Proposes children and learns from their scores; pure in the start, the indices and what was told before.
+
+    Children are asked for in the order of their indices, from 0, and each is told once. A library may hold the state:
+    it is never saved, but rebuilt by asking and telling again (`cycleqd.search.replay`).
+    """
+
+    archives: Archives
+    """Everything that was told, as elites by cell: what the report shows, also where the search does not use it."""
+
+    def ask(self, index: int) -> Recipe:
+        """The recipe of child `index`; the same when it is asked for again before its scores are told."""
+        ...
+
+    def tell(self, index: int, individual: str, scores: Mapping[str, float]) -> dict[str, Win | None]:
+        """Takes a child's scores.
+
+        Args:
+            index: Which child, asked for before.
+            individual: Its id.
+            scores: Its scores, one for each skill, in [0, 1].
+
+        Returns:
+            For each skill, what it won in that skill's archive, or None.
+
+        Raises:
+            ValueError: The scores are not those of the archives' skills.
+        """
+        ...
+
+    def answer(self) -> Recipe:
+        """The recipe of the final model, from everything that was told."""
+        ...

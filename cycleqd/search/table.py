@@ -1,0 +1,96 @@
+"""The searches by name, and how a configuration becomes one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from importlib import import_module
+from typing import Any, NamedTuple
+
+from cycleqd.config import MutationConfig, RunConfig, SamplingConfig
+from cycleqd.operators import MUTATIONS, SAMPLERS, LinearCrossover, Mutation, Sampler, SoftmaxAggregation
+from cycleqd.search.coefficients import CoefficientSearch, Space
+from cycleqd.search.protocol import Search, Start
+
+Build = Callable[[Any, RunConfig, Start], Search]
+"""(the row's class, configuration, start) -> search."""
+
+
+class Row(NamedTuple):
+    """One search.
+
+    Attributes:
+        target: ``module:Class``, imported when a search of this kind is built.
+        build: Makes the search.
+        source: Where it is described.
+    """
+
+    target: str
+    build: Build
+    source: str
+
+
+def _archive_search(kind: Any, config: RunConfig, start: Start) -> Search:
+    search: Search = kind(
+        start,
+        sampler=build_sampler(config.sampling),
+        crossover=LinearCrossover(mu=config.crossover.mu, sigma=config.crossover.sigma),
+        mutation=build_mutation(config.mutation),
+        aggregation=SoftmaxAggregation(temperature=config.aggregation.temperature),
+        elites=config.aggregation.elites,
+    )
+    return search
+
+
+def _coefficient_search(*names: str) -> Build:
+    """Makes a search whose proposer takes these of the configuration's `search` settings."""
+
+    def build(kind: Any, config: RunConfig, start: Start) -> Search:
+        settings = config.search
+        space = Space(start.seed, len(start.experts), len(start.archives.skills), settings.low, settings.high)
+        return CoefficientSearch(start, kind(space, **{name: getattr(settings, name) for name in names}))
+
+    return build
+
+
+SEARCHES: Mapping[str, Row] = {
+    "cycleqd": Row("cycleqd.search.cycleqd:CycleQD", _archive_search, "CycleQD, algorithm 1"),
+    "qd": Row("cycleqd.search.cycleqd:ConventionalQD", _archive_search, "CycleQD, Table 2, row 1"),
+    "random": Row("cycleqd.search.random_search:RandomProposer", _coefficient_search(), "the floor of any search"),
+    "cma_es": Row(
+        "cycleqd.search.cma_es:CmaEsProposer",
+        _coefficient_search("sigma", "population"),
+        "Hansen 2016; CycleQD, Table 1, row 9",
+    ),
+    "nsga2": Row(
+        "cycleqd.search.nsga2:Nsga2Proposer", _coefficient_search("population"), "Deb et al. 2002; CycleQD, Table 1"
+    ),
+    "policy_gradient": Row(
+        "cycleqd.search.policy_gradient:PolicyGradientProposer",
+        _coefficient_search("sigma", "population", "learning_rate"),
+        "Williams 1992; our reading of CycleQD, Table 1, row 8",
+    ),
+}
+"""All searches; a new one is a row here and a file beside this one."""
+
+
+def build_search(config: RunConfig, start: Start) -> Search:
+    """The search that a configuration names, before its first child."""
+    row = SEARCHES[config.search.kind]
+    module, _, name = row.target.partition(":")
+    return row.build(getattr(import_module(module), name), config, start)
+
+
+def build_sampler(config: SamplingConfig) -> Sampler:
+    """The sampler that a configuration names."""
+    settings = {"alpha_low": config.alpha_low, "alpha_high": config.alpha_high} if config.kind == "elite" else {}
+    return SAMPLERS[config.kind](**settings)
+
+
+def build_mutation(config: MutationConfig) -> Mutation:
+    """The mutation that a configuration names."""
+    settings: dict[str, dict[str, float | str]] = {
+        "svd": {"w_max": config.w_max, "basis": config.basis},
+        "gaussian": {"std": config.std},
+        "none": {},
+    }
+    return MUTATIONS[config.kind](**settings[config.kind])
