@@ -20,6 +20,7 @@ from typing import Any
 from cycleqd.sandbox.errors import SandboxUnavailable
 
 GUEST_DIRECTORY = Path(__file__).resolve().parent / "guest"
+GUEST_PACKAGE = "cycleqd.sandbox.guest"
 LINE_BYTES = 64 * 1024 * 1024
 """A longer line than any guest sends; whoever writes more is no guest."""
 TAIL_BYTES = 4_096
@@ -27,9 +28,27 @@ TAIL_BYTES = 4_096
 ERROR_STREAM = 2
 
 
-def guest_source(name: str) -> bytes:
-    """The source of the guest `name`."""
-    return (GUEST_DIRECTORY / f"{name}.py").read_bytes()
+def guest_source(name: str, *modules: str) -> bytes:
+    """The source of the guest `name`.
+
+    Args:
+        name: The guest.
+        modules: Further files of this package's folder `guest` that it imports, in an order in which each needs
+            earlier ones only.
+    """
+    source = (GUEST_DIRECTORY / f"{name}.py").read_bytes()
+    if not modules:
+        return source
+    parts = ["import sys, types"]
+    for module in modules:
+        full = f"{GUEST_PACKAGE}.{module}"
+        text = (GUEST_DIRECTORY / f"{module}.py").read_text(encoding="utf-8")
+        parts += [
+            f"sys.modules[{full!r}] = types.ModuleType({full!r})",
+            f"exec(compile({text!r}, {full!r}, 'exec', dont_inherit=True), sys.modules[{full!r}].__dict__)",
+        ]
+    parts.append(f"exec(compile({source.decode()!r}, {name!r}, 'exec', dont_inherit=True))")
+    return "\n".join(parts).encode()
 
 
 def guest_command(source: bytes, *options: str) -> list[str]:

@@ -18,6 +18,13 @@ from cycleqd.sandbox.errors import SandboxUnavailable
 CALL_SECONDS = 60
 """Time-out of one call of the engine; a create takes 0.1 s on an idle machine."""
 CONNECTIONS = 32
+SYSCTLS = {
+    "kernel.shmmni": "0",
+    "kernel.msgmni": "0",
+    "kernel.sem": "250 32000 32 0",
+    "fs.mqueue.queues_max": "0",
+}
+"""No shared memory, queue or semaphore that outlives the processes that use it, and counts as nobody's memory."""
 
 NO_ENGINE = (
     "the Docker engine does not answer ({error}): start it with infra/setup_docker.sh, "
@@ -128,6 +135,7 @@ class Engine:
                 log_config=docker.types.LogConfig(type="none"),
                 auto_remove=True,
                 ipc_mode="private",
+                sysctls=SYSCTLS,
                 shm_size=megabyte,
             )
             config = self._api.create_container_config(

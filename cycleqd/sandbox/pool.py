@@ -24,7 +24,7 @@ from cycleqd.sandbox.engine import Engine
 from cycleqd.sandbox.errors import SandboxUnavailable
 from cycleqd.sandbox.images import image_tag, image_tags
 from cycleqd.sandbox.limits import Limits
-from cycleqd.sandbox.runner import ProgramRunner
+from cycleqd.sandbox.runner import Container, ProgramRunner
 from cycleqd.sandbox.shell import ShellSession
 
 logger = logging.getLogger(__name__)
@@ -34,6 +34,10 @@ PROGRAMS = 2
 """Programs that a runner runs at a time."""
 GUEST_MB = 64
 """Memory for a guest, and for what the engine itself mounts in memory."""
+RUNNER_MB = 128
+"""The same for the guest of a runner: two processes, requests and results."""
+GUEST_PIDS = 8
+"""Processes of a guest itself, beside those of its programs."""
 MAX_SOCKET_PATH = 107
 """Bytes of a socket's path, on Linux."""
 SERVER_UID = 64_999
@@ -130,15 +134,18 @@ class Sandboxes:
         Raises:
             SandboxUnavailable: The engine can't, or this is closed.
         """
-        source = guest_source("runner")
-        slots = runner.make_slots(PROGRAMS)
         limits = self._limits if memory_mb is None else replace(self._limits, memory_mb=memory_mb)
+        return ProgramRunner(partial(self._start_runner, image, limits), PROGRAMS, limits)
+
+    def _start_runner(self, image: str, limits: Limits) -> Container:
+        source = guest_source("runner", "confinement", "zygote")
+        slots = runner.make_slots(PROGRAMS)
         channel, remove = self._start(
             "runner",
             image,
             guest_command(source, "-s"),
-            memory_mb=PROGRAMS * (limits.memory_mb + limits.tmpfs_mb) + GUEST_MB,
-            pids=limits.pids,
+            memory_mb=PROGRAMS * (limits.memory_mb + limits.tmpfs_mb) + RUNNER_MB,
+            pids=PROGRAMS * limits.pids + GUEST_PIDS,
             cpus=PROGRAMS * limits.cpus,
             file_mb=limits.tmpfs_mb,
             tmpfs=runner.tmpfs(slots, limits),
@@ -148,7 +155,8 @@ class Sandboxes:
         )
         with _removed_on_failure(remove):
             channel.send(source)
-            return ProgramRunner(channel, slots, limits, remove)
+            channel.send(runner.settings(slots, limits))
+            return Container(channel, remove)
 
     def database(self) -> DatabaseServer:
         """Starts a database server and waits until it answers.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import secrets
@@ -15,6 +16,8 @@ from cycleqd.sandbox.errors import SandboxUnavailable
 from cycleqd.sandbox.limits import Limits
 
 GRACE_SECONDS = 30.0
+PATIENCE = 4.0
+"""So many times its own time a program may wait for a processor; as the guest has it."""
 PROGRAM_INODES = 256
 CAPABILITIES = ("DAC_OVERRIDE", "KILL", "SETGID", "SETUID")
 """What the supervisor needs to start programs as other users, end them and clear their directories."""
@@ -57,21 +60,51 @@ def tmpfs(slots: Sequence[Slot], limits: Limits) -> dict[str, str]:
     return {**private, "/dev/shm": "size=4k,mode=0555", "/dev/mqueue": "size=4k,mode=0555"}  # noqa: S108 -- made unusable
 
 
+class Container(NamedTuple):
+    """A started guest.
+
+    Attributes:
+        channel: Its streams.
+        remove: Removes it; idempotent.
+    """
+
+    channel: Channel
+    remove: Callable[[], None]
+
+
+def settings(slots: Sequence[Slot], limits: Limits) -> bytes:
+    """The guest's first request."""
+    content = {
+        "slots": [slot._asdict() for slot in slots],
+        "memory_bytes": limits.memory_mb * 1024 * 1024,
+        "threads": limits.pids,
+    }
+    return json.dumps(content).encode() + b"\n"
+
+
 class ProgramRunner:
     """Runs programs, each in an unprivileged process of its own; thread-safe; a context manager.
 
-    A program is one process with one thread: fork and threads are refused. It has `Limits.memory_mb` of address
-    space, an empty directory, and no network. Its output is discarded.
+    A program is one process: it may have `Limits.pids` threads, and fork is refused. It has `Limits.memory_mb` of
+    address space, an empty directory, and no network. Its output is discarded. A container that died is replaced when
+    the next program comes.
+
+    Args:
+        start: Starts a container with its guest.
+        programs: How many run at a time.
+        limits: Of a program.
+
+    Raises:
+        SandboxUnavailable: No container starts.
     """
 
-    def __init__(self, channel: Channel, slots: Sequence[Slot], limits: Limits, remove: Callable[[], None]) -> None:
-        self._channel = channel
+    def __init__(self, start: Callable[[], Container], programs: int, limits: Limits) -> None:
+        self._start = start
         self._limits = limits
-        self._remove = remove
         self._closed = False
-        self._free = threading.Semaphore(len(slots))
-        settings = {"slots": [slot._asdict() for slot in slots], "memory_bytes": limits.memory_mb * 1024 * 1024}
-        channel.send(json.dumps(settings).encode() + b"\n")
+        self._free = threading.Semaphore(programs)
+        self._state = threading.Lock()
+        self._container: Container | None = start()
 
     def run(
         self,
@@ -89,7 +122,8 @@ class ProgramRunner:
             source: The program's text; whatever it does, only the outcomes change.
             entry_point: The name of the function that the program defines.
             calls: For each call the positional arguments, as the text of a literal tuple: ``"(1, 'a')"``.
-            seconds: Wall-clock time for the whole program, positive; by default the limits'.
+            seconds: Wall-clock time for the whole program, positive; by default the limits'. Time in which it waits
+                for a processor does not count, up to `PATIENCE` times as much.
             value_bytes: Longest value; `Limits.output_bytes` unless given.
             total_bytes: What the program may report in all, which has to fit into the container's memory; unless
                 given, as much as its calls can amount to.
@@ -99,13 +133,12 @@ class ProgramRunner:
 
         Raises:
             ValueError: `seconds` is not positive.
-            SandboxUnavailable: The container is gone.
+            SandboxUnavailable: The container is gone, or programs no longer start as they should in it. The next call
+                gets a new one.
         """
         seconds = self._limits.program_seconds if seconds is None else seconds
         if not (seconds > 0 and math.isfinite(seconds)):
             raise ValueError(f"seconds must be positive, got {seconds}")
-        if self._closed:
-            raise SandboxUnavailable("this program runner is closed")
         payload = {
             "source": source,
             "entry_point": entry_point,
@@ -116,14 +149,42 @@ class ProgramRunner:
         }
         # Waiting for a free slot here keeps the queue out of the time-out.
         with self._free:
-            reply = self._channel.request(payload, seconds=seconds + GRACE_SECONDS)
+            container = self._living()
+            try:
+                reply = container.channel.request(payload, seconds=(1 + PATIENCE) * seconds + GRACE_SECONDS)
+                if "unusable" in reply:
+                    raise SandboxUnavailable(f"the program runner can't go on: {reply['unusable']}")
+            except BaseException:
+                self._discard(container)
+                raise
         return [CallOutcome(value, error) for value, error in reply["outcomes"]]
 
     def close(self) -> None:
         """Removes the container; idempotent."""
-        if not self._closed:
+        with self._state:
             self._closed = True
-            self._remove()
+            container, self._container = self._container, None
+        if container is not None:
+            container.remove()
+
+    def _living(self) -> Container:
+        """The container, or a new one in place of one that has ended."""
+        with self._state:
+            if self._closed:
+                raise SandboxUnavailable("this program runner is closed")
+            if self._container is not None and self._container.channel.ended:
+                old, self._container = self._container, None
+                old.remove()
+            if self._container is None:
+                self._container = self._start()
+            return self._container
+
+    def _discard(self, container: Container) -> None:
+        with self._state:
+            if self._container is container:
+                self._container = None
+        with contextlib.suppress(SandboxUnavailable):
+            container.remove()
 
     def __enter__(self) -> Self:
         return self

@@ -98,15 +98,22 @@ ENDINGS = {
     "import os\ndef f(): os._exit(0)": "exit status 0",
     "import os\ndef f(): os.kill(os.getpid(), 9)": "killed by signal 9",
     "import os\ndef f(): os.kill(os.getpid(), 11)": "killed by signal 11",
-    "import os\ndef f(): os.kill(-1, 9)": "ProcessLookupError",
+    "import os\ndef f(): raise ValueError(os.kill(-1, 9))": "ValueError: None",
     "import os\ndef f(): os.kill(1, 9)": "PermissionError",
+    "import os\ndef f(): os.kill(os.getppid(), 9)": "PermissionError",
     "import sys\ndef f(): sys.exit(0)": "SystemExit: 0",
     "def f(): exit(0)": "SystemExit: 0",
     "def f(): raise KeyboardInterrupt": "KeyboardInterrupt",
     "def f(): return f()": "RecursionError",
     "import os\ndef f(): return os.fork()": "Resource temporarily unavailable",
     "import subprocess\ndef f(): return subprocess.run(['ls'])": "Resource temporarily unavailable",
-    "import threading\ndef f(): threading.Thread(target=print).start()": "can't start new thread",
+    "import threading, time\ndef f():\n    while True: threading.Thread(target=time.sleep, args=(9,)).start()": (
+        "can't start new thread"
+    ),
+    "import multiprocessing\ndef f(): multiprocessing.Process(target=print).start()": (
+        "Resource temporarily unavailable"
+    ),
+    "import ctypes\ndef f(): raise OSError(ctypes.CDLL(None).fork())": "OSError: -1",
     "def f(): return bytearray(2**40)": "MemoryError",
     "def f():\n    x = []\n    while True: x.append(bytearray(2**20))": "MemoryError",
     "def f(): return 'x' * 10**6": "longer than 4096",
@@ -121,7 +128,7 @@ ENDINGS = {
     "def f(): return open('/proc/1/mem', 'rb').read(1)": "denied",
     "import os\ndef f(): return os.listdir('/proc/1/fd')": "denied",
     "import os\ndef f(): return os.setuid(0)": "not permitted",
-    "import resource\ndef f(): resource.setrlimit(resource.RLIMIT_NPROC, (9, 9))": "not allowed",
+    "import resource\ndef f(): resource.setrlimit(resource.RLIMIT_NPROC, (9999, 9999))": "not allowed",
     "import ctypes\ndef f(): ctypes.string_at(0)": "killed by signal 11",
 }
 
@@ -244,16 +251,21 @@ def test_a_time_limit_that_is_none_is_refused(runner: ProgramRunner) -> None:
             runner.run(ADD, entry_point="add", calls=["(1,)"], seconds=seconds)
 
 
-def test_a_container_killed_from_outside_is_unavailable_and_no_result(
+def test_a_container_killed_from_outside_is_unavailable_and_replaced_for_the_next_program(
     sandboxes: Sandboxes, engine: docker.DockerClient
 ) -> None:
     with sandboxes.runner() as programs, ThreadPoolExecutor(1) as threads:
         waiting = threads.submit(outcome, programs, "import time\ndef f(): time.sleep(100)", seconds=60)
         time.sleep(0.3)
-        engine.containers.get(programs._channel._name).kill()
+        engine.containers.get(name_of(programs)).kill()
         with pytest.raises(SandboxUnavailable, match="retry"):
             waiting.result(timeout=20)
-        with pytest.raises(SandboxUnavailable):
-            programs.run(ADD, entry_point="add", calls=["(1,)"])
+        assert programs.run(ADD, entry_point="add", calls=["(1,)"])[0].value == "2"
     with pytest.raises(SandboxUnavailable, match="closed"):
         programs.run(ADD, entry_point="add", calls=["(1,)"])
+
+
+def name_of(programs: ProgramRunner) -> str:
+    """The name of the runner's container."""
+    assert programs._container is not None
+    return programs._container.channel._name

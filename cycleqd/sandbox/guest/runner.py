@@ -1,123 +1,38 @@
 """The guest of a runner container: runs programs, each in a process and under a user id of its own.
 
 Requests: ``{"id", "source", "entry_point", "calls", "seconds", "value_bytes", "total_bytes"}``, the last of which may
-be null. Replies: ``{"id", "outcomes"}``, a list of ``[value, error]``, one a call. The first request is
-``{"slots": [{"uid", "directory"}], "memory_bytes"}``.
+be null. Replies: ``{"id", "outcomes"}``, a list of ``[value, error]``, one a call; or ``{"id", "unusable"}``, the last
+reply of a guest whose programs no longer start as they should. The first request is ``{"slots": [{"uid",
+"directory"}], "memory_bytes", "threads"}``.
 
-A program is one process with one thread (RLIMIT_NPROC 1 for a user id that nobody else has), without any open file
-but the pipe for its own values: it can't signal, trace or read the guest or another program, can't outlive its kill,
-and sees no expected value.
+A program is one process (a filter of system calls leaves it threads, but no other process), without any open file but
+the pipe for its own values: it can't signal, trace or read the guest or another program, can't outlive its kill, and
+sees no expected value. It is forked from a process that never read a request (`zygote`), so that no other program is
+in its memory. Its directory is emptied after it, and has to be as new before the next program starts there.
 """
 
 from __future__ import annotations
 
-import ast
 import contextlib
 import json
-import math
 import os
-import resource
 import select
-import shutil
 import signal
 import sys
 import time
-import traceback
-from typing import Any
+from typing import Any, NoReturn
 
-READ_BYTES = 65_536
-ERROR_CHARACTERS = 500
-FILE_BYTES = 1_048_576
-OPEN_FILES = 64
-MODULE = "candidate"
+from cycleqd.sandbox.guest.confinement import left_over
+from cycleqd.sandbox.guest.zygote import ERROR_CHARACTERS, READ_BYTES, READY, Zygote
+
 TRUNCATED = "the program's results are larger than the limit"
 TIMED_OUT = "TimeoutError: no result within {:g} s"
-OUT_OF_MEMORY_FIRST = "500"
+PATIENCE = 4.0
+"""Time that a program waits for a processor is not its own, up to so many times its own time."""
 
 
-def described(error: BaseException) -> str:
-    """An exception as one short line with the line of the program it came from; never raises."""
-    try:
-        text = str(error)[:ERROR_CHARACTERS]
-    except BaseException:
-        text = "(its text can't be had)"
-    name = type(error).__name__
-    line = None
-    if isinstance(error, SyntaxError):
-        line = error.lineno
-    for frame in traceback.extract_tb(error.__traceback__):
-        if frame.filename == f"<{MODULE}>":
-            line = frame.lineno
-    place = "" if line is None or f"line {line}" in text else f" (line {line})"
-    return f"{name}: {text}"[:ERROR_CHARACTERS] + place
-
-
-def confine(slot: dict[str, Any], memory_bytes: int, seconds: float) -> None:
-    """Gives up every privilege and sets the limits of this process."""
-    with open("/proc/self/oom_score_adj", "w") as score:
-        score.write(OUT_OF_MEMORY_FIRST)
-    os.setsid()
-    os.umask(0o077)
-    os.setgroups([])
-    os.setresgid(slot["uid"], slot["uid"], slot["uid"])
-    os.setresuid(slot["uid"], slot["uid"], slot["uid"])
-    cpu = math.ceil(seconds) + 1
-    for limit, value in (
-        (resource.RLIMIT_CORE, 0),
-        (resource.RLIMIT_CPU, cpu),
-        (resource.RLIMIT_FSIZE, FILE_BYTES),
-        (resource.RLIMIT_NOFILE, OPEN_FILES),
-        (resource.RLIMIT_NPROC, 1),
-        (resource.RLIMIT_AS, memory_bytes),
-    ):
-        resource.setrlimit(limit, (value, value))
-    os.chdir(slot["directory"])
-    os.environ.clear()
-    os.environ.update(HOME=slot["directory"], TMPDIR=slot["directory"], PATH="/usr/bin:/bin", LANG="C.UTF-8")
-    for number in range(1, signal.NSIG):
-        if number not in (signal.SIGKILL, signal.SIGSTOP, 32, 33):
-            signal.signal(number, signal.SIG_DFL)
-    # As Python starts: errors instead of ends.
-    signal.signal(signal.SIGPIPE, signal.SIG_IGN)
-    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    signal.signal(signal.SIGINT, signal.default_int_handler)
-
-
-def program(request: dict[str, Any], report: int) -> None:
-    """Defines the program, makes the calls, reports one line a call; runs inside the confined process."""
-    # What the program may replace afterwards is bound here.
-    dumps, literal, text_of, write, to_describe = json.dumps, ast.literal_eval, repr, os.write, described
-    limit, fault, calls = request["value_bytes"], BaseException, request["calls"]
-
-    def tell(value: str | None, error: str | None) -> None:
-        data = memoryview(dumps([value, error]).encode() + b"\n")
-        while data:
-            data = data[write(report, data) :]
-
-    module = type(sys)(MODULE)
-    sys.modules[MODULE] = module
-    sys.stdin, sys.argv = open(os.devnull), [MODULE]  # noqa: SIM115 -- lives as long as the program
-    try:
-        exec(compile(request["source"], f"<{MODULE}>", "exec"), module.__dict__)  # noqa: S102 -- what this is for
-        function = module.__dict__.get(request["entry_point"])
-        if function is None:
-            raise NameError(f"name '{request['entry_point']}' is not defined")
-    except fault as error:
-        message = to_describe(error)
-        for _ in calls:
-            tell(None, message)
-        return
-    for call in calls:
-        try:
-            value = text_of(function(*literal(call)))
-            if type(value) is not str:
-                raise TypeError("repr() of the result is no text")
-            if len(value) > limit:
-                tell(None, f"ValueError: the result is longer than {limit} characters")
-            else:
-                tell(value, None)
-        except fault as error:
-            tell(None, to_describe(error))
+class Unusable(RuntimeError):
+    """Programs no longer start as they should: what the next one returns would be no verdict on it."""
 
 
 class Job:
@@ -126,28 +41,33 @@ class Job:
     Args:
         request: What to run.
         slot: Where and as whom.
-        memory_bytes: Address space.
+        zygote: What starts it.
+
+    Raises:
+        OSError: It can't be started.
     """
 
-    def __init__(self, request: dict[str, Any], slot: dict[str, Any], memory_bytes: int) -> None:
-        self.request, self.slot = request, slot
+    def __init__(self, request: dict[str, Any], slot: dict[str, Any], zygote: Zygote) -> None:
+        self.request, self.slot, self.zygote = request, slot, zygote
         self.buffer, self.total = bytearray(), 0
-        self.deadline = time.monotonic() + request["seconds"]
+        self.began = time.monotonic()
+        self.deadline = self.began + request["seconds"]
         self.cause: str | None = None
         most = len(request["calls"]) * (6 * request["value_bytes"] + 4 * ERROR_CHARACTERS)
         self.limit = most if request["total_bytes"] is None else min(most, request["total_bytes"])
+        self.limit += len(READY) + ERROR_CHARACTERS
         self.report, report_write = os.pipe()
-        leave = os._exit  # the program may replace it
-        self.pid = os.fork()
-        if self.pid == 0:
-            try:
-                os.dup2(report_write, 3)
-                os.closerange(4, 256)
-                confine(slot, memory_bytes, request["seconds"])
-                program(request, 3)
-            finally:
-                leave(0)
-        os.close(report_write)
+        text = os.memfd_create("request")
+        try:
+            data = memoryview(json.dumps(request).encode())
+            while data:
+                data = data[os.write(text, data) :]
+            os.lseek(text, 0, os.SEEK_SET)
+            answer = zygote.ask({"start": slot, "seconds": request["seconds"]}, (text, report_write))
+            self.pid: int = answer["pid"]
+        finally:
+            os.close(text)
+            os.close(report_write)
 
     def read(self) -> bool:
         """Takes what the program reported; False at the end of it."""
@@ -159,27 +79,57 @@ class Job:
         self.buffer += data
         return bool(data)
 
+    def is_late(self) -> bool:
+        """Whether the time is up; moves the deadline by what the program waited for a processor."""
+        if time.monotonic() < self.deadline:
+            return False
+        seconds = self.request["seconds"]
+        self.deadline = self.began + seconds + min(waited(self.pid), PATIENCE * seconds)
+        return time.monotonic() >= self.deadline
+
     def finish(self) -> list[list[str | None]]:
-        """Ends the process, clears its directory, returns the outcomes."""
+        """Ends the process, clears its directory, returns the outcomes.
+
+        Raises:
+            Unusable: The process was not confined, or its directory can't be cleared.
+            OSError: Likewise.
+        """
         with contextlib.suppress(ProcessLookupError):
             os.kill(self.pid, signal.SIGKILL)
-        _, status = os.waitpid(self.pid, 0)
+        status = self.zygote.ask({"wait": self.pid})["status"]
         os.close(self.report)
-        for entry in os.scandir(self.slot["directory"]):
-            if entry.is_dir(follow_symlinks=False):
-                shutil.rmtree(entry.path, ignore_errors=True)
-            else:
-                os.unlink(entry.path)
+        if not self.buffer.startswith(READY):
+            said = bytes(self.buffer[:ERROR_CHARACTERS]).decode("utf-8", "replace")
+            raise Unusable(f"a program's process was not confined ({said or how_it_ended(status)})")
+        if left_over(self.slot) is not None:
+            self.zygote.ask({"clear": self.slot})
+            rest = left_over(self.slot)
+            if rest is not None:
+                raise Unusable(f"a program's directory can't be cleared ({rest})")
         outcomes: list[list[str | None]] = []
-        for line in bytes(self.buffer).split(b"\n")[:-1][: len(self.request["calls"])]:
+        lines = bytes(self.buffer[len(READY) :]).split(b"\n")
+        for line in lines[:-1][: len(self.request["calls"])]:
             outcomes.append(checked(line, self.request["value_bytes"]))
         cause = self.cause
         if cause is None:
-            code = os.waitstatus_to_exitcode(status)
-            how = f"killed by signal {-code}" if code < 0 else f"exit status {code}"
-            cause = f"ProgramEnded: the program ended before it returned ({how})"
+            cause = f"ProgramEnded: the program ended before it returned ({how_it_ended(status)})"
         outcomes.extend([None, cause] for _ in range(len(self.request["calls"]) - len(outcomes)))
         return outcomes
+
+
+def how_it_ended(status: int) -> str:
+    """A process's end in words."""
+    code = os.waitstatus_to_exitcode(status)
+    return f"killed by signal {-code}" if code < 0 else f"exit status {code}"
+
+
+def waited(pid: int) -> float:
+    """Seconds that a process was ready to run, but had no processor."""
+    try:
+        with open(f"/proc/{pid}/schedstat") as file:
+            return int(file.read().split()[1]) / 1e9
+    except (OSError, ValueError, IndexError):  # it has ended, or the kernel keeps no account
+        return 0.0
 
 
 def checked(line: bytes, value_bytes: int) -> list[str | None]:
@@ -200,11 +150,12 @@ class Runner:
         requests: Open file to read requests from.
         replies: Open file to write replies to.
         settings: The first request.
+        zygote: What programs are forked from.
     """
 
-    def __init__(self, requests: int, replies: int, settings: dict[str, Any]) -> None:
-        self.requests, self.replies = requests, replies
-        self.free, self.memory_bytes = settings["slots"], settings["memory_bytes"]
+    def __init__(self, requests: int, replies: int, settings: dict[str, Any], zygote: Zygote) -> None:
+        self.requests, self.replies, self.zygote = requests, replies, zygote
+        self.free = settings["slots"]
         self.waiting: list[dict[str, Any]] = []
         self.jobs: dict[int, Job] = {}
         self.buffer = bytearray()
@@ -212,7 +163,7 @@ class Runner:
         self.poll.register(requests, select.POLLIN)
 
     def serve(self) -> None:
-        """Runs programs until the requests end."""
+        """Runs programs until the requests end, or until programs no longer run as they should."""
         while True:
             while self.waiting and self.free:
                 self.start(self.waiting.pop(0))
@@ -224,9 +175,8 @@ class Runner:
                         return
                 elif not self.jobs[descriptor].read():
                     self.end(descriptor)
-            now = time.monotonic()
             for descriptor, job in list(self.jobs.items()):
-                if job.deadline <= now:
+                if job.is_late():
                     job.cause = TIMED_OUT.format(job.request["seconds"])
                     self.end(descriptor)
 
@@ -234,15 +184,19 @@ class Runner:
         """Takes requests; False when there will be no more."""
         data = os.read(self.requests, READ_BYTES)
         self.buffer += data
-        *lines, rest = self.buffer.split(b"\n")
-        self.buffer = bytearray(rest)
-        self.waiting.extend(json.loads(line) for line in lines)
+        if b"\n" in data:
+            *lines, rest = self.buffer.split(b"\n")
+            self.buffer = bytearray(rest)
+            self.waiting.extend(json.loads(line) for line in lines)
         return bool(data)
 
     def start(self, request: dict[str, Any]) -> None:
         """Starts a program in a free slot."""
         slot = self.free.pop()
-        job = Job(request, slot, self.memory_bytes)
+        try:
+            job = Job(request, slot, self.zygote)
+        except OSError as error:
+            self.give_up(request, error)
         self.jobs[job.report] = job
         self.poll.register(job.report, select.POLLIN)
 
@@ -250,9 +204,21 @@ class Runner:
         """Ends the program that reports on `descriptor` and replies."""
         job = self.jobs.pop(descriptor)
         self.poll.unregister(descriptor)
-        reply = {"id": job.request["id"], "outcomes": job.finish()}
+        try:
+            outcomes = job.finish()
+        except (OSError, Unusable) as error:
+            self.give_up(job.request, error)
         self.free.append(job.slot)
-        data = memoryview(json.dumps(reply).encode() + b"\n")
+        self.reply({"id": job.request["id"], "outcomes": outcomes})
+
+    def give_up(self, request: dict[str, Any], error: Exception) -> NoReturn:
+        """Says why programs no longer run as they should, and ends the container with all of them."""
+        self.reply({"id": request["id"], "unusable": str(error)})
+        sys.exit(1)
+
+    def reply(self, message: dict[str, Any]) -> None:
+        """Writes one line."""
+        data = memoryview(json.dumps(message).encode() + b"\n")
         while data:
             data = data[os.write(self.replies, data) :]
 
@@ -261,17 +227,20 @@ def main() -> None:
     """Serves requests until standard input ends."""
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
+    # Imports never come from a working directory: programs may leave anything in theirs.
+    sys.path[:] = [folder for folder in sys.path if os.path.isabs(folder)]
     requests, replies = os.dup(0), os.dup(1)
-    null = os.open("/dev/null", os.O_RDWR)
+    null = os.open(os.devnull, os.O_RDWR)
     for descriptor in (0, 1, 2):
         os.dup2(null, descriptor)
-    settings = bytearray()
-    while not settings.endswith(b"\n"):
-        byte = os.read(requests, 1)
+    text = bytearray()
+    while not text.endswith(b"\n"):
+        byte = os.read(requests, 1)  # no byte of what comes after may be in the zygote's memory
         if not byte:
             return
-        settings += byte
-    Runner(requests, replies, json.loads(settings)).serve()
+        text += byte
+    settings = json.loads(text)
+    Runner(requests, replies, settings, Zygote(settings)).serve()
 
 
 if __name__ == "__main__":
