@@ -84,7 +84,8 @@ class SkillConfig(Section):
     exclude: tuple[str, ...] = ()
     """Ids of a benchmark's samples to leave out; results list them as skipped."""
     exclude_file: str | None = None
-    """More of them: a text file with one id a line, or the JSON that ``cycleqd audit`` wrote (its broken samples)."""
+    """More of them: a text file with one id a line, or the JSON that ``cycleqd audit`` wrote (broken and
+    cheated samples)."""
     split_seed: Annotated[int, Field(ge=0)] = 0
     """Draws a benchmark's halves. Not the run's seed, so that runs with different seeds report on the same samples."""
     max_turns: Annotated[int, Field(ge=1, le=100)] | None = None

@@ -140,7 +140,7 @@ def prompt_text(prompt_file: str | None, ours: Path, *, turns: int = 1) -> tuple
 
 
 def read_exclusions(path: Path) -> tuple[str, ...]:
-    """The ids in a text file (one a line, ``#`` starts a comment) or in an audit's JSON (its broken samples).
+    """The ids in a text file (one a line, ``#`` starts a comment) or in an audit's JSON (broken and cheated samples).
 
     Raises:
         DataUnavailable: The file can't be read, or is JSON of another kind.
@@ -148,7 +148,8 @@ def read_exclusions(path: Path) -> tuple[str, ...]:
     try:
         text = path.expanduser().read_text(encoding="utf-8")
         if text.lstrip().startswith("{"):
-            return tuple(str(entry["id"]) for entry in json.loads(text)["broken"])
+            found = json.loads(text)
+            return tuple(dict.fromkeys(str(entry["id"]) for entry in (*found["broken"], *found.get("cheated", ()))))
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise DataUnavailable(
             f"exclude_file {path}: expected ids, one a line, or what 'cycleqd audit --json' writes "
