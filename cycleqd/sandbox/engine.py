@@ -26,6 +26,13 @@ SYSCTLS = {
 }
 """No shared memory, queue or semaphore that outlives the processes that use it, and counts as nobody's memory."""
 
+HIDDEN = (
+    *("/proc/asound", "/proc/acpi", "/proc/interrupts", "/proc/kcore", "/proc/keys", "/proc/latency_stats"),
+    *("/proc/sched_debug", "/proc/scsi", "/proc/timer_list", "/proc/timer_stats"),
+    *("/sys/devices/virtual/powercap", "/sys/firmware"),
+)
+"""What Docker hides by default in every container; whoever hides more must name these, too."""
+
 NO_ENGINE = (
     "the Docker engine does not answer ({error}): start it with infra/setup_docker.sh, "
     "or see that this user may use its socket (group 'docker')"
@@ -85,6 +92,7 @@ class Engine:
         binds: Sequence[str] = (),
         read_only: bool = True,
         environment: Mapping[str, str] | None = None,
+        hidden: Sequence[str] = (),
     ) -> socket.socket:
         """Creates and starts a container without network and returns the socket of its standard streams.
 
@@ -108,6 +116,7 @@ class Engine:
             binds: ``host path:container path[:ro]``.
             read_only: Whether everything but `tmpfs` and `binds` is read-only.
             environment: More environment variables.
+            hidden: Paths below ``/proc`` or ``/sys`` that appear empty in the container.
 
         Raises:
             SandboxUnavailable: The engine can't.
@@ -138,6 +147,8 @@ class Engine:
                 sysctls=SYSCTLS,
                 shm_size=megabyte,
             )
+            if hidden:
+                host_config["MaskedPaths"] = [*HIDDEN, *hidden]  # the SDK has no argument for it
             config = self._api.create_container_config(
                 image,
                 list(command),

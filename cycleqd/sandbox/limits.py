@@ -15,6 +15,8 @@ class Limits:
         cpus: Processor time per wall-clock time; at least 0.01 (Docker's own bound), 1.0 is one core. No container
             gets more cores than the engine has.
         tmpfs_mb: Size in MiB of each in-memory file system, and of any single file; at least 1.
+        disk_mb: What a shell's container may write outside the in-memory file systems, in MiB; at least 1. It is
+            watched, not enforced: a fast writer may have some tenths of a second's worth more.
         output_bytes: What is kept of a command's output; at least 1.
         command_seconds: Default wall-clock time of a command or SQL statement; positive.
         program_seconds: Default wall-clock time of a program with all its calls; positive.
@@ -26,6 +28,7 @@ class Limits:
     pids: int = 64
     cpus: float = 1.0
     tmpfs_mb: int = 64
+    disk_mb: int = 256
     output_bytes: int = 16_384
     command_seconds: float = 10.0
     program_seconds: float = 5.0
@@ -38,6 +41,7 @@ class Limits:
             "pids": 8,
             "cpus": 0.01,
             "tmpfs_mb": 1,
+            "disk_mb": 1,
             "output_bytes": 1,
             "sql_rows": 1,
             "sql_bytes": 1,

@@ -101,7 +101,7 @@ class Sandboxes:
             self._check_open()
             self._free -= 1
         try:
-            source = guest_source("shell")
+            source = shell.guest_program(self._limits)
             file_systems = shell.tmpfs(self._limits)
             channel, remove = self._start(
                 "shell",
@@ -116,6 +116,7 @@ class Sandboxes:
                 tmpfs=file_systems,
                 capabilities=shell.CAPABILITIES,
                 read_only=False,
+                hidden=shell.HIDDEN,
             )
         except BaseException:
             self._release()

@@ -2,12 +2,14 @@
 
 A turn runs commands, gives an answer or finishes, in AgentBench's grammar to the letter: of the lines ``Act: ...``
 the last that names an act counts, and ``bash`` runs all ```bash blocks of the turn. Every episode has a container of
-its own with one long-lived bash in ``/``. The task's `init` scripts run before it, its `start` in the background.
+its own with one long-lived bash in ``/``. The task's `init` scripts run before it, its `start` in that bash
+(`cycleqd.skills.agentbench_os_setup`).
 
 Judged are episodes that end with an answer or ``finish``: by `match` on the answer, or by the steps of `check`,
-which run one after the other in a fresh bash of the same container, each with the answer and the outputs of the steps
+which run one after the other as processes of the same container, each with the answer and the outputs of the steps
 before it as arguments; each must end with status 0. After ``finish`` the answer is the text ``None``, as AgentBench
-has it.
+has it. Unlike there, what the example prints is taken before the agent acts, and a step that would run what the agent
+has changed of the image's programs fails.
 """
 
 from __future__ import annotations
@@ -20,9 +22,9 @@ from pathlib import Path
 from typing import Final
 
 from cycleqd.sandbox import CommandResult, Sandboxes, ShellSession
-from cycleqd.sandbox.shell import COMMAND_CHARACTERS
 from cycleqd.skills.agentbench_os_checks import COMPARATORS, answer_of, matches
 from cycleqd.skills.agentbench_os_data import Script, find_sets, read_problems
+from cycleqd.skills.agentbench_os_setup import CHECK_SECONDS, Prepared, output_of, prepare, run_script
 from cycleqd.skills.benchmark import Source, files_sha256, halves, prompt_text, without_excluded
 from cycleqd.skills.oracle import Agent
 from cycleqd.skills.os_shell import Act, bash_act
@@ -32,22 +34,17 @@ from cycleqd.skills.protocol import Message, NoReference, Origin, Sample, SkillS
 from cycleqd.skills.turns import TurnEpisode
 
 PROMPT: Final = Path(__file__).parent / "prompts" / "agentbench_os.md"
+MAX_TURNS: Final = 5
+"""As in CycleQD's paper, unless the configuration says otherwise; AgentBench's own configuration allows 8."""
 MAX_OUTPUT_CHARS: Final = 800
 """Of a command's output that the model sees, as in AgentBench."""
 KEPT_CHARS: Final = 780
 """What is left of a longer one."""
-SETUP_SECONDS: Final = 60.0
-"""For each script of `init`."""
-ARGUMENT_BYTES: Final = 100_000
-"""Linux runs no command with an argument of 128 KiB or more; longer scripts are piped in."""
-HOSTS: Final = "[ -s /etc/hosts ] || printf '127.0.0.1 localhost\\n' >/etc/hosts"
-"""An engine that gives a container no network gives it no names either; the loopback interface is there."""
 OUTPUT: Final = "{output}"
 """In a gold reply: what the command before it printed."""
+FINISH: Final = "Act: finish"
 _HEADER: Final = "The output of the OS:\n\n"
 _EMPTY: Final = "The output of the OS is empty."
-_GUEST: Final = re.compile(r"^[^\n]*/proc/1/[^\n]*: Permission denied\n", re.M)
-_INTERPRETERS: Final = {"bash": ("bash", "-c"), "python": ("python3", "-c")}
 
 
 def parse_act(reply: str) -> Act | None:
@@ -65,15 +62,6 @@ def parse_act(reply: str) -> Act | None:
     return None
 
 
-def output_of(result: CommandResult) -> str:
-    """What a command printed, without complaints about the container's first process.
-
-    That process is the sandbox's own and can't be looked into. In AgentBench's containers ``find /`` has nothing to
-    complain about, and examples that search everything would print something else here.
-    """
-    return _GUEST.sub("", result.output)
-
-
 def observation(result: CommandResult) -> str:
     """What the model is told of a command."""
     output = output_of(result) + ("\n[the command timed out]" if result.timed_out else "")
@@ -82,32 +70,25 @@ def observation(result: CommandResult) -> str:
     return _HEADER + output if output else _EMPTY
 
 
-def command_of(script: Script, arguments: Sequence[str] = ()) -> str:
-    """A command that runs a script in a process of its own, in ``/``, without input."""
-    interpreter, option = _INTERPRETERS[script["language"]]
+def command_of(script: Script) -> str:
+    """A command that runs a script as an agent would: in bash itself, whose variables it sees, but can't end it."""
     code = shlex.quote(script["code"].replace("\0", ""))
-    if len(code.encode("utf-8", "replace")) > ARGUMENT_BYTES:
-        program = f"<(printf %s {code})"
-    else:
-        # bash -c takes its own name first.
-        program = f"{option} {code}" + (" --" if interpreter == "bash" and arguments else "")
-    quoted = "".join(f" {shlex.quote(argument.replace(chr(0), ''))}" for argument in arguments)
-    return f"(cd /; exec {interpreter} {program}{quoted}) </dev/null"
+    return f"python3 -c {code}" if script["language"] == "python" else f"(eval {code})"
 
 
 class AgentBenchOsEpisode(TurnEpisode[Act]):
-    """One container, one bash, up to five replies.
+    """One container, one bash, up to `AgentBenchOsSkill.max_turns` replies.
 
     Args:
         sample: The sample.
         messages: The conversation so far.
         shell: The container, prepared.
         turns: Replies that the model may give.
-        fault: Why it could not be prepared: the sample is broken, the evaluation goes on.
+        prepared: What came of it. A fault means that the sample is broken; the evaluation goes on.
     """
 
     def __init__(
-        self, sample: Sample, messages: list[Message], shell: ShellSession, turns: int, fault: str = ""
+        self, sample: Sample, messages: list[Message], shell: ShellSession, turns: int, prepared: Prepared
     ) -> None:
         super().__init__(
             sample,
@@ -118,12 +99,12 @@ class AgentBenchOsEpisode(TurnEpisode[Act]):
             perform=lambda script: observation(shell.run(script)),
         )
         self._shell = shell
-        self._fault = fault
+        self._prepared = prepared
 
     def judge(self) -> Verdict:
         """Matches the answer, or runs the check."""
-        if self._fault:
-            return Verdict(0.0, f"the sample is broken: {self._fault}")
+        if self._prepared.fault:
+            return Verdict(0.0, f"the sample is broken: {self._prepared.fault}")
         if self._last is None:
             return Verdict(0.0, "no `Act: bash`, `Act: answer(...)` or `Act: finish`")
         if self._last.kind == "bash":
@@ -153,13 +134,13 @@ class AgentBenchOsEpisode(TurnEpisode[Act]):
                     return Verdict(0.0, reason + _unspeakable(step["compare"], wanted))
                 arguments.append("")
                 continue
-            script = step["script"] if "script" in step else self.sample.data["example"]
-            # A fresh bash: nothing that the episode defined in its own stands in for a command.
-            result = self._shell.run(command_of(script, arguments), fresh=True)
-            if result.exit_code != 0:
-                return Verdict(
-                    0.0, f"step {number} of the check ends with {result.exit_code}: {result.output[:160]!r}"
-                )
+            if "script" in step:
+                result = run_script(self._shell, step["script"], arguments, judge=True)
+            else:
+                early = self._prepared.example
+                result = early or run_script(self._shell, self.sample.data["example"], arguments, judge=True)
+            if fault := _failure(result):
+                return Verdict(0.0, f"step {number} of the check {fault}")
             arguments.append(output_of(result))
         return Verdict(1.0, "every step of the check passes")
 
@@ -180,34 +161,21 @@ class AgentBenchOsSession:
         data = sample.data
         shell = self._sandboxes.shell(image=f"agentbench-{data['image']}")
         try:
-            fault = prepare(shell, data["init"], data["start"])
+            prepared = prepare(shell, data)
         except BaseException:
             shell.close()
             raise
-        return AgentBenchOsEpisode(sample, self._skill.initial_messages(sample), shell, self._skill.max_turns, fault)
+        messages = self._skill.initial_messages(sample)
+        return AgentBenchOsEpisode(sample, messages, shell, self._skill.max_turns, prepared)
 
 
-def prepare(shell: ShellSession, init: Sequence[Script], start: Script | None) -> str:
-    """Runs the scripts of `init`, one after the other, and leaves `start` running in the background.
-
-    How a script ends does not matter to AgentBench either: some of its scripts end in error and still work.
-
-    Returns:
-        Why that could not be done; empty when it was.
-
-    Raises:
-        SandboxUnavailable: The container is gone.
-    """
-    shell.run(f"cd /; {HOSTS}")
-    commands = {f"script {number} of init": command_of(script) for number, script in enumerate(init, start=1)}
-    if start is not None:
-        commands["start"] = f"{command_of(start)} >/dev/null 2>&1 & disown"
-    for name, command in commands.items():
-        if len(command) > COMMAND_CHARACTERS:
-            return f"{name} has more than {COMMAND_CHARACTERS} characters"
-        if shell.run(command, timeout=SETUP_SECONDS).timed_out:
-            return f"{name} does not end within {SETUP_SECONDS:.0f} s"
-    return ""
+def _failure(result: CommandResult) -> str:
+    """Why a step of a check failed; empty where it passed."""
+    if result.changed:
+        return f"can't be trusted: {result.changed}"
+    if result.timed_out:
+        return f"does not end within {CHECK_SECONDS:.0f} s"
+    return f"ends with {result.exit_code}: {result.output[:160]!r}" if result.exit_code else ""
 
 
 def _unspeakable(comparator: str, wanted: str) -> str:
@@ -227,11 +195,13 @@ class ExampleAgent:
     Args:
         replies: The gold replies.
         first_line: Whether the first line of it is enough, as where the answer is looked for in what was printed.
+        or_finish: Whether to finish without an answer where nothing was printed.
     """
 
-    def __init__(self, replies: Sequence[str], *, first_line: bool = False) -> None:
+    def __init__(self, replies: Sequence[str], *, first_line: bool = False, or_finish: bool = False) -> None:
         self._replies = replies
         self._lines = 1 if first_line else None
+        self._or_finish = or_finish
 
     def reply(self, turn: int, messages: Sequence[Message]) -> str:
         """The gold reply; nothing once they are used up."""
@@ -239,6 +209,8 @@ class ExampleAgent:
             return ""
         seen = messages[-1]["content"]
         printed = "" if seen == _EMPTY else seen.removeprefix(_HEADER)
+        if self._or_finish and OUTPUT in self._replies[turn] and not printed.strip():
+            return FINISH
         return self._replies[turn].replace(OUTPUT, " ".join(printed.strip().split("\n")[: self._lines]))
 
 
@@ -254,15 +226,15 @@ class AgentBenchOsSkill:
     """
 
     name = "agentbench_os"
-    max_turns = 5
     max_new_tokens = 512
     stop: tuple[str, ...] = ()
 
     def __init__(self, *, counts: Mapping[Split, int | None], source: Source) -> None:
+        self.max_turns = MAX_TURNS if source.max_turns is None else source.max_turns
         paths = find_sets(source.data, skill=self.name)
         problems, skipped = read_problems(paths)
         kept, excluded = without_excluded(problems, source.excluded)
-        self._prompt, prompt = prompt_text(source.prompt_file, PROMPT)
+        self._prompt, prompt = prompt_text(source.prompt_file, PROMPT, turns=self.max_turns)
         conversation(self._prompt, "")
         self._samples = halves(self.name, kept, counts=counts, seed=source.split_seed)
         version = paths[0].stem if len(paths) == 1 else "+".join(sorted({problem.stratum for problem in problems}))
@@ -277,7 +249,7 @@ class AgentBenchOsSkill:
         return conversation(self._prompt, sample.data["problem"])
 
     def gold_replies(self, sample: Sample) -> list[str]:
-        """The matching answer; or the example's commands, then what they print (`OUTPUT`) or `finish`.
+        """The matching answer; or the example's commands, then what they print (`OUTPUT`).
 
         Raises:
             NoReference: The data has neither, or the grammar can't say it.
@@ -297,8 +269,7 @@ class AgentBenchOsSkill:
         reply = bash_act(command)
         if parse_act(reply) != Act("bash", command):
             raise NoReference(f"the example does not fit a reply of {LONG_REPLY_CHARS} characters")
-        answers = data["match"] is not None or any("example" in step for step in data["check"])
-        return [reply, f"Act: answer({OUTPUT})" if answers else "Act: finish"]
+        return [reply, f"Act: answer({OUTPUT})"]
 
     def gold_agent(self, sample: Sample) -> Agent:
         """The agent of `gold_replies`.
@@ -306,8 +277,11 @@ class AgentBenchOsSkill:
         Raises:
             NoReference: The data has no solution.
         """
-        compared = [step.get("compare") for step in sample.data["check"] or ()]
-        return ExampleAgent(self.gold_replies(sample), first_line="in" in compared)
+        steps = sample.data["check"] or ()
+        compared = [step.get("compare") for step in steps]
+        # Only a check by scripts alone may be content without an answer.
+        or_finish = bool(steps) and all("script" in step for step in steps)
+        return ExampleAgent(self.gold_replies(sample), first_line="in" in compared, or_finish=or_finish)
 
     @contextmanager
     def session(self, sandboxes: Sandboxes) -> Iterator[SkillSession]:

@@ -5,7 +5,6 @@ The answer is a model's, so nothing here takes long on any text: texts are cut, 
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping
 from typing import Final
 
@@ -15,8 +14,9 @@ from cycleqd.skills.parsing import LONG_REPLY_CHARS
 
 MATCH_SECONDS: Final = 1.0
 """For one pattern on one answer: Python's own `re` would backtrack for ever on some."""
-_SIZE: Final = re.compile(r"([0-9]{1,30}(?:\.[0-9]{0,30})?)\s*(?:([KMGTP]?)B?)", re.I)
-_POWERS: Final = " KMGTP"
+_UNITS: Final = {"B": 0, "Byte": 0, "K": 1, "M": 2, "G": 3, "T": 4, "P": 5}
+"""Powers of 1024. AgentBench's script lists ``KB`` and its like, too, but looks for the ``B`` first: then ``1K`` is
+left, which is no integer."""
 
 
 def same_integer(answer: str, wanted: str) -> bool:
@@ -43,7 +43,7 @@ def is_in(answer: str, wanted: str) -> bool:
 
 
 def same_size(answer: str, wanted: str) -> bool:
-    """``size-match``: both are sizes (bytes, or with a unit up to P, in powers of 1024), and equal."""
+    """``size-match``: both are integers, maybe with a unit (B, Byte, K, M, G, T, P), and equal in bytes."""
     size = _bytes(answer)
     return size is not None and size == _bytes(wanted)
 
@@ -95,8 +95,13 @@ def _normalised(text: str) -> str:
     return text.replace("\r\n", "\n").replace("\r", "\n").strip()
 
 
-def _bytes(text: str) -> float | None:
-    found = _SIZE.fullmatch(text.strip())
-    if found is None:
+def _bytes(text: str) -> int | None:
+    number, power = text.strip(), 0
+    for unit, known in _UNITS.items():
+        if number.endswith(unit):
+            number, power = number.removesuffix(unit), known
+            break
+    try:
+        return int(number) * 1024**power
+    except ValueError:
         return None
-    return float(found[1]) * 1024.0 ** _POWERS.index(found[2].upper() or " ")

@@ -129,7 +129,9 @@ def _parsed(record: Any, scripts: Path | None) -> dict[str, Any]:
     record = _object(record, "the record")
     if not isinstance(record.get("description"), str):
         raise UnusableRecord("malformed record: no description")
-    create = _object(record.get("create") or {}, "create")
+    create = record.get("create") or {}
+    # AgentBench looks for two words in it; a list (in one record of the development set) has neither.
+    create = {} if isinstance(create, list) else _object(create, "create")
     evaluation = _object(record.get("evaluation"), "evaluation")
     example = evaluation.get("example", record.get("example"))
     data = {

@@ -27,6 +27,8 @@ MAX_OUTPUT_CHARS: Final = 800
 _MAX_ANSWER_CHARS: Final = 1_000
 _SETTLE: Final = "touch -d 2024-01-01T00:00Z / && find /home /root /tmp -exec touch -h -r / {} +"
 """Gives what the set-up made one time: else `ls -l` would show a model when it is played, and no episode repeat."""
+HOME: Final = "/root"
+"""Where a probe runs."""
 _SHELLS: Final = ("bash", "sh", "shell")
 
 
@@ -123,8 +125,9 @@ class OsEpisode(TurnEpisode[Act]):
             if same_answer(self._last.text, data["answer"]):
                 return Verdict(1.0, "the answer is right")
             return Verdict(0.0, f"answered {self._last.text[:80]!r}, expected {data['answer']!r}")
-        # In a fresh bash: no functions, options or redirections of the episode.
-        shown = self._shell.run(data["probe"], fresh=True)
+        shown = self._shell.judge(data["probe"], directory=HOME)
+        if shown.changed:
+            return Verdict(0.0, f"the judge can't use this system any more: {shown.changed}")
         if shown.timed_out or not same_output(shown.output, data["expected"]):
             wanted = data["expected"].strip()[:120]
             return Verdict(0.0, f"the system shows {shown.output.strip()[:120]!r}, expected {wanted!r}")
@@ -154,6 +157,7 @@ class OsSession:
                 prepared = shell.run(script)
                 if prepared.exit_code != 0 or prepared.timed_out:
                     raise SandboxUnavailable(f"set-up of {sample.id} failed: {prepared.output[:400]}")
+            shell.seal()
         except BaseException:
             shell.close()
             raise

@@ -1,14 +1,25 @@
 """The guest of a shell container: one bash that lives across commands. Runs as the container's first process.
 
-Requests: ``{"id", "command", "seconds", "limit", "fresh"}``. Replies: ``{"id", "output", "exit_code", "timed_out",
-"truncated", "restarted"}``.
+Requests: ``{"id", "do", ...}`` with
+
+* ``do: "command"``, ``command``, ``seconds``, ``limit``, ``attached``, ``leave``: the agent's bash runs a command;
+* ``do: "script"``, ``code``, ``language``, ``arguments``, ``directory``, ``seconds``, ``limit``, ``judge``,
+  ``crowd``: a process of its own runs a script;
+* ``do: "seal"``: what the container is now is not the agent's doing.
+
+Replies: ``{"id", "output", "exit_code", "timed_out", "truncated", "restarted", "changed"}``.
 
 bash reads its script from a pipe, one line ``eval '<command>' </dev/null`` a request, followed by a line that writes
 the exit status to a pipe of its own: a command with an unclosed quote is a syntax error of `eval`, a command that
 reads standard input sees its end, and nothing that it prints can be taken for the status. A command that looks for
-that pipe (``/proc/$$/fd``) can write to it, and so lie about how it ended; what is no status ends its bash. Being
-process 1, the guest survives ``kill -9 -1``, inherits and reaps every orphan, and ends everything else with one call
-when time is up.
+that pipe (``/proc/$$/fd``) can write to it, and so lie about how it ended; what is no status ends its bash. An
+``attached`` command has bash's own pipe as its input: a shell that it starts (`su`) takes what comes next. One to
+``leave`` may take longer than its time: it goes on in its bash, and the agent gets another.
+
+Between requests everything but the guest is stopped: nothing is computed, written or filled while a model thinks.
+Being process 1, the guest survives ``kill -9 -1``, inherits and reaps every orphan, and ends everything else with one
+call when time is up. It uses nothing that the agent could change: its modules are loaded before, and what a judge's
+script runs is compared with the image (`trust`).
 """
 
 from __future__ import annotations
@@ -20,223 +31,148 @@ import select
 import signal
 import sys
 import time
-from typing import Any
 
-HOME = "/root"
-READ_BYTES = 65_536
-DRAIN_BYTES = 1_048_576
-"""How much is read after a command ended: a background process may write for ever."""
-OUT_OF_MEMORY_FIRST = "500"
-"""oom_score_adj of everything but the guest: the kernel ends the model's processes first."""
+from cycleqd.sandbox.guest.disk import Disk
+from cycleqd.sandbox.guest.processes import (
+    ENVIRONMENT,
+    HOME,
+    READ_BYTES,
+    STATUS_BYTES,
+    STATUS_FD,
+    Bash,
+    TooLong,
+    drain,
+    end_everything,
+    exit_code,
+    in_memory,
+    is_stopped,
+    processes,
+    quoted,
+    read_some,
+    start,
+    unclosed_substitution,
+)
+from cycleqd.sandbox.guest.trust import PROGRAMS, Seal, coarse
+
+TYPE_CHECKING = False  # `typing` takes as long to load as all the rest
+if TYPE_CHECKING:
+    from typing import Any
+
+TICK_SECONDS = 0.05
+"""How often the disk is looked at while a command runs."""
+PARSE_SECONDS = 5.0
+"""For bash to read a command without running it."""
 TIMED_OUT_STATUS = 124
 """What timeout(1) reports."""
+CANNOT_RUN_STATUS = 126
 KILLED_STATUS = 137
 """A shell's word for SIGKILL."""
-STATUS_FD = 8
-STATUS_BYTES = 4
-"""The longest status: three digits and the line's end."""
+ENDED_STATUS = 255
+"""Of a command that ended bash itself, which would have been 0: such a command's status says nothing."""
+ARGUMENT_BYTES = 100_000
+"""Linux runs no command with an argument of 128 KiB or more; longer scripts come in a file."""
+LEFT_OPEN = 64
+"""Outputs of scripts whose background processes still write."""
 NOBODY = 65_534
-UNCLOSED = "unexpected EOF while looking for matching `)'"
 SYNTAX_STATUS = 2
-ENVIRONMENT = {
-    "HOME": HOME,
-    "USER": "root",
-    "LOGNAME": "root",
-    "SHELL": "/bin/bash",
-    "TERM": "dumb",
-    "LANG": "C.UTF-8",
-    "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
-}
-
-
-def quoted(text: str) -> str:
-    """`text` as one word of shell, whatever it holds (NUL, which no shell can hold, is left out)."""
-    return "'" + text.replace("\0", "").replace("'", "'\"'\"'") + "'"
-
-
-def unclosed_substitution(command: str) -> str | None:
-    """Bash's complaint about a command substitution that never ends, None where there is none.
-
-    bash 5.2 damages its own memory when `eval` meets one (``eval 'echo $('`` and the next command ends in "free():
-    invalid next size"), so another bash parses such a command first.
-    """
-    if not any(opening in command for opening in ("$(", "<(", ">(")):
-        return None
-    script, complaint = os.memfd_create("script"), os.memfd_create("complaint")
-    try:
-        data = memoryview(command.replace("\0", "").encode("utf-8", "replace") + b"\n")
-        while data:
-            data = data[os.write(script, data) :]
-        os.lseek(script, 0, os.SEEK_SET)
-        files = [
-            (os.POSIX_SPAWN_DUP2, script, 0),
-            (os.POSIX_SPAWN_DUP2, complaint, 1),
-            (os.POSIX_SPAWN_DUP2, complaint, 2),
-        ]
-        options = ["bash", "--noprofile", "--norc", "-O", "extglob", "-n"]
-        os.waitpid(os.posix_spawn("/bin/bash", options, ENVIRONMENT, file_actions=files), 0)
-        os.lseek(complaint, 0, os.SEEK_SET)
-        text = os.read(complaint, READ_BYTES).decode("utf-8", "replace")
-    finally:
-        os.close(script)
-        os.close(complaint)
-    return text if UNCLOSED in text else None
-
-
-def exit_code(status: bytes) -> int | None:
-    """The exit status that bash wrote; None for anything else, which a command wrote."""
-    digits = status[:-1]
-    if status[-1:] != b"\n" or not digits.isdigit() or len(status) > STATUS_BYTES:
-        return None
-    code = int(digits)
-    return code if code <= 255 else None
-
-
-class Bash:
-    """One bash process with the pipes to and from it.
-
-    Args:
-        directory: Where it starts.
-    """
-
-    def __init__(self, directory: str) -> None:
-        script_read, self.script = os.pipe()
-        self.output, output_write = os.pipe()
-        self.status, status_write = os.pipe()
-        self.pid = os.fork()
-        if self.pid == 0:
-            try:
-                os.setsid()
-                with open("/proc/self/oom_score_adj", "w") as score:
-                    score.write(OUT_OF_MEMORY_FIRST)
-                os.dup2(script_read, 0)
-                os.dup2(output_write, 1)
-                os.dup2(output_write, 2)
-                os.dup2(status_write, STATUS_FD)
-                os.closerange(3, STATUS_FD)
-                os.closerange(STATUS_FD + 1, 64)
-                signal.set_wakeup_fd(-1)
-                for number in (signal.SIGPIPE, signal.SIGINT, signal.SIGXFSZ):
-                    signal.signal(number, signal.SIG_DFL)
-                try:
-                    os.chdir(directory)
-                except OSError:
-                    os.chdir("/")
-                os.execve("/bin/bash", ["bash", "--noprofile", "--norc"], ENVIRONMENT)  # noqa: S606 -- it is the shell
-            finally:
-                os._exit(127)
-        for descriptor in (script_read, output_write, status_write):
-            os.close(descriptor)
-        for descriptor in (self.script, self.output, self.status):
-            os.set_blocking(descriptor, False)
-
-    def directory(self) -> str:
-        """Where it is, or HOME when that can't be known."""
-        try:
-            return os.readlink(f"/proc/{self.pid}/cwd")
-        except OSError:
-            return HOME
-
-    def close(self) -> None:
-        """Closes the pipes."""
-        for descriptor in (self.script, self.output, self.status):
-            os.close(descriptor)
-
-
-def reap(wanted: int | None) -> int | None:
-    """Collects every ended child; returns the exit code of process `wanted` if it is among them, else None."""
-    code = None
-    while True:
-        try:
-            pid, status = os.waitpid(-1, os.WNOHANG)
-        except ChildProcessError:
-            return code
-        if pid == 0:
-            return code
-        if pid == wanted:
-            code = os.waitstatus_to_exitcode(status)
-            code = 128 - code if code < 0 else code
-
-
-def end_everything() -> None:
-    """Kills all processes of the container but this one and collects them."""
-    while True:
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(-1, signal.SIGKILL)
-        try:
-            while os.waitpid(-1, os.WNOHANG)[0]:
-                pass
-        except ChildProcessError:
-            return
-        time.sleep(0.001)
+FULL = "bash: the disk is full: more than this machine may write; all processes were ended\n"
+JUDGING = {"PATH": ":".join(PROGRAMS), "PYTHONNOUSERSITE": "1", "PYTHONDONTWRITEBYTECODE": "1",
+           "PYTHONPYCACHEPREFIX": "/proc/none"}  # fmt: skip
+"""The image's programs come before the agent's, and no Python takes compiled modules that the agent may have put."""
+INTERPRETERS = {"bash": ("/bin/bash", "--noprofile", "--norc"), "python": (sys.executable,)}
 
 
 class Shell:
     """Runs requests in one bash; starts another when it ended."""
 
-    def __init__(self) -> None:
+    def __init__(self, disk_bytes: int) -> None:
         # SIGCHLD writes to this pipe, so that poll() wakes up.
         self.wake, wake_write = os.pipe()
         os.set_blocking(self.wake, False)
         os.set_blocking(wake_write, False)
         signal.signal(signal.SIGCHLD, lambda *_: None)
         signal.set_wakeup_fd(wake_write, warn_on_full_buffer=False)
-        self.bash = Bash(HOME)
-        # The exit code of bash once it ended.
+        self.null = os.open("/dev/null", os.O_RDWR)
+        self.seal = Seal()
+        self.disk = Disk(disk_bytes)
+        # Processes that the agent stopped: they stay so.
+        self.stopped: set[int] = set()
+        # Outputs of scripts that somebody may still write to; what comes is read and dropped.
+        self.left: list[int] = []
+        # The exit codes of bash and of a running script once they ended.
         self.ended: int | None = None
+        self.script: int | None = None
+        self.script_ended: int | None = None
+        self.bash = Bash(HOME)
+
+    def pause(self) -> None:
+        """Stops everything."""
+        self.stopped = {pid for pid in processes() if is_stopped(pid)}
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(-1, signal.SIGSTOP)
+
+    def resume(self) -> None:
+        """Lets everything go on that `pause` stopped."""
+        with contextlib.suppress(ProcessLookupError):
+            if not self.stopped:
+                os.kill(-1, signal.SIGCONT)
+        if self.stopped:
+            for pid in processes():
+                if pid not in self.stopped:
+                    with contextlib.suppress(ProcessLookupError):
+                        os.kill(pid, signal.SIGCONT)
 
     def idle(self, requests: int) -> bytes | None:
         """Waits for a request and collects orphans meanwhile; returns its line, or None at the end."""
         poll = select.poll()
         poll.register(requests, select.POLLIN)
         poll.register(self.wake, select.POLLIN)
-        buffer = b""
-        while not buffer.endswith(b"\n"):
+        parts: list[bytes] = []
+        while not parts or not parts[-1].endswith(b"\n"):
             for descriptor, _ in poll.poll():
                 if descriptor == self.wake:
-                    # bash may end between commands (a background process kills it): `run` notices.
+                    # bash may end between commands (a background process kills it): `command` notices.
                     self.woken()
                 else:
                     data = os.read(requests, READ_BYTES)
                     if not data:
                         return None
-                    buffer += data
-        return buffer
+                    parts.append(data)
+        return b"".join(parts)
 
-    def run(self, command: str, seconds: float, limit: int, fresh: bool) -> dict[str, Any]:
-        """Runs a command to its end or for `seconds`; returns the reply without its id.
+    def command(self, command: str, seconds: float, limit: int, attached: bool, leave: bool) -> dict[str, Any]:
+        """Runs a command in bash to its end or for `seconds`; returns the reply without its id.
 
-        Of the output the first `limit` bytes are kept; the rest is read and dropped. `fresh` starts another bash
-        first, whatever the present one is doing: it ends when its script does, which is now.
+        Of the output the first `limit` bytes are kept; the rest is read and dropped.
         """
         deadline = time.monotonic() + seconds
         restarted = False
-        if fresh or self.ended is not None:
+        if self.ended is not None:
             self.restart(HOME)
             restarted = True
-        complaint = unclosed_substitution(command)
+        try:
+            complaint = unclosed_substitution(command, min(seconds, PARSE_SECONDS))
+        except TooLong:
+            return self.killed(b"", limit, self.bash.directory(), TIMED_OUT_STATUS)
         if complaint is not None:
-            return {
-                "output": complaint[:limit],
-                "exit_code": SYNTAX_STATUS,
-                "timed_out": False,
-                "truncated": len(complaint) > limit,
-                "restarted": restarted,
-            }
-        script = f"eval {quoted(command)} </dev/null {STATUS_FD}>&-\nbuiltin printf '%d\\n' \"$?\" >&{STATUS_FD}\n"
+            return reply(complaint.encode(), limit, SYNTAX_STATUS, restarted=restarted)
+        streams = "" if attached else f" </dev/null {STATUS_FD}>&-"
+        script = f"eval {quoted(command)}{streams}\ncommand printf '%d\\n' \"$?\" >&{STATUS_FD}\n"
         pending = memoryview(script.encode("utf-8", "replace"))
         kept, total, status = bytearray(), 0, b""
-        poll = select.poll()
-        for descriptor in (self.wake, self.bash.output, self.bash.status):
-            poll.register(descriptor, select.POLLIN)
+        poll = self.poll(self.bash.output, self.bash.status)
         poll.register(self.bash.script, select.POLLOUT)
-        timed_out = False
         while b"\n" not in status and len(status) <= STATUS_BYTES and self.ended is None:
             left = deadline - time.monotonic()
+            if left <= 0 and leave:
+                self.left += [self.bash.output, self.bash.status]
+                self.bash = Bash("/")
+                return reply(kept, limit, TIMED_OUT_STATUS, timed_out=True, restarted=True)
             if left <= 0:
-                timed_out = True
-                break
-            for descriptor, _ in poll.poll(left * 1000 + 1):
+                return self.killed(kept, limit, self.bash.directory(), TIMED_OUT_STATUS)
+            if self.disk.full():
+                return self.killed(kept + FULL.encode(), limit + len(FULL), HOME, KILLED_STATUS)
+            for descriptor, _ in poll.poll(min(left, TICK_SECONDS) * 1000 + 1):
                 if descriptor == self.bash.script:
                     try:
                         pending = pending[os.write(descriptor, pending) :]
@@ -247,69 +183,224 @@ class Shell:
                     if not pending:
                         poll.unregister(descriptor)
                 elif descriptor == self.bash.output:
-                    total += self.read_output(kept, limit)
+                    total += read_some(descriptor, kept, limit)
                 elif descriptor == self.bash.status:
                     data = os.read(descriptor, READ_BYTES)
                     if not data:
                         poll.unregister(descriptor)
                     status += data
                 else:
-                    self.woken()
-        directory = self.bash.directory()
-        if timed_out:
-            end_everything()
-        drained = 0
-        while drained < DRAIN_BYTES:
-            count = self.read_output(kept, limit)
-            if not count:
-                break
-            drained += count
-        total += drained
+                    self.other(descriptor)
+        total += drain(self.bash.output, kept, limit)
         code = exit_code(status)
-        if timed_out:
-            self.restart(directory)
-            code, restarted = TIMED_OUT_STATUS, True
-        elif code is None:
+        if code is None:
             if self.ended is None:
                 os.kill(self.bash.pid, signal.SIGKILL)
-            code, restarted = KILLED_STATUS if self.ended is None else self.ended, True
+            code, restarted = KILLED_STATUS if self.ended is None else self.ended or ENDED_STATUS, True
             self.restart(HOME)
-        return {
-            "output": kept.decode("utf-8", "replace"),
-            "exit_code": code,
-            "timed_out": timed_out,
-            "truncated": total > len(kept),
-            "restarted": restarted,
-        }
+        return reply(kept, limit, code, truncated=total > len(kept), restarted=restarted)
+
+    def run_script(
+        self,
+        code: str,
+        language: str,
+        arguments: list[str],
+        directory: str,
+        seconds: float,
+        limit: int,
+        judge: bool,
+        crowd: int,
+    ) -> dict[str, Any]:
+        """Runs a script in a process of its own, as root, in a clean environment, without input.
+
+        Args:
+            code: The script.
+            language: A key of `INTERPRETERS`.
+            arguments: Its arguments.
+            directory: Where it starts.
+            seconds: Its time.
+            limit: Bytes of its output to keep.
+            judge: Whether its result counts only if what it uses is the image's own, before and after.
+            crowd: So many processes of the agent would keep it from working: they are ended.
+        """
+        if len(processes()) >= crowd:
+            end_everything()
+            self.restart(HOME)
+        began = coarse()
+        if judge and (changed := self.seal.broken()):
+            return reply(b"", limit, CANNOT_RUN_STATUS, changed=changed)
+        result = self.script_result(code, language, arguments, directory, seconds, limit, judge)
+        if judge and (changed := self.seal.changed(began, language + code)):
+            return reply(b"", limit, CANNOT_RUN_STATUS, changed=changed)
+        return result
+
+    def script_result(
+        self, code: str, language: str, arguments: list[str], directory: str, seconds: float, limit: int, judge: bool
+    ) -> dict[str, Any]:
+        """The second half of `run_script`."""
+        deadline = time.monotonic() + seconds
+        data = code.replace("\0", "").encode("utf-8", "replace")
+        program = list(INTERPRETERS[language])
+        file = None
+        if len(data) > ARGUMENT_BYTES:
+            file = in_memory("script", data)
+            program.append(f"/dev/fd/{STATUS_FD}")
+        else:
+            program += ["-c", data.decode("utf-8")]
+            if language == "bash":
+                program.append("--")  # bash -c takes its own name first
+        program += [argument.replace("\0", "").encode("utf-8", "replace").decode("utf-8") for argument in arguments]
+        environment = {**ENVIRONMENT, **JUDGING} if judge else ENVIRONMENT
+        output, output_write = os.pipe()
+        os.set_blocking(output, False)
+        descriptors = {0: self.null, 1: output_write, 2: output_write}
+        if file is not None:
+            descriptors[STATUS_FD] = file
+        self.script_ended = None
+        try:
+            self.script = start(program, environment, directory, descriptors)
+        except OSError:
+            end_everything()
+            self.restart(HOME)
+            self.script = start(program, environment, directory, descriptors)
+        finally:
+            os.close(output_write)
+            if file is not None:
+                os.close(file)
+        kept, total = bytearray(), 0
+        poll = self.poll(output)
+        while self.script_ended is None:
+            left = deadline - time.monotonic()
+            full = self.disk.full()
+            if left <= 0 or full:
+                os.close(output)
+                self.script = None
+                kept += FULL.encode() if full else b""
+                return self.killed(kept, limit + len(FULL), HOME, KILLED_STATUS if full else TIMED_OUT_STATUS)
+            for descriptor, event in poll.poll(min(left, TICK_SECONDS) * 1000 + 1):
+                if descriptor == output:
+                    got = read_some(output, kept, limit)
+                    total += got
+                    if not got and event & select.POLLHUP:
+                        poll.unregister(output)
+                else:
+                    self.other(descriptor)
+        total += drain(output, kept, limit)
+        self.left.append(output)
+        if len(self.left) > LEFT_OPEN:
+            os.close(self.left.pop(0))
+        self.script = None
+        return reply(kept, limit, self.script_ended, truncated=total > len(kept))
+
+    def killed(self, kept: bytes, limit: int, directory: str, code: int) -> dict[str, Any]:
+        """Ends everything, because time or disk are used up, and starts another bash."""
+        end_everything()
+        kept = bytearray(kept)
+        total = drain(self.bash.output, kept, limit) + len(kept) if code == TIMED_OUT_STATUS else len(kept)
+        self.restart(directory)
+        timed_out = code == TIMED_OUT_STATUS
+        return reply(kept, limit, code, timed_out=timed_out, truncated=total > len(kept), restarted=True)
+
+    def poll(self, *descriptors: int) -> select.poll:
+        """Waits for these, for children, and for what is left of earlier scripts' outputs."""
+        poll = select.poll()
+        for descriptor in (self.wake, *descriptors, *self.left):
+            poll.register(descriptor, select.POLLIN)
+        self.polling = poll
+        return poll
+
+    def other(self, descriptor: int) -> None:
+        """Deals with a descriptor that is not the present request's."""
+        if descriptor == self.wake:
+            self.woken()
+            return
+        try:
+            if os.read(descriptor, READ_BYTES):
+                return
+        except BlockingIOError:
+            return
+        self.polling.unregister(descriptor)
+        self.left.remove(descriptor)
+        os.close(descriptor)
 
     def woken(self) -> None:
-        """A child ended: collects all that did, and notes if bash is among them."""
-        os.read(self.wake, READ_BYTES)
-        code = reap(self.bash.pid)
-        if code is not None:
-            self.ended = code
-
-    def read_output(self, kept: bytearray, limit: int) -> int:
-        """Reads what is there, keeps it up to `limit` in all, returns how many bytes there were."""
-        try:
-            data = os.read(self.bash.output, READ_BYTES)
-        except BlockingIOError:
-            return 0
-        kept += data[: max(0, limit - len(kept))]
-        return len(data)
+        """A child ended or changed: empties the pipe that says so, collects all."""
+        with contextlib.suppress(BlockingIOError):
+            while os.read(self.wake, READ_BYTES):
+                pass
+        while True:
+            try:
+                pid, status = os.waitpid(-1, os.WNOHANG)
+            except ChildProcessError:
+                return
+            if pid == 0:
+                return
+            code = os.waitstatus_to_exitcode(status)
+            code = 128 - code if code < 0 else code
+            if pid == self.bash.pid:
+                self.ended = code
+            elif pid == self.script:
+                self.script_ended = code
 
     def restart(self, directory: str) -> None:
         """Starts another bash."""
+        try:
+            bash = Bash(directory)
+        except OSError:
+            end_everything()  # no process or memory left
+            bash = Bash(directory)
         self.bash.close()
-        self.bash = Bash(directory)
+        self.bash = bash
         self.ended = None
 
 
-def main() -> None:
+def reply(
+    output: bytes,
+    limit: int,
+    code: int,
+    *,
+    timed_out: bool = False,
+    truncated: bool = False,
+    restarted: bool = False,
+    changed: str = "",
+) -> dict[str, Any]:
+    """A reply without its id."""
+    return {
+        "output": bytes(output[:limit]).decode("utf-8", "replace"),
+        "exit_code": code,
+        "timed_out": timed_out,
+        "truncated": truncated or len(output) > limit,
+        "restarted": restarted,
+        "changed": changed,
+    }
+
+
+def answer(shell: Shell, request: dict[str, Any]) -> dict[str, Any]:
+    """Does what a request asks for."""
+    what = request.pop("do")
+    shell.resume()
+    try:
+        if what == "command":
+            return shell.command(**request)
+        if what == "script":
+            return shell.run_script(**request)
+        shell.seal.renew()
+        return reply(b"", 0, 0)
+    except OSError as error:
+        # No processes left to fork, no descriptors, or the like: clear the table and start again.
+        end_everything()
+        shell.restart(HOME)
+        return reply(f"{error}\n".encode(), READ_BYTES, 1, restarted=True)
+    finally:
+        shell.pause()
+
+
+def main(disk_bytes: int) -> None:
     """Serves requests until standard input ends."""
-    # A process that changed its group can't be traced or read, not even by the model's root.
+    # A process that changed its group can't be traced or read, not even by the model's root; and nobody's groups are
+    # its three, so that nobody may change its limits.
     os.setegid(NOBODY)
-    os.setegid(0)
+    os.setresgid(0, 0, NOBODY)
     # As process 1 it is deaf to signals from inside, except those that Python handles.
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
@@ -317,24 +408,16 @@ def main() -> None:
     null = os.open("/dev/null", os.O_RDWR)
     for descriptor in (0, 1, 2):
         os.dup2(null, descriptor)
-    shell = Shell()
-    while True:
-        line = shell.idle(requests)
-        if line is None:
-            sys.exit(0)
+    os.close(null)
+    shell = Shell(disk_bytes)
+    # Nothing is loaded any more: the agent may write to where modules lie.
+    for finders in (sys.path, sys.meta_path, sys.path_hooks):
+        finders.clear()
+    shell.pause()
+    while (line := shell.idle(requests)) is not None:
         request = json.loads(line)
-        try:
-            reply = shell.run(request["command"], request["seconds"], request["limit"], request["fresh"])
-        except OSError as error:
-            # No processes left to fork, or the like: clear the table and start again.
-            end_everything()
-            shell.restart(HOME)
-            reply = {"output": f"{error}\n", "exit_code": 1, "timed_out": False, "truncated": False, "restarted": True}
-        reply["id"] = request["id"]
-        data = memoryview(json.dumps(reply).encode() + b"\n")
+        identity = request.pop("id")
+        data = memoryview(json.dumps({"id": identity, **answer(shell, request)}).encode() + b"\n")
         while data:
             data = data[os.write(replies, data) :]
-
-
-if __name__ == "__main__":
-    main()
+    sys.exit(0)
