@@ -23,6 +23,8 @@ GENERATED_COUNTS: dict[Literal["train", "optimization", "test"], int] = {"train"
 """Samples per split of a generated suite whose configuration leaves them out."""
 GENERATED_SKILLS = ("coding", "os", "db")
 """Skills whose samples are generated here; the others are benchmarks, which read a file."""
+TURN_SKILLS = ("agentbench_db", "agentbench_os")
+"""Benchmarks whose number of turns is a setting."""
 
 PROFILES = ("demo", "smol", "paper")
 """Names of the configurations that ship with the package (``cycleqd/profiles/<name>.yaml``)."""
@@ -85,6 +87,9 @@ class SkillConfig(Section):
     """More of them: a text file with one id a line, or the JSON that ``cycleqd audit`` wrote (its broken samples)."""
     split_seed: Annotated[int, Field(ge=0)] = 0
     """Draws a benchmark's halves. Not the run's seed, so that runs with different seeds report on the same samples."""
+    max_turns: Annotated[int, Field(ge=1, le=100)] | None = None
+    """Replies that a model may give to an AgentBench problem, the final answer included. Unless given: 5, as in the
+    paper; AgentBench's own configurations allow 8 (``agentbench_os``) and 15 (``agentbench_db``)."""
 
     @field_validator("train")
     @classmethod
@@ -101,6 +106,14 @@ class SkillConfig(Section):
         if value and name in GENERATED_SKILLS:
             raise ValueError(f"{name} is generated and takes no {info.field_name}; benchmarks do")
         return value
+
+    @field_validator("max_turns")
+    @classmethod
+    def _has_turns(cls, turns: int | None, info: ValidationInfo) -> int | None:
+        name = info.data.get("name", TURN_SKILLS[0])
+        if turns is not None and name not in TURN_SKILLS:
+            raise ValueError(f"the turns of {name} are fixed; {' and '.join(TURN_SKILLS)} take another number")
+        return turns
 
     @property
     def counts(self) -> dict[Literal["train", "optimization", "test"], int | None]:

@@ -149,6 +149,7 @@ def evaluate(
         data_sha256=skill.origin.sha256,
         prompt=skill.origin.prompt,
         skipped=len(skill.origin.skipped),
+        max_turns=skill.max_turns,
         engine=engine.name,
         batching=batching,
         tokens=sum(play.tokens for play in plays),

@@ -95,6 +95,7 @@ class EvaluationRecord(Record):
         data_sha256: Of the benchmark's file; empty for a generated suite.
         prompt: ``ours``, or the hash of the instructions that a user put in their place.
         skipped: Samples of the data that were not played.
+        max_turns: Replies that a model could give in one episode; None in records of older versions.
         seconds: Wall-clock time of the evaluation.
         tokens: Tokens generated in all episodes.
     """
@@ -113,6 +114,7 @@ class EvaluationRecord(Record):
     data_sha256: str = ""
     prompt: str = "ours"
     skipped: int = 0
+    max_turns: int | None = None
 
     @property
     def beside(self) -> dict[str, Score]:

@@ -210,6 +210,7 @@ def _source(skill: SkillConfig) -> Source:
         prompt_file=skill.prompt_file,
         excluded=exclusions(skill.exclude, skill.exclude_file),
         split_seed=skill.split_seed,
+        max_turns=skill.max_turns,
     )
 
 

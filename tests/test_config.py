@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from cycleqd.config import PROFILES, ConfigError, RunConfig, load_config, parse_config
+from cycleqd.config import PROFILES, ConfigError, RunConfig, SkillConfig, load_config, parse_config
 
 
 @pytest.mark.parametrize("profile", PROFILES)
@@ -43,6 +43,13 @@ def test_paper_profile_trains_on_the_papers_data():
         "agentbench_os": [("agent_flan", "os")],
         "agentbench_db": [("agent_flan", "db")],
     }
+
+
+@pytest.mark.parametrize(("name", "turns"), [("os", 3), ("mbpp_plus", 3), ("agentbench_os", 0)])
+def test_turns_are_a_setting_of_benchmarks_that_have_several(name, turns):
+    assert SkillConfig.model_validate({"name": "agentbench_os", "max_turns": 8}).max_turns == 8
+    with pytest.raises(ConfigError, match=r"skills\.0\.max_turns"):
+        parse_config({"skills": [{"name": name, "max_turns": turns}]})
 
 
 @pytest.mark.parametrize("skill", ["mbpp_plus", "agentbench_os", "agentbench_db"])

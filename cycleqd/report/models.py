@@ -23,6 +23,7 @@ class DataIdentity(BaseModel):
     data_sha256: str
     prompt: str
     skipped: int
+    max_turns: int | None = None
 
 
 class ModelSummary(BaseModel):

@@ -47,12 +47,16 @@ def _benchmarks(found: Evaluations) -> Grid:
     """Which release of a benchmark was played, and with whose prompt; generated suites have none."""
     rows = sorted(
         {
-            (record.skill, record.data_version, record.data_sha256, record.prompt, str(record.skipped))
+            (
+                *(record.skill, record.data_version, record.data_sha256, record.prompt),
+                *("" if record.max_turns is None else str(record.max_turns), str(record.skipped)),
+            )
             for record in found.values()
             if record.data_sha256
         }
     )
-    return Grid("Benchmarks", ("skill", "version", "SHA-256 of the data", "prompt", "skipped samples"), tuple(rows))
+    header = ("skill", "version", "SHA-256 of the data", "prompt", "turns", "skipped samples")
+    return Grid("Benchmarks", header, tuple(rows))
 
 
 def _beside(found: Evaluations) -> Grid:

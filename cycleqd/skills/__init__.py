@@ -75,7 +75,7 @@ def build_skill(
     if name not in SUITES:
         raise ValueError(f"no skill is called {name!r}; there are {', '.join((*SUITES, *BENCHMARKS))}")
     if source != Source():
-        raise DataUnavailable(f"{name} is generated and takes no data, prompt file, exclusions or split seed")
+        raise DataUnavailable(f"{name} is generated and takes no data, prompt file, exclusions, split seed or turns")
     return SUITES[name](seed=seed, counts={split: count for split, count in counts.items() if count is not None})
 
 

@@ -7,7 +7,7 @@ any other turn a line ``Final Answer: ...`` (not the first line) ends the episod
 Questions are judged by the answer, changes by the table's state however the episode ended: the score is whether
 AgentBench's hash of it matches, and `table_state`, recorded beside it, whether all rows are those that the gold
 statement leaves. Unlike AgentBench, an episode without a single valid turn scores 0 even where the gold statement
-changes nothing, and the final answer counts among the five turns.
+changes nothing, and the final answer counts among the turns.
 """
 
 from __future__ import annotations
@@ -31,6 +31,8 @@ from cycleqd.skills.protocol import Message, NoReference, Origin, Sample, SkillS
 from cycleqd.skills.turns import TurnEpisode
 
 PROMPT: Final = Path(__file__).parent / "prompts" / "agentbench_db.md"
+MAX_TURNS: Final = 5
+"""As in CycleQD's paper, unless the configuration says otherwise; AgentBench's own configuration allows 15."""
 MAX_OUTPUT_CHARS: Final = 800
 """Of a result that the model sees, as in AgentBench."""
 TABLE_STATE: Final = "table_state"
@@ -73,7 +75,7 @@ def executed(database: Database, statement: str, sample: Sample) -> StatementRes
 
 
 class AgentBenchDbEpisode(TurnEpisode[Action]):
-    """One database, up to five replies."""
+    """One database, up to `AgentBenchDbSkill.max_turns` replies."""
 
     def __init__(self, sample: Sample, messages: list[Message], session: AgentBenchDbSession, turns: int) -> None:
         super().__init__(sample, messages, turns, parse=parse_action, performed="operation", perform=self._execute)
@@ -180,15 +182,15 @@ class AgentBenchDbSkill:
     """
 
     name = "agentbench_db"
-    max_turns = 5
     max_new_tokens = 512
     stop: tuple[str, ...] = ()
 
     def __init__(self, *, counts: Mapping[Split, int | None], source: Source) -> None:
+        self.max_turns = MAX_TURNS if source.max_turns is None else source.max_turns
         paths = locate(source.data, FILES, skill=self.name)
         problems, skipped = read_problems(paths[0])
         kept, excluded = without_excluded(problems, source.excluded)
-        self._prompt, prompt = prompt_text(source.prompt_file, PROMPT)
+        self._prompt, prompt = prompt_text(source.prompt_file, PROMPT, turns=self.max_turns)
         conversation(self._prompt, "")
         self._samples = halves(self.name, kept, counts=counts, seed=source.split_seed)
         self.origin = Origin(paths[0].stem, files_sha256(paths[:1]), prompt, (*skipped, *excluded))

@@ -32,6 +32,8 @@ from cycleqd.skills.protocol import Message, NoReference, Origin, Sample, SkillS
 from cycleqd.skills.turns import TurnEpisode
 
 PROMPT: Final = Path(__file__).parent / "prompts" / "agentbench_os.md"
+MAX_TURNS: Final = 5
+"""As in CycleQD's paper, unless the configuration says otherwise; AgentBench's own configuration allows 8."""
 MAX_OUTPUT_CHARS: Final = 800
 """Of a command's output that the model sees, as in AgentBench."""
 KEPT_CHARS: Final = 780
@@ -96,7 +98,7 @@ def command_of(script: Script, arguments: Sequence[str] = ()) -> str:
 
 
 class AgentBenchOsEpisode(TurnEpisode[Act]):
-    """One container, one bash, up to five replies.
+    """One container, one bash, up to `AgentBenchOsSkill.max_turns` replies.
 
     Args:
         sample: The sample.
@@ -254,15 +256,15 @@ class AgentBenchOsSkill:
     """
 
     name = "agentbench_os"
-    max_turns = 5
     max_new_tokens = 512
     stop: tuple[str, ...] = ()
 
     def __init__(self, *, counts: Mapping[Split, int | None], source: Source) -> None:
+        self.max_turns = MAX_TURNS if source.max_turns is None else source.max_turns
         paths = find_sets(source.data, skill=self.name)
         problems, skipped = read_problems(paths)
         kept, excluded = without_excluded(problems, source.excluded)
-        self._prompt, prompt = prompt_text(source.prompt_file, PROMPT)
+        self._prompt, prompt = prompt_text(source.prompt_file, PROMPT, turns=self.max_turns)
         conversation(self._prompt, "")
         self._samples = halves(self.name, kept, counts=counts, seed=source.split_seed)
         version = paths[0].stem if len(paths) == 1 else "+".join(sorted({problem.stratum for problem in problems}))

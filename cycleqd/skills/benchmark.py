@@ -21,6 +21,12 @@ from cycleqd.skills.protocol import Sample, Skill, Skipped, Split
 
 DATA_VARIABLE: Final = "CYCLEQD_DATA_DIR"
 """Environment variable that names a folder with offline copies of all benchmarks' data."""
+TURNS: Final = "{turns}"
+"""In our instructions: how many turns there are."""
+_NUMBERS: Final = (
+    *("no", "one", "two", "three", "four", "five", "six"),
+    *("seven", "eight", "nine", "ten", "eleven", "twelve"),
+)
 EXCLUDED: Final = "excluded by the configuration"
 
 
@@ -37,12 +43,15 @@ class Source:
         prompt_file: A text in place of our instructions; None is ours.
         excluded: Ids of samples to leave out.
         split_seed: Draws the halves, at least 0.
+        max_turns: Replies that a model may give to one problem, at least 1; None is the skill's default. For skills
+            of several turns only.
     """
 
     data: str | None = None
     prompt_file: str | None = None
     excluded: frozenset[str] = field(default_factory=frozenset)
     split_seed: int = 0
+    max_turns: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,14 +118,20 @@ def files_sha256(paths: Sequence[Path]) -> str:
     return hashlib.sha256(listing.encode()).hexdigest()
 
 
-def prompt_text(prompt_file: str | None, ours: Path) -> tuple[str, str]:
+def prompt_text(prompt_file: str | None, ours: Path, *, turns: int = 1) -> tuple[str, str]:
     """The instructions to show, and how results name them: ``ours`` or the hash of the user's file.
+
+    Args:
+        prompt_file: The user's file, which is taken word for word; None for ours.
+        ours: Our text.
+        turns: What stands where our text has `TURNS`.
 
     Raises:
         DataUnavailable: The user's file can't be read.
     """
     if prompt_file is None:
-        return ours.read_text(encoding="utf-8"), "ours"
+        number = _NUMBERS[turns] if turns < len(_NUMBERS) else str(turns)
+        return ours.read_text(encoding="utf-8").replace(TURNS, number), "ours"
     try:
         text = Path(prompt_file).expanduser().read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:

@@ -23,6 +23,7 @@ def evaluation(skill, scores, extra=()):
         seconds=1.5,
         data_version="v0.2.0",
         skipped=3,
+        max_turns=8,
     )
     return Evaluation(record, [])
 
@@ -51,6 +52,7 @@ def test_summary_says_which_samples_were_played():
         "data_sha256": "",
         "prompt": "ours",
         "skipped": 3,
+        "max_turns": 8,
     }
 
 

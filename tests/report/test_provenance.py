@@ -22,6 +22,7 @@ def record(**fields: object) -> EvaluationRecord:
         "data_version": "v0.2.0",
         "data_sha256": "cd" * 32,
         "skipped": 3,
+        "max_turns": 1,
     }
     return EvaluationRecord.model_validate(values | fields)
 
@@ -32,7 +33,7 @@ def tables(finished: RunStore, *records: EvaluationRecord) -> dict[str, tuple[tu
 
 
 def test_a_benchmarks_version_hash_and_prompt_are_told(finished: RunStore) -> None:
-    assert tables(finished, record())["Benchmarks"] == (("mbpp_plus", "v0.2.0", "cd" * 32, "ours", "3"),)
+    assert tables(finished, record())["Benchmarks"] == (("mbpp_plus", "v0.2.0", "cd" * 32, "ours", "1", "3"),)
 
 
 def test_verdicts_beside_the_score_have_means(finished: RunStore) -> None:

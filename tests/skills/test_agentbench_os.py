@@ -229,6 +229,15 @@ def test_a_prompt_file_takes_the_place_of_ours(tmp_path: Path) -> None:
     assert message["content"] == "Original text.\nHow many files are in /data?"
 
 
+def test_turns_are_a_setting_and_the_instructions_say_it(tmp_path: Path) -> None:
+    skill = skill_of(tmp_path, record())
+    assert skill.max_turns == 5
+    assert "at most five." in skill.initial_messages(only(skill))[0]["content"]
+    skill = AgentBenchOsSkill(counts={}, source=Source(data=str(tmp_path), max_turns=8))
+    assert skill.max_turns == 8
+    assert "at most eight." in skill.initial_messages(only(skill))[0]["content"]
+
+
 def test_gold_replies_come_from_match_or_example_else_there_is_no_reference(tmp_path: Path) -> None:
     def gold(evaluation: dict[str, Any]) -> list[str]:
         skill = skill_of(tmp_path, record(evaluation=evaluation))

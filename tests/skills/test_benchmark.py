@@ -147,6 +147,14 @@ def test_a_prompt_of_the_users_own_is_named_by_its_hash(tmp_path: Path) -> None:
         prompt_text(str(tmp_path / "nowhere"), ours)
 
 
+def test_only_our_instructions_say_how_many_turns_the_setting_allows(tmp_path: Path) -> None:
+    text = tmp_path / "prompt.md"
+    text.write_text("At most {turns}.")
+    assert prompt_text(None, text, turns=8)[0] == "At most eight."
+    assert prompt_text(None, text, turns=15)[0] == "At most 15."
+    assert prompt_text(str(text), text, turns=8)[0] == "At most {turns}."
+
+
 def test_a_generated_suite_takes_no_data() -> None:
     with pytest.raises(ValueError, match="is generated"):
         build_skill("os", counts={}, source=Source(data="x"))
