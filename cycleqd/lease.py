@@ -23,7 +23,7 @@ from datetime import UTC, datetime
 from pydantic import ValidationError
 
 from cycleqd.owner import current_owner, is_gone
-from cycleqd.records import Record
+from cycleqd.records import Record, why_invalid
 from cycleqd.slot import Slot, Versioned, open_slot
 from cycleqd.storage import StoreError, open_filesystem
 from cycleqd.storage.retrying import retrying
@@ -221,7 +221,8 @@ def _parse(found: Versioned) -> LeaseRecord:
         return LeaseRecord.model_validate_json(found.content)
     except ValidationError as error:
         raise RunLocked(
-            f"{KEY} is not a lease; if no process works on the run, remove the file and start again: {error}"
+            f"{KEY} is not a lease that this version can read ({why_invalid(error)}); if no process works on the run, "
+            "remove the file and start again"
         ) from None
 
 

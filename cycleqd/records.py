@@ -9,15 +9,31 @@ import gzip
 import math
 from collections.abc import Iterable, Mapping, Sequence
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 from cycleqd.messages import Message
 
 
 class Record(BaseModel):
-    """Base of all records: immutable, and an unknown key is an error."""
+    """Base of all records: immutable, every number is finite, and an unknown key is an error."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+def why_invalid(error: ValidationError) -> str:
+    """What keeps a record from being read, in one line; of an unknown key that a newer version wrote it."""
+    unknown = [".".join(map(str, fault["loc"])) for fault in error.errors() if fault["type"] == "extra_forbidden"]
+    if unknown:
+        return newer_version(unknown)
+    first = error.errors()[0]
+    more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
+    return f"{'.'.join(map(str, first['loc'])) or 'the whole'}: {first['msg']}{more}"
+
+
+def newer_version(unknown: Sequence[str]) -> str:
+    """What an object says whose keys include some that this version does not know."""
+    keys = ", ".join(unknown[:3]) + (", ..." if len(unknown) > 3 else "")
+    return f"this version of cycleqd does not know its key {keys}: a newer version wrote it; update cycleqd"
 
 
 class Score(Record):

@@ -38,8 +38,10 @@ class Seat:
 
     def chat(self, requests: Sequence[ChatRequest]) -> list[Reply]:
         """The replies to the next round's requests; waits for the other skills."""
-        self.history.append(list(requests))
-        return self._rounds.chat(self._skill, requests, self._stop)
+        # Conversations grow while their episodes are played; what was asked must stay as it was.
+        asked = [request._replace(messages=[message.copy() for message in request.messages]) for request in requests]
+        self.history.append(asked)
+        return self._rounds.chat(self._skill, asked, self._stop)
 
     def leave(self) -> None:
         """Asks for nothing more: the others need not wait until the seat is given up."""

@@ -116,7 +116,7 @@ def train(ws: Workspace, skill: str, progress: Callable[..., None] | None = None
     """Fine-tunes the expert of a skill."""
     folder, summary = f"experts/{skill}/model", f"experts/{skill}/summary.json"
     if ws.store.exists(summary):
-        return TrainingSummary(**ws.store.read_json(summary))
+        return ws.store.fields(TrainingSummary, summary)
     conversations = training_data(ws, skill)
     settings = ws.config.experts
     # Without its summary, a model is what a killed training left.

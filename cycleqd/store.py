@@ -19,9 +19,12 @@ mutable ones, ``changes.json``, ``sessions/``, ``archives/`` and ``report/``, li
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
+
+from pydantic import ValidationError
 
 from cycleqd.config import RunConfig, parse_config
 from cycleqd.hardware import with_dtype
@@ -34,19 +37,26 @@ from cycleqd.records import (
     Record,
     SeedRecord,
     SessionRecord,
+    newer_version,
     pack_episodes,
     unpack_episodes,
+    why_invalid,
 )
 from cycleqd.storage import ObjectStore, StoreError
 
-__all__ = ["CHANGEABLE", "RunStore", "StoreError", "list_runs"]
+__all__ = ["CHANGEABLE", "RecordUnreadable", "RunStore", "StoreError", "list_runs"]
 
 R = TypeVar("R", bound=Record)
+N = TypeVar("N", bound=NamedTuple)
 
 CHANGEABLE = frozenset({"generations", "retention", "storage", "tasks"})
 """Settings that may differ when a run is continued: they change how long and how it runs, not what comes out."""
 
 _CHANGES = "changes.json"
+
+
+class RecordUnreadable(StoreError):
+    """An object is whole but is not what this version reads there; the text says what differs, in one line."""
 
 
 def list_runs(storage: str) -> list[str]:
@@ -68,8 +78,29 @@ class RunStore(ObjectStore):
         super().__init__(storage, run_id, cache=cache)
         self.run_id = run_id
 
-    def _read(self, kind: type[R], key: str) -> R:
-        return kind.model_validate(self.read_json(key))
+    def record(self, kind: type[R], key: str) -> R:
+        """The record at `key`.
+
+        Raises:
+            StoreError: It does not exist or is damaged.
+            RecordUnreadable: It is no such record, or one of a newer version.
+        """
+        content = self.read_json(key)
+        try:
+            return kind.model_validate(content)
+        except ValidationError as error:
+            raise RecordUnreadable(f"{self.url(key)} cannot be read: {why_invalid(error)}") from None
+
+    def fields(self, kind: type[N], key: str) -> N:
+        """The named tuple whose fields were written to `key`; raises as `record` does."""
+        content = self.read_json(key)
+        names = set(kind._fields)
+        if not isinstance(content, dict) or (missing := sorted(names - set(kind._field_defaults) - content.keys())):
+            lacking = f"it lacks {', '.join(missing)}" if isinstance(content, dict) else "it is no JSON object"
+            raise RecordUnreadable(f"{self.url(key)} cannot be read: {lacking}")
+        if unknown := sorted(content.keys() - names):
+            raise RecordUnreadable(f"{self.url(key)} cannot be read: {newer_version(unknown)}")
+        return kind(**content)
 
     def _write(self, key: str, record: Record, *, replace: bool = False) -> None:
         self.write_json(key, record.model_dump(mode="json"), replace=replace)
@@ -104,7 +135,12 @@ class RunStore(ObjectStore):
         values = self.read_json("config.json")
         if self.exists(_CHANGES):
             values |= self.read_json(_CHANGES)
-        return parse_config(values, source=self.url("config.json"))
+        try:
+            return RunConfig.model_validate(values)
+        except ValidationError as error:
+            if any(fault["type"] == "extra_forbidden" for fault in error.errors()):
+                raise RecordUnreadable(f"{self.url('config.json')} cannot be read: {why_invalid(error)}") from None
+        return parse_config(values, source=self.url("config.json"))  # whose refusal names every fault
 
     def first_config(self) -> RunConfig:
         """The configuration that the run began with."""
@@ -127,7 +163,7 @@ class RunStore(ObjectStore):
 
     def individual(self, identifier: str) -> IndividualRecord:
         """The recipe of an individual by id."""
-        return self._read(IndividualRecord, f"individuals/{identifier}/individual.json")
+        return self.record(IndividualRecord, f"individuals/{identifier}/individual.json")
 
     def individuals(self) -> list[IndividualRecord]:
         """All recipes, by id."""
@@ -148,11 +184,18 @@ class RunStore(ObjectStore):
     def evaluation(self, identity: str, skill: str, split: str) -> EvaluationRecord | None:
         """The finished evaluation of these weights, or None."""
         key = f"evaluations/{identity}/{skill}-{split}.json"
-        return self._read(EvaluationRecord, key) if self.exists(key) else None
+        return self.record(EvaluationRecord, key) if self.exists(key) else None
 
     def episodes(self, identity: str, skill: str, split: str) -> list[EpisodeRecord]:
         """The episodes of a finished evaluation, in the order of the samples."""
-        return unpack_episodes(self.read_bytes(f"evaluations/{identity}/{skill}-{split}.jsonl.gz"))
+        key = f"evaluations/{identity}/{skill}-{split}.jsonl.gz"
+        content = self.read_bytes(key)
+        try:
+            return unpack_episodes(content)
+        except ValidationError as error:
+            raise RecordUnreadable(f"{self.url(key)} cannot be read: {why_invalid(error)}") from None
+        except (OSError, EOFError, zlib.error) as error:
+            raise RecordUnreadable(f"{self.url(key)} cannot be read: {error}") from None
 
     def write_seed(self, record: SeedRecord) -> None:
         """Commits the seeding."""
@@ -160,7 +203,7 @@ class RunStore(ObjectStore):
 
     def seed(self) -> SeedRecord | None:
         """The seeding's record, or None while it is not finished."""
-        return self._read(SeedRecord, "generations/seed.json") if self.exists("generations/seed.json") else None
+        return self.record(SeedRecord, "generations/seed.json") if self.exists("generations/seed.json") else None
 
     def write_generation(self, record: GenerationRecord) -> None:
         """Commits a generation; the last object that a generation writes."""
@@ -171,7 +214,7 @@ class RunStore(ObjectStore):
         records: list[GenerationRecord] = []
         for key in self.keys("generations"):
             if key.endswith(f"/{len(records):05d}.json"):
-                records.append(self._read(GenerationRecord, key))
+                records.append(self.record(GenerationRecord, key))
         return records
 
     def write_export(self, record: ExportRecord) -> None:
@@ -180,7 +223,7 @@ class RunStore(ObjectStore):
 
     def export(self) -> ExportRecord | None:
         """Which final model was exported in full, or None while none is."""
-        return self._read(ExportRecord, "aggregate/export.json") if self.exists("aggregate/export.json") else None
+        return self.record(ExportRecord, "aggregate/export.json") if self.exists("aggregate/export.json") else None
 
     def has_exported(self, genome: str) -> bool:
         """Whether the final model of these weights was exported, and is still there."""
@@ -195,7 +238,7 @@ class RunStore(ObjectStore):
 
     def sessions(self) -> list[SessionRecord]:
         """All sessions in the order of their start."""
-        return [self._read(SessionRecord, key) for key in self.keys("sessions")]
+        return [self.record(SessionRecord, key) for key in self.keys("sessions")]
 
 
 def _differences(then: Any, now: Any, path: str = "") -> Iterator[tuple[str, Any, Any]]:

@@ -1,14 +1,19 @@
+import gzip
 import json
 import shutil
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
+from cycleqd.experts import TrainingSummary
 from cycleqd.lease import Lease
 from cycleqd.report import summarise
-from cycleqd.store import RunStore
+from cycleqd.report.listings import runs_table
+from cycleqd.store import RecordUnreadable, RunStore
 from cycleqd.unfinished import unfinished_runs
 from tests.report.synthetic import evaluate, export, genome, synthetic_run
+from tests.upkeep.toy_run import forge
 
 
 @pytest.fixture
@@ -145,3 +150,58 @@ def test_an_unreadable_configuration_does_not_hide_the_others(storage, caplog):
     Path(storage, "broken", "config.json").write_text('{"run_id": 3}')
     assert names(storage) == ["good"]
     assert "broken" in caplog.text
+
+
+NEWER = {
+    "config.json": ("config.json", "novelty"),
+    "generations/00002.json": ("00002.json", "novelty"),
+    "generations/seed.json": ("seed.json", "novelty"),
+    "lease.json": ("lease.json", "novelty"),
+    "sessions/2030-01-01T000000Z.json": ("sessions", "novelty"),
+}
+
+
+@pytest.mark.parametrize("key", NEWER)
+def test_a_run_of_a_newer_version_is_one_line_and_keeps_no_other_from_resuming(storage, caplog, key):
+    store = synthetic_run(storage, run_id="a-newer")
+    synthetic_run(storage, run_id="b-good")
+    path = Path(storage, "a-newer", key)
+    if key == "lease.json":
+        content = {"host": "far", "pid": 1, "owner": "x", "token": "t", "acquired": "", "expires": 1.0}
+    else:
+        content = json.loads(path.read_text())
+    forge(path, json.dumps(content | {"novelty": 1}))
+    assert names(storage) == ["b-good"]
+    (line,) = [record.getMessage() for record in caplog.records if "a-newer" in record.getMessage()]
+    assert "\n" not in line
+    for word in (*NEWER[key], "newer version"):
+        assert word in line
+    table = Console(width=400)
+    with table.capture() as shown:
+        table.print(runs_table([store, RunStore(storage, "b-good")]))
+    assert "b-good" in shown.get()
+    assert "6 of 6" in shown.get()
+    if key != "lease.json":  # who only reads needs no lease
+        assert "newer version" in shown.get()
+
+
+def test_an_episode_of_a_newer_version_says_so_in_one_line(storage):
+    store = synthetic_run(storage, run_id="newer")
+    stem = Path(storage, "newer", "evaluations", "base", "os-test.jsonl.gz")
+    line = json.loads(gzip.decompress(stem.read_bytes()).splitlines()[0]) | {"novelty": 1}
+    forge(stem, gzip.compress(json.dumps(line).encode()))
+    with pytest.raises(
+        RecordUnreadable, match=r"os-test\.jsonl\.gz cannot be read: .*novelty.*newer version"
+    ) as fault:
+        store.episodes("base", "os", "test")
+    assert "\n" not in str(fault.value)
+
+
+def test_a_training_summary_of_a_newer_version_says_so_in_one_line(storage):
+    store = synthetic_run(storage, run_id="newer")
+    fields = dict.fromkeys(TrainingSummary._fields, 1)
+    store.write_json("experts/os/summary.json", fields | {"novelty": 1}, replace=True)
+    with pytest.raises(RecordUnreadable, match=r"summary\.json cannot be read: .*novelty.*newer version"):
+        store.fields(TrainingSummary, "experts/os/summary.json")
+    store.write_json("experts/os/summary.json", fields, replace=True)
+    assert store.fields(TrainingSummary, "experts/os/summary.json").steps == 1

@@ -36,7 +36,7 @@ def runs_table(stores: Sequence[RunStore]) -> Table:
     for store in stores:
         try:
             summary = summarise(store)
-        except ValueError as error:  # a record or configuration of another version of this software
+        except Exception as error:  # whatever a damaged run, or one of another version, makes of its reader
             table.add_row(Text(store.run_id), Text(str(error).partition("\n")[0], style="red"))
             continue
         base, final = (summary.mean("test", row) for row in ("base", "cycleqd"))

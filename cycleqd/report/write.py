@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import json
 from functools import cache
+
+from pydantic import ValidationError
 
 from cycleqd.events import event
 from cycleqd.report.figures import draw
@@ -55,5 +56,8 @@ def read_summary(store: RunStore) -> Summary:
         return Summary.model_validate(store.read_json("report/summary.json"))
     except StoreError:
         raise StoreError(f"run {store.run_id!r} has no report yet; draw it: cycleqd report {store.run_id}") from None
-    except json.JSONDecodeError as error:
-        raise StoreError(f"{store.url('report/summary.json')} is not JSON: {error}") from None
+    except ValidationError:
+        raise StoreError(
+            f"{store.url('report/summary.json')} is of another version of cycleqd; draw it again: "
+            f"cycleqd report {store.run_id}"
+        ) from None

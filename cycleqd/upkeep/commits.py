@@ -8,12 +8,13 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Literal, NamedTuple, TypeVar
 
-from pydantic import ValidationError
-
-from cycleqd.records import GenerationRecord, Score, SeedRecord
-from cycleqd.replay import search_after_each
+from cycleqd.config import RunConfig
+from cycleqd.records import EvaluationRecord, GenerationRecord, Score, SeedRecord
+from cycleqd.replay import search_after_each, search_begun
+from cycleqd.search import Search
 from cycleqd.storage import StorageRefused, StorageUnavailable
 from cycleqd.store import RunStore, StoreError
+from cycleqd.upkeep.claims import impossible_in_generation, impossible_in_seed, claims_that_differ
 from cycleqd.upkeep.inventory import Inventory
 
 log = logging.getLogger(__name__)
@@ -53,6 +54,9 @@ def commit_key(generation: int) -> str:
     return f"generations/{generation:05d}.json"
 
 
+SEED_KEY = "generations/seed.json"
+
+
 def check_commits(store: RunStore, inventory: Inventory | None = None) -> None:
     """Checks that all committed generations are whole, and mends the archives that are derived from them.
 
@@ -76,11 +80,12 @@ def check_commits(store: RunStore, inventory: Inventory | None = None) -> None:
         )
     records = store.generations()
     found = in_parallel(lambda record: faults_of_generation(store, record, inventory), records)
-    for record, faults in zip(records, found, strict=True):
-        if faults:
+    claims = faults_of_claims(store, seed, records)
+    for number, faults in enumerate(found):
+        if faults := [*(fault for fault in claims if fault.key == commit_key(number)), *faults]:
             raise DamagedRun(
-                f"run {store.run_id!r}: generation {record.generation} is damaged: {_listed(faults)}. Restore what "
-                f"is named from a copy, or remove {commit_key(record.generation)} and all later files of that folder "
+                f"run {store.run_id!r}: generation {number} is damaged: {_listed(faults)}. Restore what "
+                f"is named from a copy, or remove {commit_key(number)} and all later files of that folder "
                 "to have those generations evolved again"
             )
     if stray := after_gap(inventory, len(records)):
@@ -99,7 +104,9 @@ def check_commits(store: RunStore, inventory: Inventory | None = None) -> None:
 
 
 def faults_of_seed(store: RunStore, seed: SeedRecord, inventory: Inventory) -> list[Fault]:
-    """What the seeding's record promises and the store lacks."""
+    """What cannot be so in the seeding's record, and what it promises and the store lacks."""
+    if impossible := list(impossible_in_seed(store.config(), seed)):
+        return [Fault(SEED_KEY, "damaged", "; ".join(impossible))]
     faults = []
     for expert in seed.experts:
         faults += _faults_of_individual(store, inventory, expert, seed.genomes[expert])
@@ -111,6 +118,28 @@ def faults_of_generation(store: RunStore, record: GenerationRecord, inventory: I
     """What a generation's record promises and the store lacks."""
     faults = _faults_of_individual(store, inventory, record.individual, record.genome)
     return faults + _faults_of_scores(store, record.genome, record.scores)
+
+
+def faults_of_claims(store: RunStore, seed: SeedRecord, records: Sequence[GenerationRecord]) -> list[Fault]:
+    """Commit records that cannot be so, or whose child does not win what they claim.
+
+    Args:
+        store: The run.
+        seed: Its seeding, without faults.
+        records: The generations in order, from the first one.
+    """
+    config: RunConfig = store.config()
+    search: Search | None = search_begun(store, seed)
+    faults = []
+    for number, record in enumerate(records):
+        found = list(impossible_in_generation(config, record, number))
+        if found:
+            search = None  # what the children after it win can no longer be told
+        elif search is not None:
+            found = list(claims_that_differ(search, record))
+        if found:
+            faults.append(Fault(commit_key(number), "damaged", "; ".join(found)))
+    return faults
 
 
 def faults_of_archives(store: RunStore, seed: SeedRecord, records: list[GenerationRecord]) -> list[Fault]:
@@ -160,7 +189,7 @@ def _faults_of_individual(store: RunStore, inventory: Inventory, identifier: str
     try:
         if (found := store.individual(identifier).genome) != genome:
             faults.append(Fault(key, "damaged", f"genome {found[:12]}, the commit record says {genome[:12]}"))
-    except (StoreError, ValidationError) as error:
+    except StoreError as error:
         faults.append(Fault(key, "damaged", damage(error)))
     if genome_key(identifier) not in inventory and pruned_key(identifier) not in inventory:
         faults.append(Fault(genome_key(identifier), "missing", "the genome of a committed individual, not pruned"))
@@ -173,7 +202,7 @@ def _faults_of_scores(store: RunStore, genome: str, scores: dict[str, Score]) ->
         key = f"evaluations/{genome}/{skill}-optimization.json"
         try:
             record = store.evaluation(genome, skill, "optimization")
-        except (StoreError, ValidationError) as error:
+        except StoreError as error:
             faults.append(Fault(key, "damaged", damage(error)))
             continue
         if record is None:
@@ -182,9 +211,17 @@ def _faults_of_scores(store: RunStore, genome: str, scores: dict[str, Score]) ->
             faults.append(
                 Fault(key, "damaged", f"score {record.score.score:.4f}, the commit record says {score.score:.4f}")
             )
-        elif Score.of([sample.score for sample in record.samples]) != record.score:
+        elif not is_mean_of_samples(record):
             faults.append(Fault(key, "damaged", "its score is not the mean of its samples"))
     return faults
+
+
+def is_mean_of_samples(record: EvaluationRecord) -> bool:
+    """Whether an evaluation's score is what its samples' scores give."""
+    try:
+        return Score.of([sample.score for sample in record.samples]) == record.score
+    except ValueError:  # no samples, or impossible scores
+        return False
 
 
 def _listed(faults: list[Fault]) -> str:

@@ -128,7 +128,7 @@ def prune(store: RunStore, plan: Sequence[Doomed], policy: Policy) -> int:
 
 def read_tombstone(store: RunStore, identifier: str) -> Pruned:
     """What an individual's pruning left."""
-    return Pruned.model_validate(store.read_json(pruned_key(identifier)))
+    return store.record(Pruned, pruned_key(identifier))
 
 
 def _needed(store: RunStore) -> set[str]:

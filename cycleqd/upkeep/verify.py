@@ -2,29 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Set
+from collections.abc import Callable, Iterator, Mapping, Set
 from dataclasses import dataclass
-
-from pydantic import ValidationError
+from functools import partial
+from typing import TypeVar
 
 from cycleqd.config import ConfigError
-from cycleqd.records import EvaluationRecord, IndividualRecord, Score
+from cycleqd.records import EvaluationRecord, GenerationRecord, IndividualRecord
 from cycleqd.storage import SUFFIX, is_mutable
 from cycleqd.store import RunStore, StoreError
 from cycleqd.upkeep.commits import (
+    SEED_KEY,
     Fault,
     after_gap,
     commit_key,
     damage,
     faults_of_archives,
+    faults_of_claims,
     faults_of_generation,
     faults_of_seed,
     genome_key,
     in_parallel,
+    is_mean_of_samples,
 )
 from cycleqd.upkeep.inventory import Inventory
 from cycleqd.upkeep.prune import Pruned, read_tombstone
 from cycleqd.upkeep.sweep import leftovers
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +121,7 @@ def _tombstones(store: RunStore, inventory: Inventory, faults: list[Fault]) -> d
         if key.endswith("/pruned.json"):
             try:
                 tombstone = read_tombstone(store, key.split("/")[1])
-            except (StoreError, ValidationError) as error:
+            except StoreError as error:
                 faults.append(Fault(key, "damaged", damage(error)))
             else:
                 found[tombstone.id] = tombstone
@@ -132,7 +137,7 @@ def _individuals(store: RunStore, inventory: Inventory, faults: list[Fault]) -> 
         name = key.split("/")[1]
         try:
             record = store.individual(name)
-        except (StoreError, ValidationError) as error:
+        except StoreError as error:
             faults.append(Fault(key, "damaged", damage(error)))
             continue
         if record.id != name:
@@ -167,13 +172,13 @@ def _evaluation_faults(store: RunStore, key: str, inventory: Inventory, without_
     _, identity, name = key.split("/")
     skill, _, split = name.removesuffix(".json").rpartition("-")
     try:
-        record = EvaluationRecord.model_validate(store.read_json(key))
-    except (StoreError, ValidationError) as error:
+        record = store.record(EvaluationRecord, key)
+    except StoreError as error:
         return [Fault(key, "damaged", damage(error))]
     faults = []
     if (record.identity, record.skill, record.split) != (identity, skill, split):
         faults.append(Fault(key, "damaged", f"it is of {record.identity[:12]}, {record.skill}, {record.split}"))
-    if Score.of([sample.score for sample in record.samples]) != record.score:
+    if not is_mean_of_samples(record):
         faults.append(Fault(key, "damaged", "its score is not the mean of its samples"))
     episodes = f"{key.removesuffix('.json')}.jsonl.gz"
     if episodes not in inventory:
@@ -182,7 +187,7 @@ def _evaluation_faults(store: RunStore, key: str, inventory: Inventory, without_
         return faults
     try:
         played = [(episode.sample, episode.score) for episode in store.episodes(identity, skill, split)]
-    except (StoreError, ValidationError, OSError, EOFError) as error:
+    except StoreError as error:
         return [*faults, Fault(episodes, "damaged", damage(error))]
     if played != [(sample.id, sample.score) for sample in record.samples]:
         faults.append(Fault(episodes, "damaged", "its episodes are not the record's samples"))
@@ -191,22 +196,42 @@ def _evaluation_faults(store: RunStore, key: str, inventory: Inventory, without_
 
 def _commits(store: RunStore, inventory: Inventory, faults: list[Fault]) -> int:
     """Adds the faults of seeding, generations and archives; returns the number of generations."""
-    try:
-        seed, records = store.seed(), store.generations()
-    except (StoreError, ValidationError) as error:
-        faults.append(Fault("generations", "damaged", damage(error)))
-        return 0
-    if stray := after_gap(inventory, len(records)):
+    seed = _read(SEED_KEY, store.seed, faults)
+    records: list[GenerationRecord] = []
+    unreadable = False
+    while (key := commit_key(len(records))) in inventory and not unreadable:
+        record = _read(key, partial(store.record, GenerationRecord, key), faults)
+        unreadable = record is None
+        records += [record] if record else []
+    later = len(records) + unreadable
+    for key in after_gap(inventory, later):
+        _read(key, partial(store.record, GenerationRecord, key), faults)
+    if not unreadable and (stray := after_gap(inventory, len(records))):
         faults.append(Fault(commit_key(len(records)), "missing", f"later ones exist: {', '.join(stray[:3])}"))
-    if seed is None:
-        if records:
-            faults.append(Fault("generations/seed.json", "missing", "generations are committed without a seeding"))
-        return len(records)
-    faults += faults_of_seed(store, seed, inventory)
     for found in in_parallel(lambda record: faults_of_generation(store, record, inventory), records):
         faults += found
+    if seed is None:
+        if records and SEED_KEY not in inventory:
+            faults.append(Fault(SEED_KEY, "missing", "generations are committed without a seeding"))
+        return len(records)
+    if seeding := faults_of_seed(store, seed, inventory):
+        faults += seeding
+        if any(fault.key == SEED_KEY for fault in seeding):
+            return len(records)
+    if claims := faults_of_claims(store, seed, records):
+        faults += claims
+        return len(records)  # what archives such records give says nothing
     faults += faults_of_archives(store, seed, records)
     return len(records)
+
+
+def _read(key: str, read: Callable[[], T], faults: list[Fault]) -> T | None:
+    """What `read` gives; a fault of the object `key` where that fails."""
+    try:
+        return read()
+    except StoreError as error:
+        faults.append(Fault(key, "damaged", damage(error)))
+        return None
 
 
 def _export_faults(store: RunStore, inventory: Inventory) -> Iterator[Fault]:
@@ -214,7 +239,7 @@ def _export_faults(store: RunStore, inventory: Inventory) -> Iterator[Fault]:
     key = "aggregate/export.json"
     try:
         record = store.export()
-    except (StoreError, ValidationError) as error:
+    except StoreError as error:
         yield Fault(key, "damaged", damage(error))
         return
     if record is None:

@@ -6,7 +6,7 @@ import pytest
 
 from cycleqd import steps
 from cycleqd.store import StoreError
-from cycleqd.upkeep import verify
+from cycleqd.upkeep import check_commits, verify
 from tests.report.synthetic import export
 from tests.upkeep.toy_run import evolve, forge, remove
 
@@ -148,3 +148,75 @@ def test_folder_without_a_readable_configuration_is_refused(store, root):
     forge(root / "config.json", '{"nonsense": 1}')
     with pytest.raises(StoreError, match="nonsense"):
         verify(store)
+
+
+IMPOSSIBLE = {
+    "a score that is no number": (("scores", "os", "score"), float("nan")),
+    "an error that is no number": (("scores", "db", "se"), float("nan")),
+    "an infinite time": (("seconds", "merge"), float("inf")),
+    "a score above one": (("scores", "os", "score"), 1.5),
+    "a score below zero": (("scores", "os", "score"), -0.1),
+    "no samples": (("scores", "os", "n"), 0),
+    "no scores": (("scores",), {}),
+    "an unknown archive": (("archive",), "chess"),
+    "the archive of another turn": (("archive",), "db"),
+    "another generation": (("generation",), 5),
+    "a cell in an unknown archive": (("cells",), {"chess": {"bins": [1, 2], "displaced": None}}),
+    "a cell above the grid": (("cells",), {"os": {"bins": [1, 15], "displaced": None}}),
+    "a cell below the grid": (("cells",), {"os": {"bins": [-1, 2], "displaced": None}}),
+    "a cell with a bin too few": (("cells",), {"os": {"bins": [1], "displaced": None}}),
+    "a cell with a bin too many": (("cells",), {"os": {"bins": [1, 2, 3], "displaced": None}}),
+    "a cell that it did not win": (("cells",), {"os": {"bins": [0, 0], "displaced": "g0000"}}),
+    "a key of a newer version": (("novelty",), 1),
+}
+
+
+def change(content, path, value):
+    for key in path[:-1]:
+        content = content[key]
+    content[path[-1]] = value
+
+
+@pytest.mark.parametrize("what", IMPOSSIBLE)
+def test_commit_record_that_cannot_be_so_is_found_and_no_start_goes_on_from_it(store, root, what):
+    path = root / "generations" / "00004.json"
+    content = json.loads(path.read_text())
+    change(content, *IMPOSSIBLE[what])
+    forge(path, json.dumps(content))
+    assert ("generations/00004.json", "damaged") in found(store)
+    with pytest.raises(StoreError, match=r"generation 4 is damaged|00004\.json cannot be read"):
+        check_commits(store)
+
+
+@pytest.mark.parametrize(
+    "where",
+    [
+        (("scores", "expert-os", "db", "score"), float("nan")),
+        (("scores", "expert-os"), {}),
+        (("scores",), {}),
+        (("genomes",), {}),
+        (("experts",), []),
+    ],
+)
+def test_seeding_that_cannot_be_so_is_found(store, root, where):
+    path = root / "generations" / "seed.json"
+    content = json.loads(path.read_text())
+    change(content, *where)
+    forge(path, json.dumps(content))
+    assert ("generations/seed.json", "damaged") in found(store)
+    with pytest.raises(StoreError, match=r"the seeding is damaged|seed\.json cannot be read"):
+        check_commits(store)
+
+
+def test_every_unreadable_commit_record_is_named(store, root):
+    for number in (3, 8):
+        forge(root / "generations" / f"{number:05d}.json", "{}")
+    forge(root / "generations" / "seed.json", "[]")
+    damaged = {key for key, kind in found(store) if kind == "damaged" and key.startswith("generations/")}
+    assert damaged == {"generations/00003.json", "generations/00008.json", "generations/seed.json"}
+
+
+def test_evaluation_without_samples_is_found(store, root):
+    path = root / "evaluations" / store.generations()[2].genome / "db-optimization.json"
+    forge(path, json.dumps(json.loads(path.read_text()) | {"samples": []}))
+    assert (f"evaluations/{path.parent.name}/db-optimization.json", "damaged") in found(store)
