@@ -10,7 +10,7 @@ comma   := ,
 MAKEFLAGS += --jobs=2
 
 .DEFAULT_GOAL := help
-.PHONY: help setup docker images up down browser demo drill test test-fast lint format clean
+.PHONY: help setup docker images up down browser demo drill test test-fast bench lint format clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -52,6 +52,9 @@ test: setup images browser ## All tests, slow ones included: real Docker, databa
 
 test-fast: setup ## Tests that need no Docker and take no time
 	$(PYTHON) -m pytest -m "not docker and not vllm and not slow and not browser"
+
+bench: setup images ## Compare times with the released evaluators' way (wants an idle machine; `make test` compares none)
+	$(PYTHON) -m pytest -s tests/benchmarks
 
 lint: setup ## ruff and mypy
 	$(VENV)/bin/ruff check .
