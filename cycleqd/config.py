@@ -99,7 +99,7 @@ class DataSourceConfig(Section):
     recipe: RecipeName
     """How a row becomes a conversation; the table is `cycleqd.experts.data.recipes.RECIPES`."""
     path: Annotated[Annotated[str, Field(min_length=1)] | None, Field(validate_default=True)] = None
-    """JSONL or Parquet file, folder of such files, or hub id. Unless given: the recipe's hub id."""
+    """JSONL, JSON or Parquet file, folder of such files, or hub id. Unless given: the recipe's hub id."""
     split: Annotated[str, Field(min_length=1)] | None = None
     """Split of a hub data set. Unless given: the recipe's."""
     subset: Annotated[str, Field(min_length=1)] | None = None
