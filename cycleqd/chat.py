@@ -11,7 +11,7 @@ from typing import Any
 from rich.console import Console
 from rich.text import Text
 
-from cycleqd.messages import Message
+from cycleqd.messages import Message, whole_text
 from cycleqd.report.transcripts import visible
 from cycleqd.storage import cache_dir
 
@@ -38,7 +38,8 @@ class Chat:
         """The model's reply to `text`, piece by piece as it is generated; both become part of the conversation."""
         from transformers import TextIteratorStreamer
 
-        self.messages.append({"role": "user", "content": text})
+        # A terminal's bytes that are no UTF-8 arrive as halves of surrogate pairs.
+        self.messages.append({"role": "user", "content": whole_text(text)})
         prompt = self.tokenizer.apply_chat_template(
             self.messages, add_generation_prompt=True, return_tensors="pt", return_dict=True
         ).to(self.model.device)

@@ -6,16 +6,24 @@ path of its field. Configuration stays at the edge: builders turn it into plain 
 
 from __future__ import annotations
 
-import re
-from importlib import resources
-from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import yaml
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
+from pydantic import AfterValidator, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
 from pydantic_core import InitErrorDetails
 
-from cycleqd.storage.urls import check_url, without_credentials
+from cycleqd.config_files import PROFILES, ConfigError, explain, read_settings, write_yaml
+from cycleqd.config_section import Section
+from cycleqd.storage.urls import check_url
+
+__all__ = [
+    "GENERATED_COUNTS",
+    "GENERATED_SKILLS",
+    "PROFILES",
+    "ConfigError",
+    "RunConfig",
+    "load_config",
+    "parse_config",
+]
 
 SkillName = Literal["coding", "os", "db", "mbpp_plus", "agentbench_db", "agentbench_os"]
 
@@ -25,35 +33,6 @@ GENERATED_SKILLS = ("coding", "os", "db")
 """Skills whose samples are generated here; the others are benchmarks, which read a file."""
 TURN_SKILLS = ("agentbench_db", "agentbench_os")
 """Benchmarks whose number of turns is a setting."""
-
-PROFILES = ("demo", "smol", "paper")
-"""Names of the configurations that ship with the package (``cycleqd/profiles/<name>.yaml``)."""
-
-
-class ConfigError(ValueError):
-    """A configuration cannot be used; the text lists every fault with its field's path."""
-
-
-def _number_the_fields(schema: dict[str, Any]) -> None:
-    # A Prefect server on Postgres forgets the order of keys; its form goes by these numbers.
-    for position, field in enumerate(schema.get("properties", {}).values()):
-        field["position"] = position
-
-
-class Section(BaseModel):
-    """Base of all configuration sections: immutable, and an unknown key is an error.
-
-    A check of fields against each other belongs to the last of them, as its validator: a model's validators run only
-    where every field is right by itself, and would keep their faults to themselves until then.
-    """
-
-    model_config = ConfigDict(
-        frozen=True,
-        extra="forbid",
-        allow_inf_nan=False,
-        use_attribute_docstrings=True,
-        json_schema_extra=_number_the_fields,
-    )
 
 
 class ModelConfig(Section):
@@ -134,7 +113,7 @@ class DataSourceConfig(Section):
     recipe: RecipeName
     """How a row becomes a conversation; the table is `cycleqd.experts.data.recipes.RECIPES`."""
     path: Annotated[Annotated[str, Field(min_length=1)] | None, Field(validate_default=True)] = None
-    """JSONL or Parquet file, folder of such files, or hub id. Unless given: the recipe's hub id."""
+    """JSONL, JSON or Parquet file, folder of such files, or hub id. Unless given: the recipe's hub id."""
     split: Annotated[str, Field(min_length=1)] | None = None
     """Split of a hub data set. Unless given: the recipe's."""
     subset: Annotated[str, Field(min_length=1)] | None = None
@@ -180,9 +159,9 @@ class ExpertConfig(Section):
     """LoRA scaling: the update is multiplied by alpha / rank."""
     epochs: Annotated[float, Field(gt=0)] = 1.0
     """Passes over the training conversations."""
-    epochs_by_skill: dict[SkillName, Annotated[float, Field(gt=0)]] = {}
+    epochs_by_skill: dict[SkillName, Annotated[float, Field(gt=0)]] = {}  # noqa: RUF012 -- pydantic copies it
     """Passes for skills that want another number than `epochs`."""
-    data: dict[SkillName, DataConfig] = {}
+    data: dict[SkillName, DataConfig] = {}  # noqa: RUF012 -- as above
     """Training data of skills that do not learn from their own gold episodes; benchmarks have none of their own."""
     learning_rate: Annotated[float, Field(gt=0, lt=1)] = 5e-4
     """AdamW's peak learning rate, reached after the warm-up."""
@@ -452,7 +431,7 @@ class RunConfig(Section):
 
     def to_yaml(self) -> str:
         """The whole configuration as YAML that `load_config` reads back to an equal one."""
-        return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False)
+        return write_yaml(self.model_dump(mode="json"))
 
 
 def parse_config(data: Any, *, source: str = "configuration") -> RunConfig:
@@ -464,7 +443,7 @@ def parse_config(data: Any, *, source: str = "configuration") -> RunConfig:
     try:
         return RunConfig.model_validate(data)
     except ValidationError as error:
-        raise ConfigError(_explain(error, source)) from None
+        raise ConfigError(explain(error, source)) from None
 
 
 def load_config(name_or_path: str, overrides: tuple[str, ...] = ()) -> RunConfig:
@@ -477,47 +456,4 @@ def load_config(name_or_path: str, overrides: tuple[str, ...] = ()) -> RunConfig
     Raises:
         ConfigError: The file is missing, is no YAML mapping, or has faults; all of them are listed.
     """
-    if name_or_path in PROFILES:
-        text = resources.files("cycleqd").joinpath("profiles", f"{name_or_path}.yaml").read_text()
-    else:
-        path = Path(name_or_path)
-        if not path.is_file():
-            raise ConfigError(f"{name_or_path}: no such file, and no profile ({', '.join(PROFILES)})")
-        text = path.read_text()
-    try:
-        data = yaml.safe_load(text) or {}
-    except yaml.YAMLError as error:
-        raise ConfigError(f"{name_or_path}: not valid YAML: {error}") from None
-    if not isinstance(data, dict):
-        raise ConfigError(f"{name_or_path}: expected a mapping at the top, got {type(data).__name__}")
-    for override in overrides:
-        _apply(data, override)
-    return parse_config(data, source=name_or_path)
-
-
-def _apply(data: dict[str, Any], override: str) -> None:
-    path, equals, value = override.partition("=")
-    keys = path.split(".")
-    if not equals or not all(re.fullmatch(r"\w+", key) for key in keys):
-        raise ConfigError(f"override {override!r}: expected dotted.path=value")
-    node: Any = data
-    for key in keys[:-1]:
-        if isinstance(node, list):
-            if not key.isdigit() or int(key) >= len(node):
-                raise ConfigError(f"override {override!r}: no list item {key}")
-            node = node[int(key)]
-        else:
-            node = node.setdefault(key, {})
-        if not isinstance(node, dict | list):
-            raise ConfigError(f"override {override!r}: {key} has no fields")
-    if isinstance(node, list):
-        raise ConfigError(f"override {override!r}: name a field of the list item")
-    node[keys[-1]] = yaml.safe_load(value)
-
-
-def _explain(error: ValidationError, source: str) -> str:
-    lines = [f"{source}: {error.error_count()} fault(s)"]
-    for fault in error.errors():
-        where = ".".join(str(part) for part in fault["loc"]) or "(whole)"
-        lines.append(f"  {where}: {fault['msg']} (got {without_credentials(repr(fault['input'])):.80})")
-    return "\n".join(lines)
+    return parse_config(read_settings(name_or_path, overrides), source=name_or_path)

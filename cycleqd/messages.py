@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 # pydantic wants this one before Python 3.12.
 from typing_extensions import TypedDict
@@ -13,3 +13,25 @@ class Message(TypedDict):
 
     role: Literal["system", "user", "assistant"]
     content: str
+
+
+def whole_text(text: str) -> str:
+    """The text with every half of a surrogate pair replaced by U+FFFD; two halves that belong together are joined.
+
+    Python and JSON can spell such halves, e.g. of an emoji that a length limit cut. No tokenizer, file or terminal
+    takes them, so they are replaced where text comes in: from an engine, an endpoint or a data file.
+    """
+    if text.isascii():
+        return text
+    return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+
+
+def whole_texts(data: Any) -> Any:
+    """Plain data as JSON gives it, with every text in it as `whole_text`."""
+    if isinstance(data, str):
+        return whole_text(data)
+    if isinstance(data, list):
+        return [whole_texts(item) for item in data]
+    if isinstance(data, dict):
+        return {whole_texts(key): whole_texts(item) for key, item in data.items()}
+    return data

@@ -8,10 +8,14 @@ from __future__ import annotations
 import gzip
 import math
 from collections.abc import Iterable, Mapping, Sequence
+from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
 
-from cycleqd.messages import Message
+from cycleqd.messages import Message, whole_text, whole_texts
+
+Text = Annotated[str, BeforeValidator(lambda text: whole_text(text) if isinstance(text, str) else text)]
+"""What models and judges wrote. A half of a surrogate pair in it is replaced, it does not fail the record."""
 
 
 class Record(BaseModel):
@@ -83,9 +87,9 @@ class SampleScore(Record):
         extra: Other verdicts by name, in [0, 1], reported beside the score.
     """
 
-    id: str
+    id: Text
     score: float
-    reason: str
+    reason: Text
     turns: int
     tokens: int
     extra: dict[str, float] = {}
@@ -94,11 +98,11 @@ class SampleScore(Record):
 class EpisodeRecord(Record):
     """One whole episode, for reading: a line of ``<skill>-<split>.jsonl.gz``."""
 
-    sample: str
-    template: str
+    sample: Text
+    template: Text
     score: float
-    reason: str
-    messages: list[Message]
+    reason: Text
+    messages: Annotated[list[Message], BeforeValidator(whole_texts)]
 
 
 class EvaluationRecord(Record):

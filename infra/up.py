@@ -15,6 +15,7 @@ import urllib.error
 import urllib.request
 from pathlib import Path
 
+from cycleqd.loopback import exempt_loopback
 from deployments.register import HEARTBEAT_SECONDS, HOME
 from infra import object_store, postgres
 from infra.services import Service, refuse_anothers_port, remove_unused_temporary_folders, temporary_folder
@@ -44,6 +45,7 @@ def up(state: Path) -> None:
     Raises:
         RuntimeError: Something did not come up, or its port is another's.
     """
+    exempt_loopback()
     state.mkdir(parents=True, exist_ok=True)
     server = Service("prefect-server", state)
     refuse_anothers_port(server, PORT)

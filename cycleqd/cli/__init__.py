@@ -14,6 +14,7 @@ from cycleqd.cli import audit, evaluate, results, start, upkeep
 from cycleqd.cli.common import FaultGroup
 from cycleqd.cli.data import data
 from cycleqd.cli.show import show
+from cycleqd.loopback import exempt_loopback
 
 app = typer.Typer(
     cls=FaultGroup,
@@ -38,6 +39,7 @@ def main(
     CycleQD fine-tunes one expert per skill, searches for the best merges with Quality-Diversity, scores every child
     by letting it act in real sandboxes, and folds the best ones into one model.
     """
+    exempt_loopback()
 
 
 app.command(epilog="Example: cycleqd doctor demo --set engine.kind=transformers")(start.doctor)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import sys
-from typing import Annotated, Any
+from collections.abc import Iterator
+from typing import Annotated, Any, NamedTuple
 
 import typer
 from rich import box
@@ -50,11 +51,13 @@ def inspect(
     for skill in chosen:
         with err.status(f"Reading the data of {skill}"):
             conversations, report = prepare_skill(settings, skill, evaluated.values())
-            too_long = _too_long(tokenizer, conversations, settings.experts.max_length_of(skill))
-        found[skill] = {**report.model_dump(mode="json"), "too_long": too_long}
+            lengths = _lengths(tokenizer, conversations, settings.experts.max_length_of(skill))
+        found[skill] = {**report.model_dump(mode="json"), **lengths._asdict()}
         if as_json:
             continue
         out.print(_table(skill, found[skill]))
+        for fault in _faults(found[skill]):
+            out.print(Text(visible(fault), style="yellow"), soft_wrap=True)
         for number, conversation in enumerate(conversations[:examples], start=1):
             out.print(Text(f"{skill}, example {number}", style="bold"))
             for message in conversation:
@@ -72,6 +75,7 @@ def _table(skill: str, found: dict[str, Any]) -> Table:
     table = Table(
         title=f"{skill}: {found['conversations']} conversations, "
         + ("length unknown" if found["too_long"] is None else f"{found['too_long']} too long")
+        + (f", {found['refused']} refused by the chat template" if found["refused"] else "")
         + f", decontamination {f'by {n} words' if n else 'off'}, hash {found['hash'][:12]}",
         box=box.SIMPLE_HEAD,
         title_justify="left",
@@ -94,20 +98,53 @@ def _tokenizer(name: str) -> Any:
 
     place = resolve_base(name, cache_dir()) if name == EMBEDDED_MODEL else name
     try:
-        return AutoTokenizer.from_pretrained(place)
+        return AutoTokenizer.from_pretrained(place, trust_remote_code=False)
     except (OSError, ValueError) as error:
         first = str(error).partition("\n")[0]
         err.print(Text(f"Lengths are not counted: no tokenizer of {name} ({first})", style="yellow"), soft_wrap=True)
         return None
 
 
-def _too_long(tokenizer: Any, conversations: list[Any], max_length: int) -> int | None:
+class _Lengths(NamedTuple):
+    """What the tokenizer makes of conversations; its names are those of ``--json``.
+
+    Attributes:
+        too_long: Conversations that training leaves out; None where there is no tokenizer.
+        refused: Conversations that the model's chat template does not render.
+        first_refused: Which is the first of them (counted from 1), and why.
+    """
+
+    too_long: int | None
+    refused: int = 0
+    first_refused: str = ""
+
+
+def _lengths(tokenizer: Any, conversations: list[Any], max_length: int) -> _Lengths:
     from cycleqd.experts import encode
 
     if tokenizer is None:
-        return None
+        return _Lengths(None)
     ends = (tokenizer.eos_token_id,)
-    return sum(len(encode(tokenizer, conversation, ends).input_ids) > max_length for conversation in conversations)
+    too_long = refused = 0
+    first = ""
+    for number, conversation in enumerate(conversations, start=1):
+        try:
+            too_long += len(encode(tokenizer, conversation, ends).input_ids) > max_length
+        except Exception as error:  # a template is a program, and may raise what it likes
+            refused += 1
+            first = first or f"conversation {number}: {error}"
+    return _Lengths(too_long, refused, first)
+
+
+def _faults(found: dict[str, Any]) -> Iterator[str]:
+    """The first fault of each kind, a line each."""
+    for source in found["sources"]:
+        if source["first_fault"]:
+            yield f"First malformed of {source['path']}: {source['first_fault']}"
+        if source["first_shared"]:
+            yield f"First contaminated of {source['path']} shares: {source['first_shared']}"
+    if found["first_refused"]:
+        yield f"First refused by the chat template: {found['first_refused']}"
 
 
 @data.callback()

@@ -7,16 +7,20 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit, urlunsplit
 
-import httpx
 import numpy as np
 
+from cycleqd.inference.bounded_http import MOST_BYTES, Answer, BoundedClient, NoAnswer
+from cycleqd.inference.endpoint_words import explanation, is_too_long, refused_option
 from cycleqd.inference.protocol import ChatRequest, Reply
+from cycleqd.inference.redaction import Redaction
+from cycleqd.loopback import is_loopback
+from cycleqd.messages import whole_text
 
 if TYPE_CHECKING:  # whoever only talks to an endpoint needs no torch
     from cycleqd.task_vector import TaskVector
@@ -24,13 +28,16 @@ if TYPE_CHECKING:  # whoever only talks to an endpoint needs no torch
 KEY_VARIABLE: Final = "OPENAI_API_KEY"
 """Environment variable with the endpoint's key; the only place it is read from, and it is written nowhere."""
 
-_CONNECT_SECONDS: Final = 1.0
+_CHECK_SECONDS: Final = 10.0
 _MOST_STOPS: Final = 4
 """Stop strings that OpenAI takes in one request; replies are cut here at all of them anyway."""
 _LONGEST_WAIT: Final = 60.0
+_MOST_CHARACTERS: Final = 512
+"""Of one token, with room to spare; a reply of more was not made with the tokens that were asked for."""
+_SHOWN: Final = 300
+"""Characters of a server's explanation that an error shows."""
 _PASSING: Final = frozenset({408, 409, 429, 500, 502, 503, 504})
 """Answers after which the same request may well succeed."""
-_TOO_LONG: Final = ("context_length_exceeded", "maximum context length", "max_model_len")
 _REFUSED: Final = ("content_filter", "content_policy_violation")
 
 _log = logging.getLogger(__name__)
@@ -62,12 +69,12 @@ class EndpointEngine:
         url: Base URL, with its ``/v1``; a URL without any path gets one.
         model: The name that the endpoint knows the model by.
         concurrency: Requests under way at a time, at least 1.
-        timeout: Seconds that one reply may take.
+        timeout: Seconds that one attempt may take in all, and that a server may ask to wait for.
         retries: Further attempts after a fault that may pass (429, 5xx, a broken connection, an unreadable reply).
         backoff: Seconds before the first of them, doubled for each next; a random half is taken off.
 
     Raises:
-        ValueError: The URL is not one, or carries a password.
+        ValueError: The URL is not one, or carries a password; or the key is none that can be sent.
     """
 
     name = "endpoint"
@@ -84,13 +91,17 @@ class EndpointEngine:
     ) -> None:
         self.url = _base_url(url)
         self.model = model
-        key = os.environ.get(KEY_VARIABLE)
-        self._client = httpx.Client(
-            headers={"Authorization": f"Bearer {key}"} if key else {},
-            timeout=httpx.Timeout(timeout, connect=_CONNECT_SECONDS),
-            limits=httpx.Limits(max_connections=concurrency),
+        key = _key()
+        self._redaction = Redaction(key)
+        self._client = BoundedClient(
+            {"Authorization": f"Bearer {key}"} if key else {},
+            connections=concurrency,
+            proxies=not is_loopback(urlsplit(self.url).hostname or ""),
         )
         self._pool = ThreadPoolExecutor(concurrency, thread_name_prefix="endpoint")
+        self._timeout = timeout
+        self._closing = threading.Event()
+        self._refused: set[str] = set()
         self._retries = retries
         self._backoff = backoff
         self._jitter = np.random.default_rng()  # of waiting times only: clients must not come back all at once
@@ -121,17 +132,18 @@ class EndpointEngine:
             EndpointUnavailable: It is down, refuses the key, or does not serve the model.
         """
         try:
-            response = self._client.get(f"{self.url}/models", timeout=httpx.Timeout(10.0, connect=_CONNECT_SECONDS))
-        except httpx.HTTPError as error:
-            raise EndpointUnavailable(f"{self.url}: nothing answers ({type(error).__name__}): {error}") from None
-        if response.status_code in (401, 403):
-            raise EndpointUnavailable(self._refusal(response))
-        if response.status_code != 200:
+            answer = self._client.exchange("GET", f"{self.url}/models", seconds=min(_CHECK_SECONDS, self._timeout))
+        except NoAnswer as error:
+            raise EndpointUnavailable(f"{self.url}: nothing answers ({error})") from None
+        if answer.status in (401, 403):
+            raise EndpointUnavailable(self._refusal(answer))
+        if answer.status != 200:
             return  # not every server lists its models; the first request will tell
-        served = _names(response)
+        served = _names(answer)
         if served and self.model not in served:
-            shown = ", ".join(served[:8]) + (", ..." if len(served) > 8 else "")
-            raise EndpointUnavailable(f"{self.url} serves no model {self.model!r}; there are {shown}")
+            shown = self._redaction.fault(", ".join(name[:80] for name in served[:8]))
+            more = ", ..." if len(served) > 8 else ""
+            raise EndpointUnavailable(f"{self.url} serves no model {self.model!r}; there are {shown}{more}")
 
     def chat(self, requests: Sequence[ChatRequest]) -> list[Reply]:
         """See `Engine.chat`.
@@ -157,9 +169,10 @@ class EndpointEngine:
             return self._busy + (time.monotonic() - self._since if self._active else 0.0)
 
     def close(self) -> None:
-        """See `Engine.close`; may be called more than once."""
-        self._pool.shutdown(cancel_futures=True)
+        """See `Engine.close`; what is under way fails. May be called more than once."""
+        self._closing.set()
         self._client.close()
+        self._pool.shutdown(cancel_futures=True)
 
     @contextmanager
     def _counted(self) -> Iterator[None]:
@@ -176,48 +189,78 @@ class EndpointEngine:
                     self._busy += time.monotonic() - self._since
 
     def _reply(self, request: ChatRequest) -> Reply:
-        body: dict[str, Any] = {
-            "model": self.model,
-            "messages": list(request.messages),
-            "max_tokens": request.max_new_tokens,
-            "temperature": 0,
-        }
-        if request.stop:
-            body["stop"] = list(request.stop[:_MOST_STOPS])
         for attempt in range(self._retries + 1):
             try:
-                return _cut(self._ask(body), request.stop)
+                return _cut(self._ask(request), request)
             except _Passing as fault:
-                if attempt == self._retries:
+                if attempt == self._retries or self._closing.is_set():
                     raise EndpointUnavailable(f"{self.url}: {fault}, {attempt + 1} times in a row") from None
                 with self._lock:
                     share = 1 - self._jitter.random() / 2
-                wait = max(fault.wait, self._backoff * 2**attempt * share)
-                _log.warning("%s: %s; again in %.1f s", self.url, fault, wait)
-                time.sleep(min(wait, _LONGEST_WAIT))
+                wait = max(min(fault.wait, self._timeout), self._backoff * 2**attempt * share)
+                _log.warning("%s: %s; again in %.1f s", self.url, fault, min(wait, _LONGEST_WAIT))
+                self._closing.wait(min(wait, _LONGEST_WAIT))
         raise AssertionError("unreachable: the last attempt returns or raises")
 
-    def _ask(self, body: Mapping[str, Any]) -> Reply:
+    def _ask(self, request: ChatRequest) -> Reply:
+        body = self._body(request)
         try:
-            response = self._client.post(f"{self.url}/chat/completions", json=body)
-        except httpx.TransportError as error:
-            raise _Passing(f"no reply ({type(error).__name__})") from None
-        if response.status_code in _PASSING:
-            raise _Passing(f"status {response.status_code}", _retry_after(response))
-        if response.status_code == 400 and any(words in response.text for words in _TOO_LONG):
+            answer = self._client.exchange(
+                "POST", f"{self.url}/chat/completions", seconds=self._timeout, body=json.dumps(body).encode()
+            )
+        except NoAnswer as error:
+            raise _Passing(f"no reply ({error})") from None
+        if is_too_long(answer):
             return Reply("", 0, 0, "length")
-        if response.status_code == 400 and any(words in response.text for words in _REFUSED):
+        if answer.status in _PASSING:
+            raise _Passing(f"status {answer.status}", _retry_after(answer))
+        if answer.status == 400 and any(words in answer.text for words in _REFUSED):
             return Reply("", 0, 0, "stop")
-        if response.status_code != 200:
-            raise EndpointUnavailable(self._refusal(response))
-        return _parse(response)
+        if option := refused_option(answer, body):
+            with self._lock:
+                news = option not in self._refused
+                self._refused.add(option)
+            if news:
+                _log.warning("%s refuses %s: asking without it", self.url, option)
+            return self._ask(request)  # what was refused is not sent again, so this ends
+        if answer.status != 200:
+            raise EndpointUnavailable(self._refusal(answer))
+        reply = _parse(answer)
+        return reply._replace(text=self._redaction.reply(reply.text))
 
-    def _refusal(self, response: httpx.Response) -> str:
-        text = f"{self.url}: status {response.status_code}: {_message(response)}"
-        if response.status_code in (401, 403):
+    def _body(self, request: ChatRequest) -> dict[str, Any]:
+        """The request, without what the server has refused."""
+        refused = self._refused
+        limit = "max_completion_tokens" if "max_tokens" in refused else "max_tokens"
+        body: dict[str, Any] = {
+            "model": self.model,
+            "messages": [{**message, "content": whole_text(message["content"])} for message in request.messages],
+            limit: request.max_new_tokens,
+            "temperature": 0,
+            "stop": list(request.stop[:_MOST_STOPS]),
+        }
+        left_out = refused - {"max_tokens"} if request.stop else refused - {"max_tokens"} | {"stop"}
+        return {name: value for name, value in body.items() if name not in left_out}
+
+    def _refusal(self, answer: Answer) -> str:
+        said = self._redaction.fault(explanation(answer))[:_SHOWN]
+        text = f"{self.url}: status {answer.status}{f': {said}' if said else ''}"
+        if answer.status in (401, 403):
             known = KEY_VARIABLE in os.environ
             text += f" ({KEY_VARIABLE} was refused)" if known else f" (set {KEY_VARIABLE} to the endpoint's key)"
         return text
+
+
+def _key() -> str:
+    """The endpoint's key; empty where there is none.
+
+    Raises:
+        ValueError: It holds what no header can; the text does not repeat it.
+    """
+    key = os.environ.get(KEY_VARIABLE, "").strip()
+    if not (key.isascii() and key.isprintable()):
+        raise ValueError(f"{KEY_VARIABLE} holds line breaks or letters that no key has: set it again")
+    return key
 
 
 def _base_url(url: str) -> str:
@@ -229,47 +272,49 @@ def _base_url(url: str) -> str:
     return urlunsplit((parts.scheme, parts.netloc, parts.path.rstrip("/") or "/v1", "", ""))
 
 
-def _parse(response: httpx.Response) -> Reply:
+def _parse(answer: Answer) -> Reply:
     """Reads a reply; an unreadable one is the server's fault, not the model's, and asked for again."""
+    if answer.cut:
+        raise _Passing(f"a reply of more than {MOST_BYTES // 2**20} MiB, or one that cannot be unpacked")
     try:
-        data = response.json()
+        data = json.loads(answer.body)
         choice = data["choices"][0]
         message = choice["message"]
         content = message.get("content")
         text = content if content is not None else message.get("refusal") or ""
         usage = data.get("usage") or {}
-        shown, generated = (int(usage.get(name) or 0) for name in ("prompt_tokens", "completion_tokens"))
-    except (json.JSONDecodeError, UnicodeDecodeError, LookupError, TypeError, ValueError, AttributeError) as error:
+        shown, generated = (_count(usage.get(name)) for name in ("prompt_tokens", "completion_tokens"))
+        reason = choice.get("finish_reason")
+    except (LookupError, TypeError, ValueError, AttributeError, RecursionError) as error:
         raise _Passing(f"a reply that is no chat completion ({type(error).__name__})") from None
     if not isinstance(text, str):
         raise _Passing(f"a reply whose content is {type(text).__name__}")
-    return Reply(text, shown, generated, "length" if choice.get("finish_reason") == "length" else "stop")
+    return Reply(text, shown, generated, "length" if reason == "length" else "stop")
 
 
-def _cut(reply: Reply, stop: Sequence[str]) -> Reply:
-    cuts = [found for word in stop if (found := reply.text.find(word)) >= 0]
-    return reply._replace(text=reply.text[: min(cuts)], finish_reason="stop") if cuts else reply
+def _count(tokens: Any) -> int:
+    """A number of tokens; 0 for what is none."""
+    return tokens if type(tokens) is int and 0 <= tokens < 2**31 else 0
 
 
-def _names(response: httpx.Response) -> list[str]:
+def _cut(reply: Reply, request: ChatRequest) -> Reply:
+    cuts = [found for word in request.stop if (found := reply.text.find(word)) >= 0]
+    if cuts:
+        reply = reply._replace(text=reply.text[: min(cuts)], finish_reason="stop")
+    most = request.max_new_tokens * _MOST_CHARACTERS
+    return reply._replace(text=reply.text[:most], finish_reason="length") if len(reply.text) > most else reply
+
+
+def _names(answer: Answer) -> list[str]:
     try:
-        return sorted(str(item["id"]) for item in response.json()["data"])
-    except (json.JSONDecodeError, LookupError, TypeError):
+        return sorted(str(item["id"]) for item in json.loads(answer.body)["data"])
+    except (LookupError, TypeError, ValueError, RecursionError):
         return []
 
 
-def _message(response: httpx.Response) -> str:
-    """What the server says is wrong, short."""
+def _retry_after(answer: Answer) -> float:
     try:
-        error = response.json()["error"]
-        text = str(error["message"] if isinstance(error, dict) else error)
-    except (json.JSONDecodeError, LookupError, TypeError):
-        text = response.text
-    return " ".join(text.split())[:300] or response.reason_phrase
-
-
-def _retry_after(response: httpx.Response) -> float:
-    try:
-        return max(0.0, float(response.headers.get("retry-after", 0)))
+        wait = float(answer.headers.get("retry-after", 0))
     except ValueError:  # a date; the usual waiting time will do
         return 0.0
+    return wait if wait > 0 else 0.0  # not a number is no wait, either

@@ -8,28 +8,37 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol, Self
 
-from cycleqd.messages import Message
+from cycleqd.messages import Message, whole_text
 
 if TYPE_CHECKING:  # whoever only talks to an endpoint needs no torch
     from cycleqd.task_vector import TaskVector
 
 
-class Reply(NamedTuple):
+class _Reply(NamedTuple):
+    text: str
+    prompt_tokens: int
+    tokens: int
+    finish_reason: str
+
+
+class Reply(_Reply):
     """One generated assistant turn.
 
     Attributes:
-        text: The text, without special tokens and without the stop string.
+        text: The text, without special tokens and without the stop string. Halves of surrogate pairs, which an engine
+            or an endpoint may give, are replaced here (see `whole_text`): nothing behind it has to mind them.
         prompt_tokens: Number of tokens of the rendered conversation.
         tokens: Number of generated tokens.
         finish_reason: ``stop`` or ``length``.
     """
 
-    text: str
-    prompt_tokens: int
-    tokens: int
-    finish_reason: str
+    __slots__ = ()
+
+    def __new__(cls, text: str, prompt_tokens: int, tokens: int, finish_reason: str) -> Self:
+        """Replaces what is no text."""
+        return super().__new__(cls, whole_text(text), prompt_tokens, tokens, finish_reason)
 
 
 class ChatRequest(NamedTuple):

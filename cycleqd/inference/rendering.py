@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from cycleqd.messages import Message
+from cycleqd.messages import Message, whole_text
 
 
 def render(tokenizer: Any, messages: Sequence[Message], *, reply_follows: bool) -> list[int]:
@@ -23,7 +23,9 @@ def render(tokenizer: Any, messages: Sequence[Message], *, reply_follows: bool) 
     """
     if not tokenizer.chat_template:
         raise ValueError("the base model's tokenizer has no chat template: use a chat (instruct) model, or set one")
-    text = tokenizer.apply_chat_template(list(messages), tokenize=False, add_generation_prompt=reply_follows)
+    # Whatever a data file or a skill of another package holds, the tokenizer takes whole text only.
+    whole = [{**message, "content": whole_text(message["content"])} for message in messages]
+    text = tokenizer.apply_chat_template(whole, tokenize=False, add_generation_prompt=reply_follows)
     # The template has already written the special tokens; adding them again would double the first.
     ids: list[int] = tokenizer(text, add_special_tokens=False)["input_ids"]
     return ids

@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -28,6 +29,11 @@ _NUMBERS: Final = (
     *("seven", "eight", "nine", "ten", "eleven", "twelve"),
 )
 EXCLUDED: Final = "excluded by the configuration"
+MOST_PROMPT_BYTES: Final = 256 * 1024
+MOST_EXCLUSION_BYTES: Final = 4 * 1024 * 1024
+"""An audit names every sample with a reason; benchmarks have thousands."""
+_LONGEST_ID: Final = 200
+_ID_END: Final = re.compile(r"/[\w.-]{1,40}\Z")
 
 
 class DataUnavailable(ValueError):
@@ -133,30 +139,57 @@ def prompt_text(prompt_file: str | None, ours: Path, *, turns: int = 1) -> tuple
         number = _NUMBERS[turns] if turns < len(_NUMBERS) else str(turns)
         return ours.read_text(encoding="utf-8").replace(TURNS, number), "ours"
     try:
-        text = Path(prompt_file).expanduser().read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataUnavailable(f"prompt_file {prompt_file} can't be read: {error}") from error
+        text = _small_text(Path(prompt_file), MOST_PROMPT_BYTES)
+    except (OSError, ValueError) as error:
+        raise DataUnavailable(f"prompt_file {prompt_file} can't be read: {_why(error)}") from None
     return text, f"sha256:{hashlib.sha256(text.encode()).hexdigest()}"
 
 
 def read_exclusions(path: Path) -> tuple[str, ...]:
-    """The ids in a text file (one a line, ``#`` starts a comment) or in an audit's JSON (broken and cheated samples).
+    """The ids in a text file (one a line, ``#`` starts a comment) or in an audit's JSON (its broken and cheated ones).
 
     Raises:
-        DataUnavailable: The file can't be read, or is JSON of another kind.
+        DataUnavailable: The file can't be read, is too large, or holds something else. The text repeats nothing of it:
+            whoever may name a file need not be one who may read it.
     """
     try:
-        text = path.expanduser().read_text(encoding="utf-8")
+        text = _small_text(path, MOST_EXCLUSION_BYTES)
         if text.lstrip().startswith("{"):
-            found = json.loads(text)
-            return tuple(dict.fromkeys(str(entry["id"]) for entry in (*found["broken"], *found.get("cheated", ()))))
-    except (OSError, ValueError, KeyError, TypeError) as error:
+            audit = json.loads(text)
+            found = [entry["id"] for entry in (*audit["broken"], *audit.get("cheated", ()))]
+        else:
+            found = [line.partition("#")[0].strip() for line in text.splitlines()]
+        if not all(isinstance(name, str) and len(name) <= _LONGEST_ID for name in found):
+            raise ValueError(f"an id is a text of at most {_LONGEST_ID} characters")
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise DataUnavailable(
-            f"exclude_file {path}: expected ids, one a line, or what 'cycleqd audit --json' writes "
-            f"({type(error).__name__}: {error})"
-        ) from error
-    lines = (line.partition("#")[0].strip() for line in text.splitlines())
-    return tuple(line for line in lines if line)
+            f"exclude_file {path}: expected ids, one a line, or what 'cycleqd audit --json' writes ({_why(error)})"
+        ) from None
+    return tuple(dict.fromkeys(name for name in found if name))
+
+
+def _small_text(path: Path, most: int) -> str:
+    """The text of an ordinary file.
+
+    Raises:
+        OSError: It can't be read.
+        ValueError: It is none, or has more than `most` bytes, or is no UTF-8.
+    """
+    path = path.expanduser()
+    if path.exists() and not path.is_file():  # a device or a pipe may never end
+        raise ValueError("not an ordinary file")
+    with path.open("rb") as stream:
+        content = stream.read(most + 1)
+    if len(content) > most:
+        raise ValueError(f"larger than {most // 1024} KiB")
+    return content.decode("utf-8-sig")
+
+
+def _why(error: Exception) -> str:
+    """What is wrong with a file, without any of its content, which messages of decoders may repeat."""
+    if isinstance(error, OSError):
+        return error.strerror or type(error).__name__
+    return str(error) if type(error) is ValueError else type(error).__name__
 
 
 def exclusions(ids: Iterable[str], file: str | Path | None) -> frozenset[str]:
@@ -176,9 +209,21 @@ def without_excluded(problems: Iterable[Problem], excluded: frozenset[str]) -> t
         raise DataUnavailable(f"the data has more than one sample of id {', '.join(twice[:5])}")
     unknown = sorted(excluded - {problem.id for problem in every})
     if unknown:
-        raise DataUnavailable(f"exclude names samples that the data does not have: {', '.join(unknown[:5])}")
+        raise DataUnavailable(_unknown(unknown, every))
     kept = [problem for problem in every if problem.id not in excluded]
     return kept, [Skipped(problem.id, EXCLUDED) for problem in every if problem.id in excluded]
+
+
+def _unknown(unknown: Sequence[str], problems: Sequence[Problem]) -> str:
+    """Says that there are no samples of such ids; shows those that look like ids of this data, and only counts others.
+
+    They may be the lines of a file that is no list of ids, such as one with passwords.
+    """
+    folders = {problem.id.rpartition("/")[0] for problem in problems} - {""}
+    shown = [name for name in unknown if name.rpartition("/")[0] in folders and _ID_END.search(name)][:5]
+    text = f"exclude or exclude_file names {len(unknown)} samples that the data does not have"
+    example = f" (ids are such as {problems[0].id})" if problems else ""
+    return f"{text}: {', '.join(shown)}" if shown else f"{text}{example}"
 
 
 def half_of(seed: int, stratum: str, content: str) -> Split:

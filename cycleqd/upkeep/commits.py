@@ -14,7 +14,7 @@ from cycleqd.replay import search_after_each, search_begun
 from cycleqd.search import Search
 from cycleqd.storage import StorageRefused, StorageUnavailable
 from cycleqd.store import RunStore, StoreError
-from cycleqd.upkeep.claims import impossible_in_generation, impossible_in_seed, claims_that_differ
+from cycleqd.upkeep.claims import claims_that_differ, impossible_in_generation, impossible_in_seed
 from cycleqd.upkeep.inventory import Inventory
 
 log = logging.getLogger(__name__)

@@ -1,4 +1,5 @@
 import json
+import shutil
 
 import pytest
 from typer.testing import CliRunner
@@ -43,6 +44,7 @@ def test_inspect_counts_rows_lengths_and_shows_examples(config):
     assert "os, example 3" not in text
     assert "assistant (not trained): Understood." in text
     assert "\x1b[31m" not in result.stdout
+    assert "flan.jsonl: row 7: no list of messages" in text
 
 
 def test_inspect_as_json_is_the_report_that_training_writes(config):
@@ -50,6 +52,16 @@ def test_inspect_as_json_is_the_report_that_training_writes(config):
     assert found["os"]["too_long"] == 1
     assert found["os"]["conversations"] == 5
     assert len(found["os"]["hash"]) == 64
+
+
+def test_conversations_that_the_models_template_refuses_are_counted(config, tiny_tied, tmp_path):
+    model = shutil.copytree(tiny_tied, tmp_path / "strict")
+    (model / "chat_template.jinja").write_text("{{ raise_exception('no such talk here') }}")
+    result = inspect(config, "--set", f"model.name={model}")
+    assert result.exit_code == 0, result.output
+    text = " ".join(result.stdout.split())
+    assert "5 refused by the chat template" in text
+    assert "First refused by the chat template: conversation 1: no such talk here" in text
 
 
 def test_missing_data_is_told_in_one_line(config):

@@ -2,7 +2,7 @@
 
 import json
 import threading
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 
@@ -16,7 +16,8 @@ def completion(text, *, reason="stop", **message):
 
 
 class ChatServer:
-    """`answer(body)` gives (status, body or bytes) or (status, body, headers); every request is kept."""
+    """`answer(body)` gives (status, body or bytes) or (status, body, headers), or a function that writes to the
+    connection itself; every request is kept."""
 
     def __init__(self, answer, models=("tiny",)):
         self.answer = answer
@@ -43,6 +44,11 @@ class ChatServer:
                     server.under_way -= 1
                 if answer is None:
                     self.close_connection = True
+                    return
+                if callable(answer):
+                    self.close_connection = True
+                    with suppress(OSError):  # the client has had enough
+                        answer(self.wfile)
                     return
                 self._send(*answer)
 

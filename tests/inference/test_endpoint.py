@@ -1,3 +1,7 @@
+import base64
+import gzip
+import itertools
+import json
 import logging
 import threading
 import time
@@ -5,7 +9,7 @@ from contextlib import contextmanager
 
 import pytest
 
-from cycleqd.inference import ChatRequest
+from cycleqd.inference import ChatRequest, bounded_http
 from cycleqd.inference.endpoint import KEY_VARIABLE, EndpointEngine, EndpointUnavailable
 from tests.inference.chat_server import ChatServer, completion
 
@@ -238,3 +242,261 @@ def test_password_in_the_url_is_refused_and_not_repeated():
     with pytest.raises(ValueError, match=KEY_VARIABLE) as caught:
         EndpointEngine(f"http://me:{KEY}@host/v1", "tiny")
     assert KEY not in str(caught.value)
+
+
+HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\n"
+
+
+def trickle(*, head):
+    """A byte now and then for as long as anybody reads: of the head, or of the body."""
+
+    def write(connection):
+        connection.write(b"HTTP/1.1 200 OK\r\nx-slow: " if head else HEAD + b"\r\n[")
+        for _ in range(600):
+            connection.write(b" ")
+            connection.flush()
+            time.sleep(0.05)
+
+    return write
+
+
+@pytest.mark.parametrize("head", [True, False])
+def test_reply_that_trickles_ends_with_its_time(head):
+    with served(lambda body: trickle(head=head), timeout=0.3, retries=0) as (_, engine):
+        started = time.monotonic()
+        with pytest.raises(EndpointUnavailable, match="no whole answer within"):
+            ask(engine)
+        assert time.monotonic() - started < 20  # it would take 30 s, and a read's own time-out would never end it
+
+
+def endless(connection):
+    connection.write(HEAD + b"\r\n")
+    for _ in itertools.count():
+        connection.write(b" " * 65_536)
+
+
+def bomb(connection):
+    packed = gzip.compress(b" " * 200_000)
+    connection.write(HEAD + b"content-encoding: gzip\r\ncontent-length: %d\r\n\r\n" % len(packed) + packed)
+
+
+@pytest.mark.parametrize("answer", [endless, bomb])
+def test_reply_beyond_all_size_is_not_read_to_its_end(answer, monkeypatch):
+    monkeypatch.setattr(bounded_http, "MOST_BYTES", 100_000)
+    with served(lambda body: answer, retries=0) as (_, engine), pytest.raises(EndpointUnavailable, match="MiB"):
+        ask(engine)
+
+
+def test_packed_reply_is_unpacked():
+    packed = gzip.compress(json.dumps(completion("four")).encode())
+    with served(lambda body: (200, packed, [("content-encoding", "gzip")])) as (_, engine):
+        assert ask(engine).text == "four"
+
+
+@pytest.mark.parametrize("opening", [b"[", b'{"a":'])
+def test_reply_that_nests_too_deeply_is_unreadable(opening):
+    for status, fault in ((200, "no chat completion"), (404, "status 404")):
+        with (
+            served(lambda body, s=status: (s, opening * 200_000), retries=0) as (_, engine),
+            pytest.raises(EndpointUnavailable, match=fault),
+        ):
+            ask(engine)
+
+
+@pytest.mark.parametrize(
+    "usage", [b'{"prompt_tokens": 1e999}', b'{"completion_tokens": -5}', b'{"prompt_tokens": "x"}']
+)
+def test_odd_counts_of_tokens_cost_no_reply(usage):
+    answer = b'{"choices": [{"message": {"content": "four"}}], "usage": ' + usage + b"}"
+    with served(lambda body: (200, answer)) as (_, engine):
+        assert ask(engine) == ("four", 0, 0, "stop")
+
+
+def test_reply_of_more_text_than_its_tokens_can_be_is_cut():
+    with served(lambda body: (200, completion("x" * 1_000_000))) as (_, engine):
+        reply = ask(engine)
+    assert len(reply.text) < 10_000
+    assert reply.finish_reason == "length"
+
+
+@pytest.mark.parametrize("wait", ["1e300", "inf", "3600"])
+def test_server_cannot_ask_to_wait_for_longer_than_a_reply_may_take(wait):
+    answers = sequence((429, {}, [("retry-after", wait)]), (200, completion("four")))
+    with served(answers, timeout=0.5) as (_, engine):
+        started = time.monotonic()
+        assert ask(engine).text == "four"
+        assert time.monotonic() - started < 20
+
+
+@pytest.mark.parametrize("wait", ["nan", "-5", "tomorrow", "Wed, 21 Oct 2015 07:28:00 GMT"])
+def test_wait_that_is_no_number_is_none(wait):
+    answers = sequence((429, {}, [("retry-after", wait)]), (200, completion("four")))
+    with served(answers) as (_, engine):
+        assert ask(engine).text == "four"
+
+
+def test_redirect_is_not_followed_so_that_the_key_goes_nowhere_else(monkeypatch):
+    monkeypatch.setenv(KEY_VARIABLE, KEY)
+    with ChatServer(lambda body: (200, completion("stolen"))).running() as other:
+        for status in (301, 302, 307, 308):
+            location = [("location", f"{other.url}/v1/chat/completions")]
+            with (
+                served(lambda body, s=status, at=location: (s, {}, at)) as (_, engine),
+                pytest.raises(EndpointUnavailable, match=f"status {status}"),
+            ):
+                ask(engine)
+        assert other.bodies == []
+
+
+def echoes(key):
+    """What servers make of a key in their refusals."""
+    return [
+        f"Incorrect API key provided: {key}.",
+        f"{key[:12]}*****{key[-8:]} is wrong",
+        f"{'x' * 280} {key}",
+        key.upper(),
+        f"header was Authorization: Bearer {key}",
+        "Authorization: Bearer something-else",
+        f"basic {base64.b64encode(key.encode()).decode()}",
+        f"{key[:10]}\u200b{key[10:]}",
+    ]
+
+
+@pytest.mark.parametrize("number", range(8))
+@pytest.mark.parametrize("status", [400, 401, 404, 500])
+def test_refusal_that_quotes_the_key_does_not_show_it(number, status, monkeypatch, caplog):
+    key = "sk-proj-Q7vT2mZ9xLw4Kc8R"
+    monkeypatch.setenv(KEY_VARIABLE, key)
+    said = echoes(key)[number]
+    for body in ({"error": {"message": said}}, {"error": said}, {"detail": said}, said.encode(), [said], {"x": said}):
+        with (
+            caplog.at_level(logging.DEBUG),
+            served(lambda _, b=body: (status, b), retries=1) as (_, engine),
+            pytest.raises(EndpointUnavailable) as caught,
+        ):
+            ask(engine)
+        shown = f"{caught.value} {caplog.text}".lower()
+        for piece in (key[:10], key[-8:], key[5:15], "something-else", base64.b64encode(key.encode()).decode()[:12]):
+            assert piece.lower() not in shown
+
+
+def test_name_of_a_served_model_and_a_header_that_quote_the_key_do_not_show_it(monkeypatch, caplog):
+    monkeypatch.setenv(KEY_VARIABLE, KEY)
+    with (
+        caplog.at_level(logging.DEBUG),
+        served(lambda _: (200, completion(KEY), [("x-echo", KEY)])) as (server, engine),
+    ):
+        server.models = (KEY,)
+        with pytest.raises(EndpointUnavailable) as caught:
+            engine.check()
+        assert ask(engine).text == "***"  # a model that was told the key must not bring it into the records
+    assert KEY not in f"{caught.value} {caplog.text}"
+
+
+def test_short_key_that_is_a_word_changes_no_reply(monkeypatch):
+    monkeypatch.setenv(KEY_VARIABLE, "EMPTY")
+    with served(lambda body: (200, completion("EMPTY"))) as (_, engine):
+        assert ask(engine).text == "EMPTY"
+
+
+@pytest.mark.parametrize("key", [f"{KEY}\n", f" {KEY} "])
+def test_blank_space_around_the_key_is_taken_off(key, monkeypatch):
+    monkeypatch.setenv(KEY_VARIABLE, key)
+    with served(lambda body: (200, completion("four"))) as (server, engine):
+        ask(engine)
+    assert _lower(server.headers[0])["authorization"] == f"Bearer {KEY}"
+
+
+@pytest.mark.parametrize("key", [f"{KEY}\nx", f"{KEY}\u2026", f"{KEY}\udcff"])
+def test_key_that_no_header_can_hold_is_refused_and_not_repeated(key, monkeypatch):
+    monkeypatch.setenv(KEY_VARIABLE, key)
+    with pytest.raises(ValueError, match=KEY_VARIABLE) as caught:
+        EndpointEngine("http://host", "tiny")
+    assert KEY not in f"{caught.value!r}"
+
+
+def test_half_an_emoji_is_replaced_in_the_reply_and_in_what_is_sent():
+    with served(lambda body: (200, completion("four \ud83d"))) as (server, engine):
+        (reply,) = engine.chat([ChatRequest([{"role": "user", "content": "two \ude00?"}], 5)])
+    assert reply.text == "four \ufffd"
+    assert server.bodies[0]["messages"][0]["content"] == "two \ufffd?"
+
+
+@pytest.mark.parametrize(
+    ("status", "said"),
+    [
+        (400, "request (5000 tokens) exceeds the available context size (4096 tokens), try increasing it"),
+        (500, "the request exceeds the available context size. try increasing the context size"),
+        (422, "Input validation error: `inputs` tokens + `max_new_tokens` must be <= 4096. Given: 5000 and 20"),
+        (400, "The input (5000 tokens) is longer than the model's context length (4096 tokens)."),
+        (400, "prompt is too long: 209000 tokens > 200000 maximum"),
+        (400, "The input token count (1200) exceeds the maximum number of tokens allowed (1000)."),
+        (400, "The decoder prompt (length 5000) is longer than the maximum model length of 4096."),
+        (400, "too many tokens: size limit exceeded by 100 tokens"),
+        (413, "Request Entity Too Large"),
+    ],
+)
+def test_every_servers_words_for_a_conversation_that_is_too_long_are_understood(status, said):
+    with served(lambda body: (status, {"error": {"message": said}}), retries=0) as (_, engine):
+        assert ask(engine) == ("", 0, 0, "length")
+
+
+def refusing(*options, message="Unsupported parameter: '{}' is not supported with this model."):
+    def answer(body):
+        for option in options:
+            if option in body:
+                return 400, {"error": {"message": message.format(option), "param": option}}
+        return 200, completion("four")
+
+    return answer
+
+
+def test_option_that_a_model_refuses_is_left_out_and_asked_with_only_once():
+    with served(refusing("max_tokens", "temperature", "stop")) as (server, engine):
+        assert ask(engine, stop=("x",)).text == "four"
+        assert ask(engine, stop=("x",)).text == "four"
+    assert server.bodies[-1] == {"model": "tiny", "messages": ASKED, "max_completion_tokens": 5}
+    assert len(server.bodies) == 5
+
+
+def test_limit_of_tokens_is_never_dropped():
+    with served(refusing("max_tokens", "max_completion_tokens")) as (server, engine):
+        with pytest.raises(EndpointUnavailable, match="max_completion_tokens"):
+            ask(engine)
+        assert len(server.bodies) == 2
+    with served(refusing("max_tokens", message="{} must be at most 4")) as (server, engine):
+        with pytest.raises(EndpointUnavailable, match="at most 4"):
+            ask(engine)
+        assert len(server.bodies) == 1
+
+
+def test_endpoint_on_this_machine_is_reached_without_a_proxy(monkeypatch):
+    for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")
+    with served(lambda body: (200, completion("four")), retries=0) as (_, engine):
+        engine.check()
+        assert ask(engine).text == "four"
+
+
+def test_engine_that_is_closed_ends_what_is_under_way():
+    arrived = threading.Event()
+
+    def answer(body):
+        arrived.set()
+        return trickle(head=False)
+
+    with served(answer, timeout=30) as (_, engine):
+        faults = []
+
+        def call():
+            try:
+                ask(engine)
+            except EndpointUnavailable as fault:
+                faults.append(fault)
+
+        caller = threading.Thread(target=call)
+        caller.start()
+        assert arrived.wait(20)
+        engine.close()
+        caller.join(20)
+    assert len(faults) == 1

@@ -1,4 +1,7 @@
 import json
+import os
+import traceback
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -98,6 +101,56 @@ def test_exclusions_are_read_from_a_list_and_from_an_audit(tmp_path: Path) -> No
     audit.write_text("{}")
     with pytest.raises(DataUnavailable, match="exclude_file"):
         read_exclusions(audit)
+
+
+def test_exclusions_take_the_samples_that_a_cheat_solves(tmp_path: Path) -> None:
+    audit = tmp_path / "audit.json"
+    found = {"broken": [{"id": "p/1", "reason": "?"}], "cheated": [{"id": "p/2", "reason": "?"}, {"id": "p/1"}]}
+    audit.write_text(json.dumps(found))
+    assert read_exclusions(audit) == ("p/1", "p/2")
+
+
+HIDDEN = "hunter2"
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        f"root:$6${HIDDEN}:19000:0:99999:7:::\n".encode(),
+        f"-----BEGIN PRIVATE KEY-----\n{HIDDEN}/{HIDDEN}\n".encode(),
+        f"{HIDDEN}\n".encode(),
+        f"p/{HIDDEN} {HIDDEN}\n".encode(),
+        f"p/{HIDDEN * 20}\n".encode(),
+        f'{{"broken": [{{"id": "{HIDDEN}"}}]}}'.encode(),
+        f'{{"broken": [{{"id": ["{HIDDEN}"]}}]}}'.encode(),
+        f'{{"broken": {{"{HIDDEN}": 1}}}}'.encode(),
+        f'{{"broken": ["{HIDDEN}"]}}'.encode(),
+        f'{{"{HIDDEN}": 1}}'.encode(),
+        f"{{{HIDDEN}".encode(),
+        b'{"broken": ' + b"[" * 100_000,
+        f"{HIDDEN}\xff".encode("latin-1"),
+        f"{HIDDEN}\n".encode("utf-16"),
+        HIDDEN.encode() * 600_000,
+        HIDDEN.encode() * 1000,
+    ],
+)
+def test_file_that_is_no_list_of_ids_is_refused_and_not_repeated(content: bytes, tmp_path: Path) -> None:
+    file = tmp_path / "shadow"
+    file.write_bytes(content)
+    with pytest.raises(DataUnavailable) as caught:
+        without_excluded(PROBLEMS, frozenset(read_exclusions(file)))
+    told = "".join(traceback.format_exception(caught.value))
+    assert HIDDEN not in str(caught.value)
+    assert HIDDEN not in told.replace("HIDDEN", "")
+    assert len(str(caught.value)) < 300
+
+
+@pytest.mark.parametrize("read", [read_exclusions, lambda path: prompt_text(str(path), path)])
+def test_device_folder_and_pipe_are_not_read(read: Callable[[Path], object], tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    for path in (Path("/dev/zero"), Path("/dev/stdin"), tmp_path, tmp_path / "pipe", tmp_path / "nowhere"):
+        with pytest.raises(DataUnavailable, match="_file"):
+            read(path)
 
 
 def test_data_is_found_by_setting_then_environment_then_download(

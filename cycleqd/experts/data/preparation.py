@@ -9,7 +9,7 @@ from typing import NamedTuple
 from cycleqd.config import DataConfig, RunConfig
 from cycleqd.experts.conversations import TrainingMessage, content_hash
 from cycleqd.experts.data.decontamination import EvaluationNgrams, evaluation_texts
-from cycleqd.experts.data.recipes import MalformedRow
+from cycleqd.experts.data.recipes import MalformedRow, conversation_of
 from cycleqd.experts.data.sources import DataSource, TrainingDataUnavailable, rows
 from cycleqd.randomness import rng
 from cycleqd.records import Record
@@ -30,7 +30,7 @@ class SourceReport(Record):
         contaminated: Rows that share words with an evaluation sample.
         capped: Rows that ``max_samples`` left out.
         kept: Conversations to train on.
-        first_fault: What was wrong with the first malformed row.
+        first_fault: Which row was the first malformed one (counted from 1), and what was wrong with it.
         first_shared: The words that the first contaminated row shares.
     """
 
@@ -110,6 +110,8 @@ def prepare(
     for number, source in enumerate(sources):
         found, report = _read(source, evaluated, int(rng(seed, number, "training data").integers(2**31)))
         _log.info("%s: %d of %d rows kept", report.path, report.kept, report.rows)
+        if report.malformed:
+            _log.warning("%s: %d malformed rows; %s", report.path, report.malformed, report.first_fault)
         conversations += found
         reports.append(report)
     whole = content_hash(conversations)
@@ -136,10 +138,10 @@ def _read(
             elsewhere += 1
             continue
         try:
-            conversation = source.rule.conversation(row)
+            conversation = conversation_of(source.rule, row)
         except MalformedRow as error:
             malformed += 1
-            fault = fault or str(error)
+            fault = fault or f"row {total}: {error}"
             continue
         if evaluated is not None and (words := _shared(conversation, evaluated)):
             contaminated += 1

@@ -1,8 +1,9 @@
-"""Where a data set's rows come from: local JSONL or Parquet files, or the Hugging Face hub."""
+"""Where a data set's rows come from: local JSON, JSONL or Parquet files, or the Hugging Face hub."""
 
 from __future__ import annotations
 
 import json
+from codecs import BOM_UTF8
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +13,7 @@ import datasets
 
 from cycleqd.experts.data.recipes import RECIPES, Recipe
 
-_SUFFIXES: Final = (".jsonl", ".jsonl.gz", ".parquet")
+_SUFFIXES: Final = (".jsonl", ".jsonl.gz", ".json", ".parquet")
 _HUB_SECONDS: Final = 10.0
 """How long the hub may take to say that it has a data set."""
 
@@ -114,6 +115,8 @@ def _local(files: list[Path]) -> Iterator[dict[str, Any]]:
     for file in files:
         if file.suffix == ".parquet":
             yield from datasets.load_dataset("parquet", data_files=str(file), split="train")
+        elif file.suffix == ".json" and _is_array(file):
+            yield from _array(file)
         else:
             yield from _lines(str(file))
 
@@ -126,15 +129,33 @@ def _hub(source: DataSource) -> Iterator[dict[str, Any]]:
         yield from datasets.load_dataset(source.place, split=split)
 
 
+def _is_array(file: Path) -> bool:
+    """Whether a file is one JSON list; many that end in ``.json`` are JSON lines."""
+    with file.open("rb") as stream:
+        return stream.read(1024).removeprefix(BOM_UTF8).lstrip().startswith(b"[")
+
+
+def _array(file: Path) -> Iterator[dict[str, Any]]:
+    try:
+        found = json.loads(file.read_text(encoding="utf-8-sig"))
+    except json.JSONDecodeError as error:
+        raise TrainingDataUnavailable(f"{file}: not JSON: {error}") from None
+    for row in found:
+        yield row if isinstance(row, dict) else {}
+
+
 def _lines(file: str) -> Iterator[dict[str, Any]]:
     """JSON lines read as text: rows that lack a field, or have one more, would not fit one Arrow schema."""
     for number, line in enumerate(datasets.load_dataset("text", data_files=file, split="train"), start=1):
-        if not line["text"].strip():
+        text = line["text"].removeprefix("\ufeff") if number == 1 else line["text"]
+        if not text.strip():
             continue
         try:
-            row = json.loads(line["text"])
+            row = json.loads(text)
         except json.JSONDecodeError as error:
             raise TrainingDataUnavailable(f"{file}, line {number}: not JSON: {error}") from None
+        except (ValueError, RecursionError):  # JSON, but of a number or a depth beyond all reading: no row of a recipe
+            row = None
         yield row if isinstance(row, dict) else {}
 
 

@@ -110,3 +110,15 @@ def test_preflight_finds_the_data_or_names_the_setting(tmp_path):
     assert not missing.ok
     assert "experts.data.os.sources.0.path" in missing.remedy
     assert _training_data(parse_config({})).ok
+
+
+def test_first_malformed_row_is_named_by_its_number(tmp_path):
+    def row(*roles):
+        return {"messages": [{"role": role, "content": "text"} for role in roles]}
+
+    odd = [row(["user"], "assistant"), row("assistant", "user", "assistant"), row("user", "user", "assistant"), [1], 7]
+    path = write_lines(tmp_path / "odd.jsonl", [row("user", "assistant"), row("user", "assistant"), *odd])
+    (report,) = prepared(DataSource("chat", path)).report.sources
+    assert (report.rows, report.malformed, report.kept) == (7, 5, 2)
+    assert report.first_fault.startswith("row 3: message 1 has role ['user']")
+    assert report.model_dump_json()

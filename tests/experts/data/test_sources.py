@@ -95,3 +95,31 @@ def test_offline_hub_data_is_trusted_to_be_in_the_cache(monkeypatch):
 def iter_error():
     raise ConnectionError("no route")
     yield
+
+
+@pytest.mark.parametrize("name", ["a.jsonl", "a.jsonl.gz", "a.json"])
+def test_byte_order_mark_and_windows_line_ends_are_read(name, tmp_path):
+    wanted = [evol_row(number) for number in range(3)]
+    content = ("\ufeff" + "".join(json.dumps(row) + "\r\n" for row in wanted)).encode()
+    (tmp_path / name).write_bytes(gzip.compress(content) if name.endswith(".gz") else content)
+    assert list(rows(evol(tmp_path / name))) == wanted
+
+
+@pytest.mark.parametrize("start", ["", "\ufeff", " \n"])
+def test_list_of_rows_in_one_json_file_is_read(start, tmp_path):
+    wanted = [evol_row(number) for number in range(3)]
+    (tmp_path / "a.json").write_text(start + json.dumps([*wanted, "no row"], indent=1), encoding="utf-8")
+    assert list(rows(evol(tmp_path / "a.json"))) == [*wanted, {}]
+    assert list(rows(evol(tmp_path))) == [*wanted, {}]
+
+
+def test_list_of_rows_that_is_cut_is_told(tmp_path):
+    (tmp_path / "a.json").write_text(json.dumps([evol_row(1)])[:-5])
+    with pytest.raises(TrainingDataUnavailable, match=r"a\.json: not JSON"):
+        list(rows(evol(tmp_path / "a.json")))
+
+
+@pytest.mark.parametrize("line", ["[" * 100_000 + "]" * 100_000, '{"instruction": ' + "9" * 5000 + "}"])
+def test_line_beyond_all_reading_is_a_row_without_fields(line, tmp_path):
+    (tmp_path / "a.jsonl").write_text(f"{json.dumps(evol_row(1))}\n{line}\n{json.dumps(evol_row(2))}\n")
+    assert list(rows(evol(tmp_path / "a.jsonl"))) == [evol_row(1), {}, evol_row(2)]
