@@ -4,38 +4,61 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import NamedTuple
+from dataclasses import dataclass, field
 
 from cycleqd.records import EvaluationRecord
-
-STANDARD_ERRORS = 2.0
-"""A difference counts as clear from this many standard errors on (about 95 % for a normal error)."""
+from cycleqd.statistics import Interval, paired_bootstrap
 
 
-class Difference(NamedTuple):
-    """A difference of two scores.
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """A difference of two scores, or of two means of scores over skills.
 
     Attributes:
-        difference: First minus second, in [-1, 1].
-        se: Standard error of the difference, at least 0.
+        samples: For each skill, the differences of its samples, first minus second, in [-1, 1].
+        difference: The unweighted mean of the skills' means.
+        se: Its standard error, at least 0.
         n: Number of samples behind it.
+        interval: Of 95 %, by a bootstrap over the samples (`cycleqd.statistics.paired_bootstrap`).
     """
 
-    difference: float
-    se: float
-    n: int
+    samples: tuple[tuple[float, ...], ...]
+    difference: float = field(init=False)
+    se: float = field(init=False)
+    n: int = field(init=False)
+    interval: Interval = field(init=False)
+
+    def __post_init__(self) -> None:
+        if not self.samples or not all(self.samples):
+            raise ValueError("a difference needs at least one skill, and each at least one sample")
+        count = len(self.samples)
+        means = [math.fsum(values) / len(values) for values in self.samples]
+        # Population form over sqrt(n), as in `Score`; the skills' samples are independent of each other.
+        squares = [
+            math.fsum((value - mean) ** 2 for value in values) / len(values) ** 2
+            for values, mean in zip(self.samples, means, strict=True)
+        ]
+        object.__setattr__(self, "difference", math.fsum(means) / count)
+        object.__setattr__(self, "se", math.sqrt(math.fsum(squares)) / count)
+        object.__setattr__(self, "n", sum(map(len, self.samples)))
+        object.__setattr__(self, "interval", paired_bootstrap(self.samples))
 
     @property
     def clear(self) -> bool:
-        """Whether the difference exceeds `STANDARD_ERRORS` standard errors."""
-        return abs(self.difference) > STANDARD_ERRORS * self.se
+        """Whether the interval lies on one side of zero, and there are samples enough to say so.
+
+        One sample of a skill says nothing of how its samples vary, and samples that all differ alike are too few.
+        """
+        if self.se == 0 or any(len(values) == 1 for values in self.samples):
+            return False
+        return self.interval.low > 0 or self.interval.high < 0
 
 
 def paired_difference(first: EvaluationRecord, second: EvaluationRecord) -> Difference | None:
     """Mean over the samples of (first's score − second's score).
 
-    Both met the same samples, so the difficulty of a sample cancels: the standard error is that of the per-sample
-    differences (population form over sqrt(n), as in `Score`), which is smaller than that of two independent means.
+    Both met the same samples, so the difficulty of a sample cancels: the difference is surer than that of two
+    independent means.
 
     Returns:
         None when the two were not scored on the same samples: then nothing can be paired.
@@ -44,24 +67,13 @@ def paired_difference(first: EvaluationRecord, second: EvaluationRecord) -> Diff
     right = {sample.id: sample.score for sample in second.samples}
     if left.keys() != right.keys() or first.data_hash != second.data_hash or not left:
         return None
-    differences = [left[key] - right[key] for key in left]
-    n = len(differences)
-    mean = math.fsum(differences) / n
-    variance = math.fsum((value - mean) ** 2 for value in differences) / n
-    return Difference(mean, math.sqrt(variance / n), n)
+    return Difference((tuple(left[key] - right[key] for key in sorted(left)),))
 
 
 def average(differences: Sequence[Difference]) -> Difference:
-    """The unweighted mean over skills, whose samples are independent of each other.
+    """The unweighted mean over skills.
 
     Raises:
         ValueError: There are none.
     """
-    if not differences:
-        raise ValueError("an average needs at least one difference")
-    count = len(differences)
-    return Difference(
-        math.fsum(item.difference for item in differences) / count,
-        math.sqrt(math.fsum(item.se**2 for item in differences)) / count,
-        sum(item.n for item in differences),
-    )
+    return Difference(tuple(values for item in differences for values in item.samples))

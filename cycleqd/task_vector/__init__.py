@@ -5,14 +5,16 @@ cores between `SharedBases` that the whole run shares. A `DenseTaskVector` takes
 above all, tensor by tensor from disk. Both compute in fp32 and are exact.
 
 Public: the `TaskVector` protocol and the forms; `build_bases` and `read_lora_adapter` to get from LoRA experts to
-task vectors; `load_task_vector`; `weighted_sum`; `to_lora` and `save_lora_adapter` to serve an individual as an
-adapter, `adapter_base` to find its base again. `cycleqd.inference.merging` makes the parameters θ.
+task vectors; `load_task_vector`; `weighted_sum`; `project`, which brings a dense vector back
+to shared bases; `to_lora` and `save_lora_adapter` to serve an individual as an adapter, `adapter_base` to find its
+base again. `cycleqd.inference.merging` makes the parameters θ.
 """
 
 from cycleqd.task_vector.bases import LoraFactors, SharedBases
 from cycleqd.task_vector.dense import DenseTaskVector
 from cycleqd.task_vector.factored import FactoredTaskVector, build_bases
 from cycleqd.task_vector.lora import adapter_base, read_lora_adapter, save_lora_adapter, to_lora
+from cycleqd.task_vector.projection import Projection, project
 from cycleqd.task_vector.protocol import SpectralWeights, TaskVector, TensorSource
 from cycleqd.task_vector.weights import load_task_vector, weighted_sum
 
@@ -20,6 +22,7 @@ __all__ = [
     "DenseTaskVector",
     "FactoredTaskVector",
     "LoraFactors",
+    "Projection",
     "SharedBases",
     "SpectralWeights",
     "TaskVector",
@@ -27,6 +30,7 @@ __all__ = [
     "adapter_base",
     "build_bases",
     "load_task_vector",
+    "project",
     "read_lora_adapter",
     "save_lora_adapter",
     "to_lora",

@@ -1,0 +1,112 @@
+"""How a rule about matrices is carried out: on cores where the vectors are factored, tensor by tensor otherwise.
+
+All rules compute in fp64 and are rounded to fp32 once: whitening divides by small singular values.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+
+import torch
+
+from cycleqd.task_vector import DenseTaskVector, FactoredTaskVector, TaskVector
+from cycleqd.task_vector.spectrum import RANK_TOLERANCE
+from cycleqd.task_vector.threads import one_thread
+
+MatrixRule = Callable[[torch.Tensor, int], torch.Tensor]
+"""(stack of shape (K, B, p, q), min(m, n)) -> (B, p, q), fp64.
+
+The stack holds B matrices of each of the K vectors, or their cores; min(m, n) is that of the matrices themselves.
+"""
+
+EntryRule = Callable[[str, torch.Tensor], torch.Tensor]
+"""(parameter's name, stack of shape (K, *shape)) -> shape, fp64."""
+
+
+def merge_matrices(vectors: Sequence[TaskVector], matrices: MatrixRule, others: EntryRule) -> TaskVector:
+    """Merges by a rule that commutes with orthonormal bases.
+
+    Args:
+        vectors: At least one.
+        matrices: For matrices.
+        others: For parameters that are not matrices; factored vectors have none.
+
+    Returns:
+        A factored vector where all are factored on the same bases, else a dense one.
+
+    Raises:
+        ValueError: The vectors don't fit together, or are factored and carry Gaussian noise, which has no core.
+    """
+    if all(isinstance(vector, FactoredTaskVector) for vector in vectors):
+        return _on_cores([vector for vector in vectors if isinstance(vector, FactoredTaskVector)], matrices)
+
+    def rule(name: str, stack: torch.Tensor) -> torch.Tensor:
+        if stack.ndim != 3:
+            return others(name, stack)
+        return matrices(stack.unsqueeze(1), min(stack.shape[1:])).squeeze(0)
+
+    return merge_entries(vectors, rule)
+
+
+def merge_entries(vectors: Sequence[TaskVector], rule: EntryRule) -> DenseTaskVector:
+    """Merges tensor by tensor; the work is done when a tensor is asked for, or the vector saved.
+
+    Raises:
+        ValueError: Names or shapes differ.
+    """
+    first = vectors[0]
+    for other in vectors[1:]:
+        if other.names() != first.names():
+            different = sorted(set(other.names()) ^ set(first.names()))
+            raise ValueError(f"the task vectors differ in {len(different)} names: {different[:5]}")
+        for name in first.names():
+            if other.shape(name) != first.shape(name):
+                raise ValueError(
+                    f"{name}: the task vectors have the shapes {first.shape(name)} and {other.shape(name)}"
+                )
+
+    def merged(name: str) -> torch.Tensor:
+        stack = torch.stack([vector.delta(name).double() for vector in vectors])
+        return rule(name, stack).float()
+
+    return DenseTaskVector({name: first.shape(name) for name in first.names()}, merged)
+
+
+def _on_cores(vectors: Sequence[FactoredTaskVector], rule: MatrixRule) -> FactoredTaskVector:
+    bases = vectors[0].bases
+    for vector in vectors:
+        if vector.bases is not bases and vector.bases.hash() != bases.hash():
+            raise ValueError("the task vectors rest on different bases; build the bases from all experts at once")
+        if vector.noise:
+            raise ValueError(
+                "a factored task vector with Gaussian noise can't be decomposed by its cores; "
+                "merge it linearly, or use another kind of mutation"
+            )
+    groups: dict[tuple[int, int, int], list[str]] = defaultdict(list)
+    for name in bases.names():
+        groups[(*bases.core_shape(name), min(bases.shape(name)))].append(name)
+    cores: dict[str, torch.Tensor] = {}
+    with one_thread():
+        for (*_, limit), names in groups.items():
+            stack = torch.stack([torch.stack([vector.core(n) for n in names]) for vector in vectors]).double()
+            merged = rule(stack, limit).float()
+            cores |= {name: merged[i] for i, name in enumerate(names)}
+    return FactoredTaskVector(bases, cores)
+
+
+def weighted(stack: torch.Tensor, weights: Sequence[float]) -> torch.Tensor:
+    """Σ_k w_k τ_k over a stack's first axis."""
+    return torch.tensordot(torch.tensor(weights, dtype=stack.dtype), stack, dims=1)
+
+
+def weighted_mean(scale: float, weights: Sequence[float]) -> EntryRule:
+    """λ Σ_k w_k τ_k / Σ_k w_k: what spectral methods do with norms and biases, which have no spectrum."""
+    total = math.fsum(weights)
+    return lambda _, stack: weighted(stack, weights) * (scale / total)
+
+
+def nonzero(sigma: torch.Tensor) -> torch.Tensor:
+    """Which singular values count, shape and order as given (descending)."""
+    return sigma > RANK_TOLERANCE * sigma[..., :1]
