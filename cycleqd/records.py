@@ -111,6 +111,8 @@ class EvaluationRecord(Record):
         data_sha256: Of the benchmark's file; empty for a generated suite.
         prompt: ``ours``, or the hash of the instructions that a user put in their place.
         skipped: Samples of the data that were not played.
+        fingerprint: What the scores depend on besides weights and samples, by part (`cycleqd.fingerprint`); empty in
+            records of versions that kept none.
         seconds: Wall-clock time of the evaluation.
         tokens: Tokens generated in all episodes.
     """
@@ -129,6 +131,7 @@ class EvaluationRecord(Record):
     data_sha256: str = ""
     prompt: str = "ours"
     skipped: int = 0
+    fingerprint: dict[str, str] = {}
 
     @property
     def beside(self) -> dict[str, Score]:

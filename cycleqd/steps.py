@@ -14,6 +14,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from cycleqd import metrics, search
+from cycleqd.admission import refuse_other_scores
 from cycleqd.archive import Archives
 from cycleqd.base_model import BaseWeights
 from cycleqd.config import MutationConfig, SamplingConfig
@@ -246,7 +247,7 @@ def begin_rounds(ws: Workspace, identifier: str, split: Split) -> None:
     identity, skills = _identity(ws, identifier), ws.config.skill_names
     finished = {
         skill: requests_of(
-            ws.skills[skill], split, ws.store.episodes(identity, skill, split), live_episodes=_live_episodes(ws)
+            ws.skills[skill], split, ws.store.episodes(identity, skill, split), live_episodes=ws.live_episodes
         )
         for skill in skills
         if ws.store.evaluation(identity, skill, split)
@@ -264,11 +265,6 @@ def _identity(ws: Workspace, identifier: str) -> str:
     return BASE if identifier == BASE else ws.store.individual(identifier).genome
 
 
-def _live_episodes(ws: Workspace) -> int:
-    """Of one skill: the skills that play together share the containers, and may all need some to go on."""
-    return max(1, ws.config.sandbox.max_containers // len(ws.config.skill_names))
-
-
 def evaluate_individual(ws: Workspace, identifier: str, skill: str, split: Split) -> EvaluationRecord:
     """Scores an individual on one skill's split, with the weights that `load` put into the engine.
 
@@ -278,13 +274,16 @@ def evaluate_individual(ws: Workspace, identifier: str, skill: str, split: Split
         SandboxUnavailable: Infrastructure failed; nothing was scored.
         RoundBroken: An evaluation that shared the batches failed.
         RuntimeError: The engine holds other weights, or the run's scores were measured on other data.
+        OtherScores: This individual was scored with another fingerprint (see `cycleqd.admission`).
     """
     individual = None if identifier == BASE else ws.store.individual(identifier)
     identity = individual.genome if individual else BASE
     finished = ws.store.evaluation(identity, skill, split)
     if finished is not None:
         _refuse_other_data(finished, ws.skills[skill], split)
+        refuse_other_scores(ws, finished)
         return finished
+    fingerprint = ws.fingerprint(skill, split)
     if ws.engine.loaded != identity:
         raise RuntimeError(f"the engine holds {ws.engine.loaded[:12]}, not {identifier}; load it first")
     generation = individual.generation if individual else None
@@ -297,16 +296,17 @@ def evaluate_individual(ws: Workspace, identifier: str, skill: str, split: Split
                 ws.engine,
                 ws.sandboxes,
                 batching=ws.config.engine.batching,
-                live_episodes=_live_episodes(ws),
+                live_episodes=ws.live_episodes,
                 workers=ws.config.sandbox.workers,
                 rounds=ws.rounds.get((identity, split)),
                 stop=ws.stop,
             )
-        ws.count_tokens(result.record.tokens)
-        ws.store.write_evaluation(result.record, result.episodes)
-        metrics.count_evaluation(ws.config.run_id, result.record)
-        _tell_evaluation(result.record)
-    return result.record
+        record = result.record.model_copy(update={"fingerprint": fingerprint})
+        ws.count_tokens(record.tokens)
+        ws.store.write_evaluation(record, result.episodes)
+        metrics.count_evaluation(ws.config.run_id, record)
+        _tell_evaluation(record)
+    return record
 
 
 def _tell_evaluation(record: EvaluationRecord) -> None:
