@@ -39,13 +39,14 @@ class BaseModelUnavailable(RuntimeError):
     """The base model cannot be had here: not installed, not downloaded, no connection."""
 
 
-def resolve_base(name: str, cache_dir: Path) -> Path:
+def resolve_base(name: str, cache_dir: Path, *, revision: str | None = None) -> Path:
     """Returns the checkpoint directory of a base model, making or downloading it first where needed.
 
     Args:
         name: ``smollm2-135m-instruct`` (the embedded model), a checkpoint directory, or a hub id such as
             ``meta-llama/Meta-Llama-3-8B-Instruct``.
         cache_dir: Where a converted or downloaded model is kept; created when missing.
+        revision: Branch, tag or commit of a hub model; None is its main branch as it is now.
 
     Returns:
         A directory with ``config.json``, a tokenizer and safetensors.
@@ -62,7 +63,7 @@ def resolve_base(name: str, cache_dir: Path) -> Path:
         return directory.resolve()
     if name.startswith((".", "~")) or Path(name).is_absolute():
         raise ValueError(f"base model {name!r}: there is no such directory")
-    return _from_hub(name, cache_dir)
+    return _from_hub(name, cache_dir, revision)
 
 
 def public_name(name: str) -> str:
@@ -87,12 +88,14 @@ def _check_checkpoint(directory: Path) -> None:
         )
 
 
-def _from_hub(name: str, cache_dir: Path) -> Path:
+def _from_hub(name: str, cache_dir: Path, revision: str | None) -> Path:
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HFValidationError
 
     try:
-        path = Path(snapshot_download(name, cache_dir=cache_dir / "hub", allow_patterns=_HUB_PATTERNS))
+        path = Path(
+            snapshot_download(name, revision=revision, cache_dir=cache_dir / "hub", allow_patterns=_HUB_PATTERNS)
+        )
     except HFValidationError as error:
         raise ValueError(f"base model {name!r}: neither a directory nor a valid hub id ({error})") from error
     except Exception as error:  # the hub client raises a dozen unrelated classes for "cannot be had"

@@ -18,6 +18,15 @@ def with_dtype(config: RunConfig) -> RunConfig:
     return config.model_copy(update={"model": config.model.model_copy(update={"dtype": native_dtype()})})
 
 
+def pinned(config: RunConfig) -> RunConfig:
+    """The configuration with every ``auto`` replaced by what it means here and now: what a run begins with it keeps."""
+    from cycleqd.inference import resolve_kind
+
+    config = with_dtype(config)
+    kind = resolve_kind(config.engine.kind)
+    return config.model_copy(update={"engine": config.engine.model_copy(update={"kind": kind})})
+
+
 def native_dtype() -> Literal["bfloat16", "float32"]:
     """``bfloat16`` where the GPU, or without one the CPU, has instructions for it; otherwise ``float32``.
 

@@ -110,14 +110,14 @@ def _engine(config: RunConfig) -> Check:
 
 
 def _model(config: RunConfig) -> Check:
-    weights = BaseWeights(resolve_base(config.model.name, cache_dir()))
+    weights = BaseWeights(resolve_base(config.model.name, cache_dir(), revision=config.model.revision))
     return Check("model", True, f"{config.model.name}: {len(weights.names())} tensors, {weights.hash()[:12]}")
 
 
 def _tokenizer(config: RunConfig) -> Check:
     from transformers import AutoTokenizer
 
-    base = resolve_base(config.model.name, cache_dir())
+    base = resolve_base(config.model.name, cache_dir(), revision=config.model.revision)
     tokenizer = AutoTokenizer.from_pretrained(base)
     if not tokenizer.chat_template:
         return Check("tokenizer", False, "it has no chat template", "set model.name to a chat (instruct) model")
@@ -160,7 +160,7 @@ def _storage(config: RunConfig) -> Check:
 
 
 def _disk(config: RunConfig) -> Check:
-    base = resolve_base(config.model.name, cache_dir())
+    base = resolve_base(config.model.name, cache_dir(), revision=config.model.revision)
     model = sum(file.stat().st_size for file in base.glob("*.safetensors"))
     # LoRA: the exported model and small genomes; full: every expert and child in fp32, twice the size of bf16.
     individuals = config.generations + 2 * len(config.skills) + 2

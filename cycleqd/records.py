@@ -116,6 +116,8 @@ class EvaluationRecord(Record):
         prompt: ``ours``, or the hash of the instructions that a user put in their place.
         skipped: Samples of the data that were not played.
         max_turns: Replies that a model could give in one episode; None in records of older versions.
+        fingerprint: What the scores depend on besides weights and samples, by part (`cycleqd.fingerprint`); empty in
+            records of versions that kept none.
         seconds: Wall-clock time of the evaluation.
         tokens: Tokens generated in all episodes.
     """
@@ -135,6 +137,7 @@ class EvaluationRecord(Record):
     prompt: str = "ours"
     skipped: int = 0
     max_turns: int | None = None
+    fingerprint: dict[str, str] = {}
 
     @property
     def beside(self) -> dict[str, Score]:

@@ -13,6 +13,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from cycleqd import metrics
+from cycleqd.admission import refuse_other_scores
 from cycleqd.base_model import BaseWeights
 from cycleqd.evaluation import evaluate, requests_of, samples_hash
 from cycleqd.events import about, event
@@ -236,7 +237,7 @@ def begin_rounds(ws: Workspace, identifier: str, split: Split) -> None:
     identity, skills = _identity(ws, identifier), ws.config.skill_names
     finished = {
         skill: requests_of(
-            ws.skills[skill], split, ws.store.episodes(identity, skill, split), live_episodes=_live_episodes(ws)
+            ws.skills[skill], split, ws.store.episodes(identity, skill, split), live_episodes=ws.live_episodes
         )
         for skill in skills
         if ws.store.evaluation(identity, skill, split)
@@ -254,11 +255,6 @@ def _identity(ws: Workspace, identifier: str) -> str:
     return BASE if identifier == BASE else ws.store.individual(identifier).genome
 
 
-def _live_episodes(ws: Workspace) -> int:
-    """Of one skill: the skills that play together share the containers, and may all need some to go on."""
-    return max(1, ws.config.sandbox.max_containers // len(ws.config.skill_names))
-
-
 def evaluate_individual(ws: Workspace, identifier: str, skill: str, split: Split) -> EvaluationRecord:
     """Scores an individual on one skill's split, with the weights that `load` put into the engine.
 
@@ -268,13 +264,16 @@ def evaluate_individual(ws: Workspace, identifier: str, skill: str, split: Split
         SandboxUnavailable: Infrastructure failed; nothing was scored.
         RoundBroken: An evaluation that shared the batches failed.
         RuntimeError: The engine holds other weights, or the run's scores were measured on other data.
+        OtherScores: This individual was scored with another fingerprint (see `cycleqd.admission`).
     """
     individual = None if identifier == BASE else ws.store.individual(identifier)
     identity = individual.genome if individual else BASE
     finished = ws.store.evaluation(identity, skill, split)
     if finished is not None:
         _refuse_other_data(finished, ws.skills[skill], split)
+        refuse_other_scores(ws, finished)
         return finished
+    fingerprint = ws.fingerprint(skill, split)
     if ws.engine.loaded != identity:
         raise RuntimeError(f"the engine holds {ws.engine.loaded[:12]}, not {identifier}; load it first")
     generation = individual.generation if individual else None
@@ -287,16 +286,17 @@ def evaluate_individual(ws: Workspace, identifier: str, skill: str, split: Split
                 ws.engine,
                 ws.sandboxes,
                 batching=ws.config.engine.batching,
-                live_episodes=_live_episodes(ws),
+                live_episodes=ws.live_episodes,
                 workers=ws.config.sandbox.workers,
                 rounds=ws.rounds.get((identity, split)),
                 stop=ws.stop,
             )
-        ws.count_tokens(result.record.tokens)
-        ws.store.write_evaluation(result.record, result.episodes)
-        metrics.count_evaluation(ws.config.run_id, result.record)
-        _tell_evaluation(result.record)
-    return result.record
+        record = result.record.model_copy(update={"fingerprint": fingerprint})
+        ws.count_tokens(record.tokens)
+        ws.store.write_evaluation(record, result.episodes)
+        metrics.count_evaluation(ws.config.run_id, record)
+        _tell_evaluation(record)
+    return record
 
 
 def _tell_evaluation(record: EvaluationRecord) -> None:

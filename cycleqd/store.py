@@ -3,7 +3,8 @@
 Layout, relative to ``<storage>/<run_id>/`` (objects are written once, commit records last; beside each object but the
 mutable ones, ``changes.json``, ``sessions/``, ``archives/`` and ``report/``, lies its checksum: `cycleqd.storage`)::
 
-    config.json  base.json
+    config.json                 as the run began, with what ``auto`` meant then
+    base.json                   which base model: name, revision, hashes of its files
     changes.json                what later starts changed of the configuration
     experts/<skill>/            adapter or checkpoint, summary.json written last
     bases.safetensors           shared bases of the factored task vectors
@@ -13,6 +14,7 @@ mutable ones, ``changes.json``, ``sessions/``, ``archives/`` and ``report/``, li
     generations/<t>.json        commit record of generation t
     archives/<t>.json           the archives after generation t (derived from the records)
     sessions/<start>.json       where the time of each start went
+    superseded/<n>/             scores, and the search built on them, that were set aside to be measured anew
     aggregate/                  checkpoint/ and adapter/ (where the final model is one), export.json written last
     report/                     pages and figures, summary.json written last
 """
@@ -26,8 +28,9 @@ from typing import Any, NamedTuple, TypeVar
 
 from pydantic import ValidationError
 
+from cycleqd.base_identity import BaseRecord
 from cycleqd.config import RunConfig, parse_config
-from cycleqd.hardware import with_dtype
+from cycleqd.hardware import pinned
 from cycleqd.records import (
     EpisodeRecord,
     EvaluationRecord,
@@ -52,7 +55,11 @@ N = TypeVar("N", bound=NamedTuple)
 CHANGEABLE = frozenset({"generations", "retention", "storage", "tasks"})
 """Settings that may differ when a run is continued: they change how long and how it runs, not what comes out."""
 
+RESCORED = frozenset({"engine", "sandbox"})
+"""Settings that scores depend on and nothing else: they may differ, too, when a run's scores are measured anew."""
+
 _CHANGES = "changes.json"
+_BASE = "base.json"
 
 
 class RecordUnreadable(StoreError):
@@ -107,22 +114,26 @@ class RunStore(ObjectStore):
 
     # The run
 
-    def open(self, config: RunConfig) -> None:
-        """Begins the run, or continues it when it exists.
+    def open(self, config: RunConfig, *, rescore: bool = False) -> None:
+        """Begins the run, or continues it when it exists. What is ``auto`` is then what it was when the run began.
+
+        Args:
+            config: The run's settings.
+            rescore: Its scores are to be measured anew, so that the settings of `RESCORED` may differ.
 
         Raises:
             StoreError: The run exists with other settings; every difference is named.
         """
         if not self.exists("config.json"):
-            self.write_json("config.json", with_dtype(config).model_dump(mode="json"))
+            self.write_json("config.json", pinned(config).model_dump(mode="json"))
             return
-        then, now = self.config().model_dump(mode="json"), config.model_dump(mode="json")
-        if now["model"]["dtype"] == "auto":
-            now["model"]["dtype"] = then["model"]["dtype"]
+        may_differ = CHANGEABLE | RESCORED if rescore else CHANGEABLE
+        known = self.config()
+        then, now = known.model_dump(mode="json"), _kept(config, known).model_dump(mode="json")
         changed = [
             f"  {path}: was {old!r}, now {new!r}"
             for path, old, new in _differences(then, now)
-            if path.partition(".")[0] not in CHANGEABLE
+            if path.partition(".")[0] not in may_differ
         ]
         if changed:
             raise StoreError(
@@ -146,14 +157,36 @@ class RunStore(ObjectStore):
         """The configuration that the run began with."""
         return parse_config(self.read_json("config.json"), source=self.url("config.json"))
 
-    def adopt(self, config: RunConfig) -> None:
-        """Keeps the settings of `config` that may change, for whoever continues the run without naming them."""
+    def adopt(self, config: RunConfig, *, rescore: bool = False) -> RunConfig:
+        """Keeps the settings of `config` that may change, for whoever continues the run without naming them.
+
+        Args:
+            config: What this start asks for.
+            rescore: As for `open`.
+
+        Returns:
+            The run's configuration from now on.
+        """
+        known = self.config()
+        taken = CHANGEABLE | RESCORED if rescore else CHANGEABLE
+        asked = known.model_copy(update={name: getattr(_kept(config, known), name) for name in taken})
         # Not where it lies: a storage may be moved.
-        asked, known = (
-            each.model_dump(mode="json", include=set(CHANGEABLE - {"storage"})) for each in (config, self.config())
+        changes, before = (
+            each.model_dump(mode="json", include=set((CHANGEABLE | RESCORED) - {"storage"})) for each in (asked, known)
         )
-        if asked != known:
-            self.write_json(_CHANGES, asked)
+        if changes != before:
+            begun = RunConfig.model_validate(self.read_json("config.json")).model_dump(mode="json")
+            rescored = {name: changes[name] for name in RESCORED if changes[name] != begun[name]}
+            self.write_json(_CHANGES, {name: changes[name] for name in CHANGEABLE - {"storage"}} | rescored)
+        return asked
+
+    def write_base(self, record: BaseRecord) -> None:
+        """Writes down which base model the run began with."""
+        self._write(_BASE, record)
+
+    def base(self) -> BaseRecord | None:
+        """Which base model the run began with; None in one that was begun by a version that did not write it down."""
+        return self.record(BaseRecord, _BASE) if self.exists(_BASE) else None
 
     # Records
 
@@ -239,6 +272,16 @@ class RunStore(ObjectStore):
     def sessions(self) -> list[SessionRecord]:
         """All sessions in the order of their start."""
         return [self.record(SessionRecord, key) for key in self.keys("sessions")]
+
+
+def _kept(config: RunConfig, known: RunConfig) -> RunConfig:
+    """The configuration with every ``auto`` replaced by what the run has."""
+    update: dict[str, Any] = {}
+    if config.model.dtype == "auto":
+        update["model"] = config.model.model_copy(update={"dtype": known.model.dtype})
+    if config.engine.kind == "auto":
+        update["engine"] = config.engine.model_copy(update={"kind": known.engine.kind})
+    return config.model_copy(update=update)
 
 
 def _differences(then: Any, now: Any, path: str = "") -> Iterator[tuple[str, Any, Any]]:

@@ -16,10 +16,12 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from cycleqd import metrics
+from cycleqd.base_identity import BaseRecord, identify
 from cycleqd.base_model import BaseWeights, resolve_base
 from cycleqd.clock import Clock
 from cycleqd.config import RunConfig, SandboxConfig, SkillConfig
-from cycleqd.hardware import with_dtype
+from cycleqd.fingerprint import fingerprint
+from cycleqd.hardware import pinned, with_dtype
 from cycleqd.inference import open_engine
 from cycleqd.inference.protocol import Engine
 from cycleqd.lease import Lease
@@ -32,7 +34,7 @@ from cycleqd.skills import build_skill
 from cycleqd.skills.benchmark import Source, exclusions
 from cycleqd.skills.protocol import Skill, Split
 from cycleqd.storage import cache_dir as cache_dir
-from cycleqd.store import CHANGEABLE, RunStore
+from cycleqd.store import RunStore
 from cycleqd.upkeep import recover
 
 log = logging.getLogger(__name__)
@@ -75,6 +77,9 @@ class Workspace:
         """Generations finished since the workspace was opened."""
         self.saved = False
         """Whether `save_session` was called."""
+        self.admitted = False
+        """Whether base model and scores were held against what this process has (`cycleqd.admission`)."""
+        self._fingerprints: dict[tuple[str, str], dict[str, str]] = {}
         self._tokens = 0
         self._started = datetime.now(UTC)
         self._opening = threading.RLock()
@@ -84,7 +89,14 @@ class Workspace:
     @cached_property
     def base(self) -> Path:
         """The base model's local checkpoint directory."""
-        return resolve_base(self.config.model.name, cache_dir())
+        known = self.store.base()
+        revision = known.revision if known and known.revision else self.config.model.revision
+        return resolve_base(self.config.model.name, cache_dir(), revision=revision)
+
+    @cached_property
+    def base_identity(self) -> BaseRecord:
+        """Which base model this process has, by the content of its files."""
+        return identify(self.config.model.name, self.base)
 
     @cached_property
     def base_weights(self) -> BaseWeights:
@@ -121,10 +133,36 @@ class Workspace:
         """Where this process' time on the run went so far."""
         return self.clock.phases(self._engine.busy_seconds() if self._engine else 0.0)
 
-    def adopt(self, config: RunConfig) -> None:
-        """Takes over the settings of this start that may differ from those that the run began with, for later ones."""
-        self.store.adopt(config)
-        self.config = self.config.model_copy(update={name: getattr(config, name) for name in CHANGEABLE})
+    @property
+    def live_episodes(self) -> int:
+        """Of one skill: the skills that play together share the containers, and may all need some to go on."""
+        return max(1, self.config.sandbox.max_containers // len(self.config.skill_names))
+
+    def fingerprint(self, skill: str, split: Split) -> dict[str, str]:
+        """What this process' scores on a skill's split depend on besides weights and samples; thread-safe."""
+        with self._opening:
+            if (skill, split) not in self._fingerprints:
+                config = pinned(self.config)
+                self._fingerprints[skill, split] = fingerprint(
+                    self.skills[skill],
+                    split,
+                    engine=config.engine,
+                    dtype=config.model.dtype,
+                    live_episodes=self.live_episodes,
+                    limits=limits_of(config.sandbox),
+                    base=self.base_identity,
+                )
+            return self._fingerprints[skill, split]
+
+    def adopt(self, config: RunConfig, *, rescore: bool = False) -> None:
+        """Takes over the settings of this start that may differ from those that the run began with, for later ones.
+
+        Args:
+            config: What this start asks for.
+            rescore: The run's scores are to be measured anew; to be called before anything is scored.
+        """
+        self.config = self.store.adopt(config, rescore=rescore)
+        self._fingerprints.clear()
 
     def save_session(self) -> None:
         """Writes down where this process' time went; a later call brings the record up to date."""

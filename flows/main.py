@@ -11,22 +11,26 @@ from flows.evolve import evolve
 from flows.seed_archives import seed_archives
 from flows.train_experts import train_experts
 from tasks import evolution
+from tasks.refusals import refusing
 from tasks.work import at_work
 
 
 @flow(name="cycleqd", flow_run_name="cycleqd {config.run_id}")
-def cycleqd_run(config: RunConfig) -> str:
+@refusing
+def cycleqd_run(config: RunConfig, rescore: bool = False) -> str:
     """Runs CycleQD from the base model to the report; what a run of the same id has finished is not repeated.
 
     Args:
         config: Everything that determines the run.
+        rescore: Measure scores anew that depend on something which has changed since (a judge, an image, an engine),
+            instead of refusing to go on. If the search was built on them, it begins again with the same experts;
+            nothing is removed.
 
     Returns:
         The report's address.
     """
-    RunStore(config.storage, config.run_id).open(config)
-    with at_work(config.storage, config.run_id) as ws:
-        ws.adopt(config)
+    RunStore(config.storage, config.run_id).open(config, rescore=rescore)
+    with at_work(config.storage, config.run_id, config, rescore=rescore) as ws:
         train_experts(config.run_id, config.storage)
         seed_archives(config.run_id, config.storage)
         evolve(config.run_id, config.storage)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from prefect import flow
 from prefect.logging import get_run_logger
 
+from cycleqd.lease import RunLocked
 from cycleqd.unfinished import unfinished_runs
 from flows.main import cycleqd_run
 
@@ -13,7 +14,8 @@ from flows.main import cycleqd_run
 def resume_unfinished(storage: str = "runs") -> list[str]:
     """Continues every run under a storage that was begun and is not finished, one after the other.
 
-    A run that another process works on is left alone. One that fails does not keep the others from their turn.
+    A run that another process works on is left alone, also one that somebody took up in this moment. One that fails
+    does not keep the others from their turn.
 
     Args:
         storage: Folder or URL that holds the runs.
@@ -30,6 +32,9 @@ def resume_unfinished(storage: str = "runs") -> list[str]:
     for config in unfinished_runs(storage):
         log.info("continuing %s", config.run_id)
         state = cycleqd_run(config, return_state=True)
+        if isinstance(state.result(raise_on_failure=False), RunLocked):
+            log.info("%s is worked on by another process now", config.run_id)
+            continue
         (finished if state.is_completed() else failed).append(config.run_id)
     log.info("finished: %s", ", ".join(finished) or "nothing was left to do")
     if failed:

@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 
+from cycleqd.admission import admit
+from cycleqd.config import RunConfig
 from cycleqd.workspace import Workspace, opened
 from tasks.crashed import mark_vanished
 from tasks.server import machine_slots
@@ -14,16 +16,34 @@ _at_work: ContextVar[bool] = ContextVar("at_work", default=False)
 
 
 @contextmanager
-def at_work(storage: str, run_id: str) -> Iterator[Workspace]:
+def at_work(
+    storage: str, run_id: str, config: RunConfig | None = None, *, rescore: bool = False
+) -> Iterator[Workspace]:
     """The workspace of a run, with this machine's engine and containers held for it.
 
-    The outermost use also marks what a killed process left Running, and writes down where the time went.
+    The outermost use also holds the run's base model and scores against what this process has, marks what a killed
+    process left Running, and writes down where the time went.
+
+    Args:
+        storage: Where the run lies.
+        run_id: The run.
+        config: What this start asks for, of which the settings that may change are kept.
+        rescore: Set scores that this process would not repeat aside, instead of refusing them.
+
+    Raises:
+        BaseDiffers: The base model is not the one that the run began with.
+        OtherScores: The run has scores that this process would not repeat.
     """
     with opened(storage, run_id) as ws:
         if _at_work.get():
             yield ws
             return
         mark_vanished(storage, run_id)
+        if config is not None and rescore:
+            ws.adopt(config, rescore=True)  # ahead of the admission: scores depend on what may differ then
+        admit(ws, rescore=rescore)
+        if config is not None and not rescore:
+            ws.adopt(config)
         token = _at_work.set(True)
         try:
             with machine_slots(ws.config.sandbox.max_containers):

@@ -1,7 +1,7 @@
 """The command line: check a machine, start runs, read their results, take models home.
 
 Exit codes: 0 well; 1 the machine or the run is not fit; 2 wrong usage, configuration, store or infrastructure, told in
-one red line; 130 interrupted.
+one red line; 130 interrupted; 143 terminated.
 """
 
 from __future__ import annotations

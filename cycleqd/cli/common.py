@@ -16,6 +16,7 @@ from cycleqd.store import RunStore, StoreError, list_runs
 UNFIT = 1
 FAULT = 2
 INTERRUPTED = 130
+TERMINATED = 143
 
 out = Console()
 err = Console(stderr=True)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.text import Text
 
-from cycleqd.cli.common import INTERRUPTED, UNFIT, ConfigArgument, SetOption, err, out
+from cycleqd.cli.common import INTERRUPTED, TERMINATED, UNFIT, ConfigArgument, SetOption, err, out
 from cycleqd.cli.results import print_summary
 from cycleqd.config import ConfigError, RunConfig, load_config
 from cycleqd.owner import end_orphans, mark_children
@@ -34,10 +34,19 @@ def run(
     config: ConfigArgument = "demo",
     overrides: SetOption = None,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Only warnings and the final tables.")] = False,
+    rescore: Annotated[
+        bool,
+        typer.Option(
+            "--rescore",
+            help="Measure scores anew that depend on something which has changed (a judge, an image, an engine); a "
+            "search that was built on them begins again. Nothing is removed: they move to superseded/.",
+        ),
+    ] = False,
 ) -> None:
     """Run CycleQD from the base model to the report, or continue a run of the same name.
 
-    What a run has finished is not repeated, so that a run that was stopped goes on where it was.
+    What a run has finished is not repeated, so that a run that was stopped goes on where it was. It goes on only where
+    new scores mean the same as those that it has: otherwise it says what changed.
     """
     settings = load_config(config, tuple(overrides or ()))
     if not _preflight(settings, only_faults=quiet):
@@ -46,13 +55,20 @@ def run(
     mark_children()
     for name, value in PREFECT_SETTINGS.items() | ({("PREFECT_LOGGING_LEVEL", "WARNING")} if quiet else set()):
         os.environ.setdefault(name, value)
+    # Without --rescore: what was set aside is set aside.
     again = shlex.join(["cycleqd", "run", config, *(part for pair in overrides or () for part in ("--set", pair))])
+    signal.signal(signal.SIGTERM, _terminate)
     with _checkout_importable():
         from flows.main import cycleqd_run
 
         try:
-            _start_server()
-            cycleqd_run(settings)
+            with _admitted(settings, rescore=rescore):
+                _start_server()
+                cycleqd_run(settings, rescore=rescore)
+        except Terminated:
+            err.print(Text("Terminated. What was finished is kept; continue with:", style="yellow"))
+            err.print(Text(f"  {again}"), soft_wrap=True)
+            raise typer.Exit(TERMINATED) from None
         except KeyboardInterrupt:
             err.print(Text("Stopped. What was finished is kept; continue with:", style="yellow"))
             err.print(Text(f"  {again}"), soft_wrap=True)
@@ -99,10 +115,39 @@ PREFECT_SETTINGS = {
 """Environment that a run prefers, read when Prefect is imported; the user's own settings win."""
 
 
+class Terminated(KeyboardInterrupt):
+    """The process was asked to end (SIGTERM): by a service manager, a batch system or a user's `kill`."""
+
+
+def _terminate(*_: object) -> None:
+    # Once is enough: while the run ends in an orderly way, a second one must not cut that short.
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    raise Terminated
+
+
+@contextmanager
+def _admitted(config: RunConfig, *, rescore: bool) -> Iterator[None]:
+    """Holds the run from before Prefect is there, so that a refusal is one line of ours.
+
+    Raises:
+        StoreError: The run is locked, damaged, or was begun with something else; or its storage fails.
+    """
+    from cycleqd.admission import admit
+    from cycleqd.workspace import opened
+
+    RunStore(config.storage, config.run_id).open(config, rescore=rescore)
+    with opened(config.storage, config.run_id) as ws:
+        if rescore:
+            ws.adopt(config, rescore=True)
+        admit(ws, rescore=rescore)
+        yield
+
+
 def _start_server() -> None:
     """Starts Prefect's temporary server, unless another one is configured, such that Ctrl-C does not reach it.
 
-    A terminal interrupts all processes of a command. Without its server, a run could not end in an orderly way.
+    A terminal interrupts all processes of a command. Without its server, a run could not end in an orderly way. It is
+    ended at this process' exit, whatever the exit's reason; only a kill -9 leaves it to the next start.
     """
     from prefect.client.orchestration import get_client
 

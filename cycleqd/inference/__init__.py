@@ -24,6 +24,16 @@ _INSTALL = "pip install 'cycleqd[cpu]' (or 'cycleqd[gpu]' with a GPU)"
 _log = logging.getLogger(__name__)
 
 
+def resolve_kind(kind: Literal["auto", "vllm", "transformers"]) -> Literal["vllm", "transformers"]:
+    """The engine that ``auto`` means: vLLM where it is installed, else transformers with a warning."""
+    if kind != "auto":
+        return kind
+    if find_spec("vllm") is not None:
+        return "vllm"
+    _log.warning("vLLM is not installed: using transformers, several times slower. For vLLM: %s", _INSTALL)
+    return "transformers"
+
+
 def open_engine(
     kind: Literal["auto", "vllm", "transformers"],
     base: Path,
@@ -48,12 +58,9 @@ def open_engine(
     Raises:
         ValueError: vLLM was asked for but is not installed, or the base cannot be served.
     """
-    installed = find_spec("vllm") is not None
-    if kind == "vllm" and not installed:
+    if kind == "vllm" and find_spec("vllm") is None:
         raise ValueError(f"engine 'vllm' is not installed: {_INSTALL}, or choose 'transformers'")
-    if kind == "auto" and not installed:
-        _log.warning("vLLM is not installed: using transformers, several times slower. For vLLM: %s", _INSTALL)
-    if installed and kind != "transformers":
+    if resolve_kind(kind) == "vllm":
         from cycleqd.inference.vllm import VllmEngine
 
         return VllmEngine(

@@ -182,6 +182,7 @@ class AgentBenchDbSkill:
     """
 
     name = "agentbench_db"
+    images = ("mariadb",)
     max_new_tokens = 512
     stop: tuple[str, ...] = ()
 

@@ -23,7 +23,7 @@ from typing import Final
 
 from cycleqd.sandbox import CommandResult, Sandboxes, ShellSession
 from cycleqd.skills.agentbench_os_checks import COMPARATORS, answer_of, matches
-from cycleqd.skills.agentbench_os_data import Script, find_sets, read_problems
+from cycleqd.skills.agentbench_os_data import IMAGES, Script, find_sets, read_problems
 from cycleqd.skills.agentbench_os_setup import CHECK_SECONDS, Prepared, output_of, prepare, run_script
 from cycleqd.skills.benchmark import Source, files_sha256, halves, prompt_text, without_excluded
 from cycleqd.skills.oracle import Agent
@@ -226,6 +226,7 @@ class AgentBenchOsSkill:
     """
 
     name = "agentbench_os"
+    images = tuple(f"agentbench-{name}" for name in IMAGES)
     max_new_tokens = 512
     stop: tuple[str, ...] = ()
 

@@ -135,6 +135,8 @@ class Skill(Protocol):
     """An ability with a score in [0, 1] measured by acting."""
 
     name: str
+    images: tuple[str, ...]
+    """Names of the sandbox images that its episodes may run in; part of the fingerprint of its scores."""
     max_turns: int
     """Replies a model may give in one episode, at least 1."""
     max_new_tokens: int
