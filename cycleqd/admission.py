@@ -14,6 +14,7 @@ from collections.abc import Mapping
 from cycleqd.base_identity import refuse_other_base
 from cycleqd.fingerprint import differences
 from cycleqd.records import EvaluationRecord
+from cycleqd.skills.parts import split_of
 from cycleqd.storage import StoreError
 from cycleqd.upkeep.commits import in_parallel
 from cycleqd.upkeep.inventory import Inventory
@@ -79,9 +80,9 @@ def refuse_other_scores(ws: Workspace, record: EvaluationRecord) -> None:
 
 
 def _differences(ws: Workspace, record: EvaluationRecord) -> dict[str, str]:
-    if record.skill not in ws.skills or record.split not in ("train", "optimization", "test"):
+    if record.skill not in ws.skills or split_of(record.split) not in ("train", "optimization", "test"):
         return {}  # of no skill of this run: nothing reads it
-    return differences(record.fingerprint, ws.fingerprint(record.skill, record.split))  # type: ignore[arg-type]
+    return differences(record.fingerprint, ws.fingerprint(record.skill, record.split))
 
 
 def _by_part(records: Mapping[str, EvaluationRecord], stale: Mapping[str, Mapping[str, str]]) -> dict[str, list[str]]:

@@ -215,6 +215,9 @@ class SearchConfig(Section):
     kind: Literal["cycleqd", "qd", "random", "cma_es", "nsga2", "policy_gradient"] = "cycleqd"
     """``cycleqd`` is the paper's search and ``qd`` its ablation with one fixed quality at a time. The others search
     for the coefficients of a linear combination of the experts and use neither archives nor operators."""
+    block: Annotated[int, Field(ge=1)] | None = None
+    """Optimization samples of a skill that a child meets, for searches that spend samples where they decide. Unless
+    given: all of the split, as in the paper."""
     low: float = 0.0
     """Lower end of a coefficient's range, for searches over coefficients."""
     high: Annotated[float, Field(validate_default=True)] = 1.0
@@ -363,7 +366,7 @@ class RetentionConfig(Section):
     """Whether the transcripts of an individual's episodes go with its weights."""
 
 
-def _fault(where: tuple[int, ...], value: Any, text: str) -> InitErrorDetails:
+def _fault(where: tuple[int | str, ...], value: Any, text: str) -> InitErrorDetails:
     """One of several faults of a field; `where` inside it."""
     return InitErrorDetails(type="value_error", loc=where, input=value, ctx={"error": text})
 
@@ -383,14 +386,15 @@ class RunConfig(Section):
     storage: Annotated[str, AfterValidator(check_url)] = "runs"
     """Folder or fsspec URL that holds the runs; credentials come from the environment."""
     model: ModelConfig = ModelConfig()
-    experts: ExpertConfig = ExpertConfig()  # ahead of `skills`, whose validator looks for their data
+    # Ahead of `skills`, whose validator looks for their data and for the size of blocks.
+    experts: ExpertConfig = ExpertConfig()
+    search: SearchConfig = SearchConfig()
     skills: Annotated[tuple[SkillConfig, ...], Field(min_length=1)] = (
         SkillConfig(name="coding"),
         SkillConfig(name="os"),
         SkillConfig(name="db"),
     )
     """The skills; the cycle works on their archives in this order. A benchmark needs data under `experts`."""
-    search: SearchConfig = SearchConfig()
     grid: GridConfig = GridConfig()
     sampling: SamplingConfig = SamplingConfig()
     crossover: CrossoverConfig = CrossoverConfig()
@@ -410,7 +414,12 @@ class RunConfig(Section):
         faults: list[InitErrorDetails] = []
         if len(set(names)) != len(names):
             faults.append(_fault((), names, f"skills must differ, got {', '.join(names)}"))
-        experts = info.data.get("experts")
+        experts, search = info.data.get("experts"), info.data.get("search")
+        for position, skill in enumerate(skills):
+            count = skill.counts["optimization"]
+            if search is not None and search.block is not None and (count is None or count < search.block):
+                text = f"search.block is {search.block}: say how many optimization samples there are, at least as many"
+                faults.append(_fault((position, "optimization"), count, text))
         for position, name in enumerate(names):
             if experts is not None and name not in GENERATED_SKILLS and name not in experts.data:
                 text = (
@@ -430,6 +439,13 @@ class RunConfig(Section):
     def counts(self, name: str) -> dict[Literal["train", "optimization", "test"], int | None]:
         """Samples per split of the skill `name`; None is all that a benchmark has."""
         return next(skill for skill in self.skills if skill.name == name).counts
+
+    @property
+    def blocks(self) -> int:
+        """Blocks of optimization samples that every skill has; 1 where the split is not cut."""
+        if self.search.block is None:
+            return 1
+        return min(count // self.search.block for skill in self.skills if (count := skill.counts["optimization"]))
 
     def to_yaml(self) -> str:
         """The whole configuration as YAML that `load_config` reads back to an equal one."""

@@ -24,7 +24,8 @@ from cycleqd.inference.protocol import ChatRequest, Engine, Reply
 from cycleqd.records import EpisodeRecord, EvaluationRecord, SampleScore, Score
 from cycleqd.rounds import EvaluationStopped, Rounds, Seat
 from cycleqd.sandbox import Sandboxes
-from cycleqd.skills.protocol import Episode, Message, Sample, Skill, SkillSession, Split, Verdict
+from cycleqd.skills.parts import Part, samples_of
+from cycleqd.skills.protocol import Episode, Message, Sample, Skill, SkillSession, Verdict
 from cycleqd.skills.replaying import DIED, replaying_session
 
 T = TypeVar("T")
@@ -77,7 +78,7 @@ def samples_hash(samples: Sequence[Sample]) -> str:
 
 def evaluate(
     skill: Skill,
-    split: Split,
+    split: Part,
     engine: Engine,
     sandboxes: Sandboxes,
     *,
@@ -92,7 +93,7 @@ def evaluate(
 
     Args:
         skill: The skill; its samples are played in its own order.
-        split: Which of its splits.
+        split: Which of its splits, or a part of one.
         engine: Has the individual's weights loaded; `engine.loaded` is recorded as their identity.
         sandboxes: Where the episodes act.
         batching: See the module's text.
@@ -109,7 +110,7 @@ def evaluate(
         EvaluationStopped: `stop` was set.
     """
     began = time.monotonic()
-    samples = skill.samples(split)
+    samples = samples_of(skill, split)
     identity = engine.loaded
     stop = stop or threading.Event()
     rounds = rounds or Rounds(engine, (skill.name,), {})
@@ -191,7 +192,7 @@ def _waves(items: Sequence[T], live_episodes: int) -> list[Sequence[T]]:
 
 
 def requests_of(
-    skill: Skill, split: Split, episodes: Sequence[EpisodeRecord], *, live_episodes: int
+    skill: Skill, split: Part, episodes: Sequence[EpisodeRecord], *, live_episodes: int
 ) -> list[list[ChatRequest]]:
     """What a finished strict evaluation asked, round by round: its part of the batches that it shared.
 
@@ -202,7 +203,7 @@ def requests_of(
         live_episodes: As in the evaluation.
     """
     asked: list[list[ChatRequest]] = []
-    for wave in _waves(list(zip(skill.samples(split), episodes, strict=True)), live_episodes):
+    for wave in _waves(list(zip(samples_of(skill, split), episodes, strict=True)), live_episodes):
         prompts = [len(skill.initial_messages(sample)) for sample, _ in wave]
         live = [(episode.messages, size) for (_, episode), size in zip(wave, prompts, strict=True)]
         while live := [(messages, size) for messages, size in live if size < len(messages)]:

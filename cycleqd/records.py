@@ -238,8 +238,9 @@ class GenerationRecord(Record):
 
     Attributes:
         generation: Number, from 0.
-        individual: Id of the child.
-        scores: Per skill, on the optimization split.
+        individual: Id of the child, or of an individual that the search had scored again.
+        scores: Per skill, on `part`.
+        part: What the individual met: the optimization split, or a block of it.
         cells: Cells won, per archive; archives that kept their incumbent are absent.
         seconds: Wall-clock time by phase.
     """
@@ -252,6 +253,7 @@ class GenerationRecord(Record):
     scores: dict[str, Score]
     cells: dict[str, Cell]
     seconds: Phases
+    part: str = "optimization"
 
 
 class SeedRecord(Record):
@@ -260,12 +262,14 @@ class SeedRecord(Record):
     Attributes:
         experts: Ids in the order in which they were offered to the archives.
         genomes: Content hash of each expert's task vector, by id.
-        scores: Per expert id and skill, on the optimization split.
+        scores: Per expert id and skill, on `part`.
+        part: The optimization split, or its first block.
     """
 
     experts: list[str]
     genomes: dict[str, str]
     scores: dict[str, dict[str, Score]]
+    part: str = "optimization"
 
 
 class ExportRecord(Record):

@@ -23,7 +23,7 @@ def search_begun(store: RunStore, seed: SeedRecord) -> Search:
     archives = Archives.seeded(config.skill_names, grids, experts)
     # A run may be prolonged, but a search that plans with its budget must not come to plan otherwise in hindsight.
     budget = max(1, store.first_config().generations)
-    return build_search(config, Start(config.seed, budget, archives, tuple(seed.experts)))
+    return build_search(config, Start(config.seed, budget, archives, tuple(seed.experts), config.blocks))
 
 
 def search_after_each(

@@ -35,7 +35,8 @@ from cycleqd.replay import search_after_all
 from cycleqd.rounds import Rounds
 from cycleqd.search import Recipe, Search, build_mutation, final_elites, make
 from cycleqd.skills.oracle import demonstrations
-from cycleqd.skills.protocol import Message, Skill, Split
+from cycleqd.skills.parts import Part, block, samples_of
+from cycleqd.skills.protocol import Message, Skill
 from cycleqd.store import RunStore
 from cycleqd.task_vector import (
     DenseTaskVector,
@@ -225,7 +226,7 @@ def load(ws: Workspace, identifier: str) -> str:
         return genome
 
 
-def begin_rounds(ws: Workspace, identifier: str, split: Split) -> None:
+def begin_rounds(ws: Workspace, identifier: str, split: Part) -> None:
     """Lets the evaluations of an individual that follow, one per skill and all at the same time, share their batches.
 
     What was already evaluated takes part as it did then, so that the others' batches are what they would have been.
@@ -245,7 +246,7 @@ def begin_rounds(ws: Workspace, identifier: str, split: Split) -> None:
     ws.rounds[identity, split] = Rounds(ws.engine, skills, finished, patience=ws.config.tasks.timeout_seconds)
 
 
-def is_evaluated(ws: Workspace, identifier: str, split: Split) -> bool:
+def is_evaluated(ws: Workspace, identifier: str, split: Part) -> bool:
     """Whether an individual's scores on all skills are there, so that no engine has to load it."""
     identity = _identity(ws, identifier)
     return all(ws.store.evaluation(identity, skill, split) for skill in ws.config.skill_names)
@@ -255,7 +256,7 @@ def _identity(ws: Workspace, identifier: str) -> str:
     return BASE if identifier == BASE else ws.store.individual(identifier).genome
 
 
-def evaluate_individual(ws: Workspace, identifier: str, skill: str, split: Split) -> EvaluationRecord:
+def evaluate_individual(ws: Workspace, identifier: str, skill: str, split: Part) -> EvaluationRecord:
     """Scores an individual on one skill's split, with the weights that `load` put into the engine.
 
     After `begin_rounds` it waits for the individual's evaluations on the other skills, in other threads.
@@ -321,10 +322,10 @@ def _tell_evaluation(record: EvaluationRecord) -> None:
     )
 
 
-def _refuse_other_data(record: EvaluationRecord, skill: Skill, split: Split) -> None:
+def _refuse_other_data(record: EvaluationRecord, skill: Skill, split: Part) -> None:
     """Scores on different samples, releases of a benchmark or prompts are never mixed in one run."""
     then = (record.data_hash, record.data_sha256, record.prompt)
-    if then != (samples_hash(skill.samples(split)), skill.origin.sha256, skill.origin.prompt):
+    if then != (samples_hash(samples_of(skill, split)), skill.origin.sha256, skill.origin.prompt):
         raise RuntimeError(
             f"this run scored {skill.name} on other samples or with another prompt ({record.data_version}, "
             f"{record.data_hash[:12]}, prompt {record.prompt[:19]}): give back the data that it began with, or start "
@@ -332,7 +333,7 @@ def _refuse_other_data(record: EvaluationRecord, skill: Skill, split: Split) -> 
         )
 
 
-def scores(ws: Workspace, identifier: str, split: Split) -> dict[str, Score]:
+def scores(ws: Workspace, identifier: str, split: Part) -> dict[str, Score]:
     """The finished scores of an individual, per skill.
 
     Raises:
@@ -354,10 +355,12 @@ def seed_archives(ws: Workspace) -> SeedRecord:
     record = ws.store.seed()
     if record is None:
         experts = [expert_id(skill) for skill in ws.config.skill_names]
+        part = first_part(ws)
         record = SeedRecord(
             experts=experts,
             genomes={expert: ws.store.individual(expert).genome for expert in experts},
-            scores={expert: scores(ws, expert, "optimization") for expert in experts},
+            scores={expert: scores(ws, expert, part) for expert in experts},
+            part=part,
         )
         ws.store.write_seed(record)
         event("archives_seeded", run=ws.config.run_id, experts=len(experts))
@@ -377,9 +380,20 @@ def rebuild_search(ws: Workspace) -> Search:
     return ws.search
 
 
+def first_part(ws: Workspace) -> Part:
+    """What the experts, the base and the baselines are scored on before the search: its first block."""
+    return block(0, ws.config.search.block)
+
+
+def asked(ws: Workspace, generation: int) -> tuple[str, Part]:
+    """Whom the search wants to be scored in a generation, and on what."""
+    recipe = _search(ws).ask(generation)
+    return recipe.again or child_id(generation), block(recipe.block, ws.config.search.block)
+
+
 def breed(ws: Workspace, generation: int) -> IndividualRecord:
-    """Makes the child that the search asks for next."""
-    identifier = child_id(generation)
+    """Makes the child that the search asks for next, unless it is there already."""
+    identifier, _ = asked(ws, generation)
     if ws.store.has_individual(identifier):
         return ws.store.individual(identifier)
     config = ws.config
@@ -417,11 +431,12 @@ def _made(ws: Workspace, recipe: Recipe) -> TaskVector:
 
 def commit(ws: Workspace, generation: int, seconds: Phases) -> GenerationRecord:
     """Tells the search the scores of the generation's child and commits the generation; may be tried again."""
-    child = ws.store.individual(child_id(generation))
-    child_scores = scores(ws, child.id, "optimization")
     search = _search(ws)
+    # As whoever bred the child asked, maybe another process.
+    identifier, part = asked(ws, generation)
+    child = ws.store.individual(identifier)
+    child_scores = scores(ws, child.id, part)
     ws.search = None  # an attempt that fails to write must not count: the search is then rebuilt from the records
-    search.ask(generation)  # as whoever bred the child did, maybe another process
     wins = search.tell(generation, child.id, means(child_scores))
     cells = {skill: Cell(bins=list(win.cell), displaced=win.displaced) for skill, win in wins.items() if win}
     record = GenerationRecord(
@@ -433,6 +448,7 @@ def commit(ws: Workspace, generation: int, seconds: Phases) -> GenerationRecord:
         scores=child_scores,
         cells=cells,
         seconds=seconds,
+        part=part,
     )
     ws.store.write_generation(record)
     ws.store.write_json(f"archives/{generation:05d}.json", json.loads(search.archives.to_json()))

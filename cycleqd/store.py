@@ -21,6 +21,7 @@ mutable ones, ``changes.json``, ``sessions/``, ``archives/`` and ``report/``, li
 
 from __future__ import annotations
 
+import re
 import zlib
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -38,6 +39,7 @@ from cycleqd.records import (
     GenerationRecord,
     IndividualRecord,
     Record,
+    Score,
     SeedRecord,
     SessionRecord,
     newer_version,
@@ -218,6 +220,39 @@ class RunStore(ObjectStore):
         """The finished evaluation of these weights, or None."""
         key = f"evaluations/{identity}/{skill}-{split}.json"
         return self.record(EvaluationRecord, key) if self.exists(key) else None
+
+    def pooled(self, identity: str, skill: str, split: str) -> EvaluationRecord | None:
+        """What is known of these weights on a split: its evaluation, or those of its parts put together."""
+        found = [
+            record
+            for part in self._parts(identity, skill, split)
+            if (record := self.evaluation(identity, skill, part)) is not None
+        ]
+        if len(found) < 2:
+            return found[0] if found else None
+        samples = [sample for record in found for sample in record.samples]
+        return found[0].model_copy(
+            update={
+                "split": split,
+                "samples": samples,
+                "score": Score.of([sample.score for sample in samples]),
+                "tokens": sum(record.tokens for record in found),
+                "seconds": sum(record.seconds for record in found),
+            }
+        )
+
+    def pooled_episodes(self, identity: str, skill: str, split: str) -> list[EpisodeRecord]:
+        """The episodes of `pooled`, in the order of its samples."""
+        parts = self._parts(identity, skill, split)
+        return [episode for part in parts for episode in self.episodes(identity, skill, part)]
+
+    def _parts(self, identity: str, skill: str, split: str) -> list[str]:
+        """The split itself where it was evaluated as a whole, else its evaluated parts in order."""
+        if self.exists(f"evaluations/{identity}/{skill}-{split}.json"):
+            return [split]
+        pattern = re.compile(rf"/{re.escape(skill)}-({re.escape(split)}\.(\d+)-\d+)\.json$")
+        matches = [match for key in self.keys(f"evaluations/{identity}") if (match := pattern.search(key))]
+        return [match[1] for match in sorted(matches, key=lambda match: int(match[2]))]
 
     def episodes(self, identity: str, skill: str, split: str) -> list[EpisodeRecord]:
         """The episodes of a finished evaluation, in the order of the samples."""

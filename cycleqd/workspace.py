@@ -32,7 +32,8 @@ from cycleqd.sandbox import Limits, Sandboxes, reap
 from cycleqd.search import Search
 from cycleqd.skills import build_skill
 from cycleqd.skills.benchmark import Source, exclusions
-from cycleqd.skills.protocol import Skill, Split
+from cycleqd.skills.parts import Part
+from cycleqd.skills.protocol import Skill
 from cycleqd.storage import cache_dir as cache_dir
 from cycleqd.store import RunStore
 from cycleqd.upkeep import recover
@@ -71,7 +72,7 @@ class Workspace:
         """Says that no other process writes to the run; None in a workspace that was not `opened`."""
         self.search: Search | None = None
         """The search after the last finished generation; None until it is needed, or after an unfinished commit."""
-        self.rounds: dict[tuple[str, Split], Rounds] = {}
+        self.rounds: dict[tuple[str, Part], Rounds] = {}
         """Where the evaluations of the individual at hand meet, by its weights' identity and the split."""
         self.generations = 0
         """Generations finished since the workspace was opened."""
@@ -138,7 +139,7 @@ class Workspace:
         """Of one skill: the skills that play together share the containers, and may all need some to go on."""
         return max(1, self.config.sandbox.max_containers // len(self.config.skill_names))
 
-    def fingerprint(self, skill: str, split: Split) -> dict[str, str]:
+    def fingerprint(self, skill: str, split: Part) -> dict[str, str]:
         """What this process' scores on a skill's split depend on besides weights and samples; thread-safe."""
         with self._opening:
             if (skill, split) not in self._fingerprints:

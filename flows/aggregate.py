@@ -30,7 +30,7 @@ def aggregate(run_id: str, storage: str = "runs") -> str:
         skills = ws.config.skill_names
         identifier = evolution.aggregate(storage, run_id)
         evaluate_everywhere(
-            storage, run_id, identifier, "optimization", skills=skills, options=ws.config.tasks, label=identifier
+            storage, run_id, identifier, steps.first_part(ws), skills=skills, options=ws.config.tasks, label=identifier
         )
         for individual in steps.compared(ws):
             evaluate_everywhere(

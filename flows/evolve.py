@@ -39,10 +39,8 @@ def evolve(run_id: str, storage: str = "runs", generations: int | None = None) -
             log.info("continuing after %d finished generations", done)
         for generation in range(done, total):
             before = ws.phases()
-            child = evolution.breed(storage, run_id, generation)
-            evaluate_everywhere(
-                storage, run_id, child, "optimization", skills=skills, options=ws.config.tasks, label=child
-            )
+            child, part = evolution.breed(storage, run_id, generation)
+            evaluate_everywhere(storage, run_id, child, part, skills=skills, options=ws.config.tasks, label=child)
             spent = ws.phases() - before
             evolution.commit(storage, run_id, generation, spent, total)
             ws.generations += 1

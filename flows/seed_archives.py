@@ -29,6 +29,6 @@ def seed_archives(run_id: str, storage: str = "runs") -> list[str]:
         skills = ws.config.skill_names
         for individual in (BASE, steps.AVERAGE, *map(steps.expert_id, skills)):
             evaluate_everywhere(
-                storage, run_id, individual, "optimization", skills=skills, options=ws.config.tasks, label=individual
+                storage, run_id, individual, steps.first_part(ws), skills=skills, options=ws.config.tasks, label=individual
             )
         return evolution.seed_archives(storage, run_id)

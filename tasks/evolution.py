@@ -10,6 +10,7 @@ from prefect.logging import get_run_logger
 from cycleqd import steps
 from cycleqd.records import Phases, Score
 from cycleqd.report import write_report
+from cycleqd.skills.parts import Part
 from cycleqd.workspace import opened
 from tasks import artifacts
 from tasks.options import RETRIED
@@ -31,16 +32,20 @@ def seed_archives(storage: str, run_id: str) -> list[str]:
 
 
 @task(task_run_name="g{generation:04d} breed", **RETRIED)
-def breed(storage: str, run_id: str, generation: int) -> str:
-    """Samples parents, merges and mutates them; returns the child's id."""
+def breed(storage: str, run_id: str, generation: int) -> tuple[str, Part]:
+    """Makes the child that the search asks for; returns its id and the part of the samples that it is to meet."""
     with opened(storage, run_id) as ws:
         child = steps.breed(ws, generation)
+        identifier, part = steps.asked(ws, generation)
+    if child.generation != generation:
+        get_run_logger().info("%s again, on %s", identifier, part)
+        return identifier, part
     get_run_logger().info(
         "%s of archive %s: parents %s, coefficients %s, mutation %s",
-        child.id, child.archive, ", ".join(child.parents), ", ".join(f"{c:.4f}" for c in child.coefficients),
+        child.id, child.archive or "(none)", ", ".join(child.parents), ", ".join(f"{c:.4f}" for c in child.coefficients),
         child.mutation,
     )  # fmt: skip
-    return child.id
+    return identifier, part
 
 
 @task(task_run_name="g{generation:04d} commit", **RETRIED)

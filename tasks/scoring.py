@@ -11,7 +11,7 @@ from cycleqd.config import TaskConfig
 from cycleqd.events import event
 from cycleqd.records import Score
 from cycleqd.report.reading import verdicts_line
-from cycleqd.skills.protocol import Split
+from cycleqd.skills.parts import Part
 from cycleqd.workspace import BASE, opened
 from tasks import artifacts
 from tasks.options import RETRIED, is_infrastructure_fault
@@ -26,7 +26,7 @@ def load_individual(storage: str, run_id: str, individual: str, label: str) -> s
 
 @task(task_run_name="{label} evaluate {skill}", retry_condition_fn=is_infrastructure_fault)
 def evaluate_individual(
-    storage: str, run_id: str, individual: str, skill: str, split: Split, label: str
+    storage: str, run_id: str, individual: str, skill: str, split: Part, label: str
 ) -> dict[str, float]:
     """Scores the loaded individual on one skill's split, in Docker; returns the score as a plain dict."""
     if (attempt := task_run.run_count or 1) > 1:
@@ -52,7 +52,7 @@ def evaluate_everywhere(
     storage: str,
     run_id: str,
     individual: str,
-    split: Split,
+    split: Part,
     *,
     skills: tuple[str, ...],
     options: TaskConfig,

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 
-from cycleqd.archive import Archives, Cell, Grid, Occupant, grids_from_experts
+from cycleqd.archive import Archives, Cell, Occupant
 from cycleqd.records import GenerationRecord, means
 from cycleqd.store import RunStore
 
@@ -105,30 +105,12 @@ def replay(store: RunStore) -> History:
     if seed is None:
         return History(config.skill_names, {}, {}, {}, {}, (), (), (), {})
     experts = {name: means(seed.scores[name]) for name in seed.experts}
-    grid = config.grid
-    grids = grids_from_experts(list(experts.values()), bins=grid.bins, lower=grid.lower, upper=grid.upper)
-    return rebuild(config.skill_names, grids, experts, store.generations())
-
-
-def rebuild(
-    skills: Sequence[str],
-    grids: Mapping[str, Grid],
-    experts: Mapping[str, Scores],
-    children: Sequence[GenerationRecord],
-) -> History:
-    """Offers the experts and then every child to the archives, in the order of the search.
-
-    Args:
-        skills: In the order of the cycle.
-        grids: The grid of every skill.
-        experts: The experts' scores by id, in the order in which they were offered; at least one.
-        children: The generations' records in order.
-    """
-    archives = Archives.seeded(skills, grids, experts)
+    children = store.generations()
+    archives = search_begun(store, seed).archives
     shown = {round(len(children) * step / (SNAPSHOTS - 1)) for step in range(SNAPSHOTS)}
     progress, snapshots = [_progress(archives)], [_snapshot(archives, 0)]
-    for finished, record in enumerate(children, start=1):
-        archives.insert(record.individual, means(record.scores), record.generation)
+    for finished, (_, search) in enumerate(search_after_each(store, seed, children), start=1):
+        archives = search.archives
         progress.append(_progress(archives))
         if finished in shown:
             snapshots.append(_snapshot(archives, finished))
@@ -139,7 +121,7 @@ def rebuild(
             for skill in archives.skills
         },
         capacity={skill: archives[skill].capacity for skill in archives.skills},
-        experts=dict(experts),
+        experts=experts,
         expert_cells={
             (skill, name): archives[skill].cell_of(scores)
             for skill in archives.skills

@@ -105,7 +105,7 @@ def _table(*columns: str) -> Table:
 
 
 def _score(store: RunStore, record: IndividualRecord, skill: str, split: str) -> Score | None:
-    evaluation = store.evaluation(record.genome, skill, split)
+    evaluation = store.pooled(record.genome, skill, split)
     return evaluation.score if evaluation else None
 
 

@@ -170,7 +170,7 @@ def evaluations(store: RunStore, skills: Sequence[str], identities: Mapping[str,
         for split in SPLITS
         for row, identity in identities.items()
         for skill in skills
-        if (record := store.evaluation(identity, skill, split)) is not None
+        if (record := store.pooled(identity, skill, split)) is not None
     }
 
 

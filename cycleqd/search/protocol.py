@@ -18,12 +18,16 @@ class Recipe:
         coefficients: What each parent's task vector is multiplied by, one per parent.
         archive: The skill whose archive the parents came from; None where no archive was asked.
         mutation: ``kind`` and ``seed`` of the mutation; empty where there is none.
+        block: The block of optimization samples that it meets; always 0 where the split is not cut into blocks.
+        again: The id of an individual that is scored on another block; None where a new one is made.
     """
 
     parents: tuple[str, ...]
     coefficients: tuple[float, ...]
     archive: str | None = None
     mutation: Mapping[str, float | int | str] = field(default_factory=dict)
+    block: int = 0
+    again: str | None = None
 
     def __post_init__(self) -> None:
         if not self.parents or len(self.parents) != len(self.coefficients):
@@ -38,21 +42,23 @@ class Start:
 
     Attributes:
         seed: The run's seed, at least 0.
-        budget: Children that the run is to evaluate, at least 1; a search may plan with it.
+        budget: Evaluations that the run is to make, at least 1; a search may plan with it.
         archives: Archives to which the experts were offered. The search owns them from here on.
         experts: Ids of the experts, in the order of the archives' skills.
+        blocks: Blocks that the optimization split has, at least 1. What begins a run has met block 0.
     """
 
     seed: int
     budget: int
     archives: Archives
     experts: tuple[str, ...]
+    blocks: int = 1
 
 
 class Search(Protocol):
     """Proposes children and learns from their scores; pure in the start, the indices and what was told before.
 
-    Children are asked for in the order of their indices, from 0, and each is told once. A library may hold the state:
+    A child is usually a new individual. It may also be an earlier one that meets another block of samples. Children are asked for in the order of their indices, from 0, and each is told once. A library may hold the state:
     it is never saved, but rebuilt by asking and telling again (`cycleqd.search.replay`).
     """
 

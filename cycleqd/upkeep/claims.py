@@ -39,10 +39,13 @@ def impossible_in_generation(config: RunConfig, record: GenerationRecord, number
 
 def claims_that_differ(search: Search, record: GenerationRecord) -> Iterator[str]:
     """Tells `search`, which learns from it, of the child and compares what comes of it with what its record claims."""
-    asked = search.ask(record.generation).archive or ""
+    recipe = search.ask(record.generation)
+    asked = recipe.archive or ""
     if record.archive != asked:
         place = f"works on {asked}" if asked else "works on none"
         yield f"it names the archive {record.archive or 'of nothing'}, and generation {record.generation} {place}"
+    if recipe.again not in (None, record.individual):
+        yield f"it is of {record.individual}, and generation {record.generation} scores {recipe.again} again"
     wins = search.tell(record.generation, record.individual, means(record.scores))
     won = {skill: (list(win.cell), win.displaced) for skill, win in wins.items() if win}
     claimed = {skill: (cell.bins, cell.displaced) for skill, cell in record.cells.items()}

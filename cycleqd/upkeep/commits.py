@@ -12,6 +12,7 @@ from cycleqd.config import RunConfig
 from cycleqd.records import EvaluationRecord, GenerationRecord, Score, SeedRecord
 from cycleqd.replay import search_after_each, search_begun
 from cycleqd.search import Search
+from cycleqd.skills.parts import Part
 from cycleqd.storage import StorageRefused, StorageUnavailable
 from cycleqd.store import RunStore, StoreError
 from cycleqd.upkeep.claims import claims_that_differ, impossible_in_generation, impossible_in_seed
@@ -110,14 +111,14 @@ def faults_of_seed(store: RunStore, seed: SeedRecord, inventory: Inventory) -> l
     faults = []
     for expert in seed.experts:
         faults += _faults_of_individual(store, inventory, expert, seed.genomes[expert])
-        faults += _faults_of_scores(store, seed.genomes[expert], seed.scores[expert])
+        faults += _faults_of_scores(store, seed.genomes[expert], seed.scores[expert], seed.part)
     return faults
 
 
 def faults_of_generation(store: RunStore, record: GenerationRecord, inventory: Inventory) -> list[Fault]:
     """What a generation's record promises and the store lacks."""
     faults = _faults_of_individual(store, inventory, record.individual, record.genome)
-    return faults + _faults_of_scores(store, record.genome, record.scores)
+    return faults + _faults_of_scores(store, record.genome, record.scores, record.part)
 
 
 def faults_of_claims(store: RunStore, seed: SeedRecord, records: Sequence[GenerationRecord]) -> list[Fault]:
@@ -196,12 +197,12 @@ def _faults_of_individual(store: RunStore, inventory: Inventory, identifier: str
     return faults
 
 
-def _faults_of_scores(store: RunStore, genome: str, scores: dict[str, Score]) -> list[Fault]:
+def _faults_of_scores(store: RunStore, genome: str, scores: dict[str, Score], part: Part) -> list[Fault]:
     faults = []
     for skill, score in scores.items():
-        key = f"evaluations/{genome}/{skill}-optimization.json"
+        key = f"evaluations/{genome}/{skill}-{part}.json"
         try:
-            record = store.evaluation(genome, skill, "optimization")
+            record = store.evaluation(genome, skill, part)
         except StoreError as error:
             faults.append(Fault(key, "damaged", damage(error)))
             continue
