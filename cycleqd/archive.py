@@ -273,6 +273,14 @@ class Archives:
         """
         return {skill: archive.insert(individual, scores, generation) for skill, archive in self._archives.items()}
 
+    def check(self, scores: Mapping[str, float]) -> None:
+        """Refuses scores that `insert` would refuse.
+
+        Raises:
+            ValueError: Skills are missing or superfluous, or a score is NaN, infinite or outside [0, 1].
+        """
+        _check_scores(self.skills, scores)
+
     def to_json(self) -> str:
         """Everything as JSON text: equal content gives equal text, floats round-trip exactly."""
         content = {

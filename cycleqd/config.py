@@ -212,9 +212,12 @@ class GridConfig(Section):
 class SearchConfig(Section):
     """What decides which child comes next."""
 
-    kind: Literal["cycleqd", "qd", "random", "cma_es", "nsga2", "policy_gradient"] = "cycleqd"
+    kind: Literal["cycleqd", "qd", "random", "cma_es", "nsga2", "policy_gradient", "surrogate"] = "cycleqd"
     """``cycleqd`` is the paper's search and ``qd`` its ablation with one fixed quality at a time. The others search
-    for the coefficients of a linear combination of the experts and use neither archives nor operators."""
+    for the coefficients of a combination of the experts and use no operators: ``surrogate`` is ours, with archives and
+    a model of the noise, the rest are the paper's baselines without archives."""
+    merge: Literal["linear", "tsv"] = "linear"
+    """What coefficients combine: the experts as they are, or as TSV-Merge makes them orthogonal to each other."""
     block: Annotated[int, Field(ge=1)] | None = None
     """Optimization samples of a skill that a child meets, for searches that spend samples where they decide. Unless
     given: all of the split, as in the paper."""
@@ -222,6 +225,8 @@ class SearchConfig(Section):
     """Lower end of a coefficient's range, for searches over coefficients."""
     high: Annotated[float, Field(validate_default=True)] = 1.0
     """Upper end of a coefficient's range."""
+    initial: Annotated[int, Field(ge=2)] = 8
+    """Children that ``surrogate`` spreads evenly before its model has a say."""
     population: Annotated[int, Field(ge=2)] = 6
     """Children between two updates of ``cma_es`` and ``policy_gradient``; parents that ``nsga2`` keeps."""
     sigma: Annotated[float, Field(gt=0)] = 0.2

@@ -168,6 +168,7 @@ class IndividualRecord(Record):
         archive: The active skill of that generation.
         parents: Ids of the parents (children), or of the sources (average, aggregate).
         coefficients: Mixing coefficients, one per parent.
+        merge: The merge method's name and settings where it is not the plain sum.
         mutation: The mutation's name and a summary of its draws.
     """
 
@@ -177,6 +178,7 @@ class IndividualRecord(Record):
     archive: str | None = None
     parents: list[str] = []
     coefficients: list[float] = []
+    merge: dict[str, float | int | str] = {}
     mutation: dict[str, float | int | str] = {}
 
 

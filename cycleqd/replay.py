@@ -21,9 +21,10 @@ def search_begun(store: RunStore, seed: SeedRecord) -> Search:
     experts = {expert: means(seed.scores[expert]) for expert in seed.experts}
     grids = grids_from_experts(list(experts.values()), bins=grid.bins, lower=grid.lower, upper=grid.upper)
     archives = Archives.seeded(config.skill_names, grids, experts)
+    samples = tuple(seed.scores[seed.experts[0]][skill].n for skill in config.skill_names)
     # A run may be prolonged, but a search that plans with its budget must not come to plan otherwise in hindsight.
     budget = max(1, store.first_config().generations)
-    return build_search(config, Start(config.seed, budget, archives, tuple(seed.experts), config.blocks))
+    return build_search(config, Start(config.seed, budget, archives, tuple(seed.experts), samples, config.blocks))
 
 
 def search_after_each(

@@ -406,6 +406,7 @@ def breed(ws: Workspace, generation: int) -> IndividualRecord:
             archive=recipe.archive,
             parents=list(recipe.parents),
             coefficients=list(recipe.coefficients),
+            merge=dict(recipe.merge),
             mutation=dict(recipe.mutation),
         )
         record = _add_individual(ws, _made(ws, recipe), record)
@@ -495,6 +496,7 @@ def aggregate(ws: Workspace) -> IndividualRecord:
             generation=len(ws.store.generations()) - 1,
             parents=list(recipe.parents),
             coefficients=list(recipe.coefficients),
+            merge=dict(recipe.merge),
         )
         record = _add_individual(ws, _made(ws, recipe), record)
     event("aggregated", run=ws.config.run_id, generation=record.generation, parents=",".join(record.parents))

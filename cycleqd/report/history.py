@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from cycleqd.archive import Archives, Cell, Occupant
 from cycleqd.records import GenerationRecord, means
+from cycleqd.replay import search_after_each, search_begun
 from cycleqd.store import RunStore
 
 Scores = Mapping[str, float]

@@ -35,7 +35,9 @@ def write_report(store: RunStore) -> Summary:
         store.write_bytes(f"report/{name}.png", image)
     found = evaluations(store, summary.skills, summary.identities)
     for (split, row, skill), record in found.items():
-        page = transcript_page(record, store.pooled_episodes(record.identity, skill, split), title=f"{row}: {skill}, {split}")
+        page = transcript_page(
+            record, store.pooled_episodes(record.identity, skill, split), title=f"{row}: {skill}, {split}"
+        )
         store.write_bytes(f"report/{transcript_key(row, skill, split)}", page.encode())
     background = provenance(store, found)
     page = html_page(summary, history, figures, background, frozenset(found), cache(store.individual))

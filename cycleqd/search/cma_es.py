@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from cmaes import CMA
 
-from cycleqd.search.coefficients import Space, Told
+from cycleqd.search.coefficients import Combination, Told
 
 
 class CmaEsProposer:
@@ -19,18 +19,19 @@ class CmaEsProposer:
     Args:
         space: What it proposes; the mean starts in the range's middle. The library wants at least two coefficients,
             so that a lone one gets an idle companion.
+        seed: The run's seed, at least 0.
         sigma: Initial standard deviation, above 0.
         population: Children between two updates, at least 2.
     """
 
-    def __init__(self, space: Space, *, sigma: float, population: int) -> None:
+    def __init__(self, space: Combination, *, seed: int, sigma: float, population: int) -> None:
         self._count = space.coefficients
         start = np.resize(space.middle, max(self._count, 2))
         self._cma = CMA(
             mean=start,
             sigma=sigma,
             bounds=np.array([[space.low, space.high]] * len(start)),
-            seed=space.seed % 2**32,
+            seed=seed % 2**32,
             population_size=population,
         )
         self._asked: dict[int, np.ndarray] = {}

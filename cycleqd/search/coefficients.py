@@ -1,15 +1,16 @@
 """Searches over the coefficients of a linear combination of the experts: the paper's baselines, without archives.
 
-A child is Σ_k c_k τ_k, one coefficient per expert in a given range, and its fitness is the mean of its scores. What
-differs is who proposes the coefficients: see `RandomProposer`, `PolicyGradientProposer`, `CmaEsProposer` and
-`Nsga2Proposer`. All children are offered to archives as well, so that a report shows what CycleQD would have kept.
+A child is Σ_k c_k τ_k, one coefficient per expert in a given range (see `Combination`), and its fitness is the mean of
+its scores. What differs is who proposes: `RandomProposer`, `PolicyGradientProposer`, `CmaEsProposer` or
+`Nsga2Proposer`. All children are offered to archives as well: a report shows what CycleQD would have kept.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple, Protocol
+from dataclasses import dataclass
+from typing import Literal, NamedTuple, Protocol
 
 import numpy as np
 
@@ -17,27 +18,44 @@ from cycleqd.archive import Win
 from cycleqd.search.protocol import Recipe, Start
 
 
-class Space(NamedTuple):
-    """What a proposer proposes.
+@dataclass(frozen=True, slots=True)
+class Combination:
+    """What coefficients are, and the child that is made of them.
 
     Attributes:
-        seed: The run's seed, at least 0.
-        coefficients: Numbers that make a child, at least 1.
-        objectives: Scores that a child gets, at least 1.
-        low: Lower end of the coefficients' range.
+        experts: Ids of the experts, one coefficient each.
+        low: Lower end of the coefficients' range, at least 0 for ``tsv``.
         high: Upper end, above `low`.
+        merge: ``linear`` is the plain sum Σ_k c_k τ_k. ``tsv`` is the same sum of the experts as TSV-Merge makes them
+            orthogonal to each other: its scale is the coefficients' mean, its weights are the coefficients.
     """
 
-    seed: int
-    coefficients: int
-    objectives: int
+    experts: tuple[str, ...]
     low: float
     high: float
+    merge: Literal["linear", "tsv"] = "linear"
+
+    @property
+    def coefficients(self) -> int:
+        """Numbers that make a child."""
+        return len(self.experts)
 
     @property
     def middle(self) -> np.ndarray:
         """The range's middle, shape (coefficients,), float64."""
         return np.full(self.coefficients, (self.low + self.high) / 2)
+
+    def clipped(self, points: np.ndarray) -> np.ndarray:
+        """Points, moved into the range."""
+        return np.clip(points, self.low, self.high)
+
+    def recipe(self, point: Sequence[float] | np.ndarray, *, block: int = 0, archive: str | None = None) -> Recipe:
+        """The recipe of the child at a point, shape (coefficients,)."""
+        values = tuple(float(c) for c in point)
+        merge: dict[str, float | int | str] = {}
+        if self.merge == "tsv":
+            merge = {"method": "tsv", "scale": math.fsum(values) / len(values)}
+        return Recipe(self.experts, values, archive, merge, block=block)
 
 
 class Told(NamedTuple):
@@ -82,12 +100,13 @@ class CoefficientSearch:
 
     Args:
         start: What it begins with.
+        combination: What is made of coefficients.
         proposer: Proposes the coefficients, one per expert.
     """
 
-    def __init__(self, start: Start, proposer: Proposer) -> None:
+    def __init__(self, start: Start, combination: Combination, proposer: Proposer) -> None:
         self.archives = start.archives
-        self._experts = start.experts
+        self._combination = combination
         self._proposer = proposer
         self._asked: dict[int, tuple[float, ...]] = {}
         self._best: Told | None = None
@@ -96,7 +115,7 @@ class CoefficientSearch:
         """The proposer's next coefficients; see `Search.ask`."""
         if index not in self._asked:
             self._asked[index] = tuple(float(c) for c in self._proposer.ask(index))
-        return Recipe(self._experts, self._asked[index])
+        return self._combination.recipe(self._asked[index])
 
     def tell(self, index: int, individual: str, scores: Mapping[str, float]) -> dict[str, Win | None]:
         """Tells the proposer, and the archives; see `Search.tell`.
@@ -125,4 +144,4 @@ class CoefficientSearch:
         centre = self._proposer.centre()
         if centre is None:
             return Recipe((self._best.individual,), (1.0,))
-        return Recipe(self._experts, tuple(float(c) for c in centre))
+        return self._combination.recipe(centre)

@@ -69,7 +69,7 @@ class CycleQD:
         mutation: dict[str, float | int | str] = {"kind": self._mutation.kind}
         if seed is not None:
             mutation["seed"] = seed
-        return Recipe((occupants[first].id, occupants[second].id), coefficients, skill, mutation)
+        return Recipe((occupants[first].id, occupants[second].id), coefficients, skill, mutation=mutation)
 
     def tell(self, index: int, individual: str, scores: Mapping[str, float]) -> dict[str, Win | None]:
         """Offers the child to all archives; see `Search.tell`."""

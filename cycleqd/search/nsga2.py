@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import optuna
 
-from cycleqd.search.coefficients import Space, Told
+from cycleqd.search.coefficients import Combination, Told
 
 
 class Nsga2Proposer:
@@ -17,16 +17,18 @@ class Nsga2Proposer:
 
     Args:
         space: What it proposes.
+        seed: The run's seed, at least 0.
+        objectives: Number of skills, at least 1.
         population: Parents that a generation keeps, at least 2.
     """
 
-    def __init__(self, space: Space, *, population: int) -> None:
+    def __init__(self, space: Combination, *, seed: int, objectives: int, population: int) -> None:
         self._space = space
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-            sampler = optuna.samplers.NSGAIISampler(population_size=population, seed=space.seed % 2**32)
-            self._study = optuna.create_study(directions=["maximize"] * space.objectives, sampler=sampler)
+            sampler = optuna.samplers.NSGAIISampler(population_size=population, seed=seed % 2**32)
+            self._study = optuna.create_study(directions=["maximize"] * objectives, sampler=sampler)
         self._trials: dict[int, optuna.Trial] = {}
 
     def ask(self, index: int) -> Sequence[float]:

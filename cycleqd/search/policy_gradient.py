@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from cycleqd.randomness import rng
-from cycleqd.search.coefficients import Space, Told
+from cycleqd.search.coefficients import Combination, Told
 
 _TINY = 1e-8
 
@@ -21,13 +21,14 @@ class PolicyGradientProposer:
 
     Args:
         space: What it proposes; m starts in the range's middle.
+        seed: The run's seed, at least 0.
         sigma: σ, above 0.
         population: B, at least 2.
         learning_rate: η, above 0.
     """
 
-    def __init__(self, space: Space, *, sigma: float, population: int, learning_rate: float) -> None:
-        self._space = space
+    def __init__(self, space: Combination, *, seed: int, sigma: float, population: int, learning_rate: float) -> None:
+        self._space, self._seed = space, seed
         self._sigma, self._population, self._rate = sigma, population, learning_rate
         self._mean = space.middle
         self._told: list[tuple[float, np.ndarray]] = []
@@ -54,7 +55,7 @@ class PolicyGradientProposer:
         return mean
 
     def _clipped(self, coefficients: np.ndarray) -> np.ndarray:
-        return np.clip(coefficients, self._space.low, self._space.high)
+        return self._space.clipped(coefficients)
 
     def _noise(self, index: int) -> np.ndarray:
-        return rng(self._space.seed, index, "policy").standard_normal(len(self._mean))
+        return rng(self._seed, index, "policy").standard_normal(len(self._mean))

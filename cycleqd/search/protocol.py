@@ -17,6 +17,8 @@ class Recipe:
         parents: Ids of the individuals that it is made of, at least one.
         coefficients: What each parent's task vector is multiplied by, one per parent.
         archive: The skill whose archive the parents came from; None where no archive was asked.
+        merge: ``method`` and settings of a merge method (`cycleqd.operators.merging`) that takes the coefficients as
+            its weights; empty for the plain sum of the parents times their coefficients.
         mutation: ``kind`` and ``seed`` of the mutation; empty where there is none.
         block: The block of optimization samples that it meets; always 0 where the split is not cut into blocks.
         again: The id of an individual that is scored on another block; None where a new one is made.
@@ -25,6 +27,7 @@ class Recipe:
     parents: tuple[str, ...]
     coefficients: tuple[float, ...]
     archive: str | None = None
+    merge: Mapping[str, float | int | str] = field(default_factory=dict)
     mutation: Mapping[str, float | int | str] = field(default_factory=dict)
     block: int = 0
     again: str | None = None
@@ -45,6 +48,7 @@ class Start:
         budget: Evaluations that the run is to make, at least 1; a search may plan with it.
         archives: Archives to which the experts were offered. The search owns them from here on.
         experts: Ids of the experts, in the order of the archives' skills.
+        samples: Samples that a child meets of each skill, in the order of the archives' skills.
         blocks: Blocks that the optimization split has, at least 1. What begins a run has met block 0.
     """
 
@@ -52,14 +56,16 @@ class Start:
     budget: int
     archives: Archives
     experts: tuple[str, ...]
+    samples: tuple[int, ...]
     blocks: int = 1
 
 
 class Search(Protocol):
     """Proposes children and learns from their scores; pure in the start, the indices and what was told before.
 
-    A child is usually a new individual. It may also be an earlier one that meets another block of samples. Children are asked for in the order of their indices, from 0, and each is told once. A library may hold the state:
-    it is never saved, but rebuilt by asking and telling again (`cycleqd.search.replay`).
+    A child is usually a new individual. It may also be an earlier one that meets another block of samples. Children
+    are asked for in the order of their indices, from 0, and each is told once. A library may hold the state: it is
+    never saved, but rebuilt by asking and telling again (`cycleqd.replay`).
     """
 
     archives: Archives

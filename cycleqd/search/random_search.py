@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from cycleqd.randomness import rng
-from cycleqd.search.coefficients import Space, Told
+from cycleqd.search.coefficients import Combination, Told
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,14 +15,17 @@ class RandomProposer:
 
     Attributes:
         space: What it proposes.
+        seed: The run's seed, at least 0.
     """
 
-    space: Space
+    space: Combination
+    seed: int
 
     def ask(self, index: int) -> Sequence[float]:
         """See `Proposer.ask`."""
-        seed, count, _, low, high = self.space
-        drawn: list[float] = rng(seed, index, "random search").uniform(low, high, count).tolist()
+        space = self.space
+        generator = rng(self.seed, index, "random search")
+        drawn: list[float] = generator.uniform(space.low, space.high, space.coefficients).tolist()
         return drawn
 
     def tell(self, child: Told) -> None:

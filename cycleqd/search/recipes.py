@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from cycleqd.operators import Mutation
+from cycleqd.operators.merging import merge_method
 from cycleqd.search.protocol import Recipe
 from cycleqd.task_vector import TaskVector, weighted_sum
 
@@ -23,7 +24,12 @@ def make(
     Raises:
         ValueError: The parents don't fit together, or the recipe's mutation is of another kind.
     """
-    mixed = weighted_sum(recipe.coefficients, [vector_of(parent) for parent in recipe.parents])
+    vectors = [vector_of(parent) for parent in recipe.parents]
+    if recipe.merge:
+        name, settings = str(recipe.merge["method"]), {k: v for k, v in recipe.merge.items() if k != "method"}
+        mixed = merge_method(name, **settings).merge(vectors, recipe.coefficients)
+    else:
+        mixed = weighted_sum(recipe.coefficients, vectors)
     if not recipe.mutation:
         return mixed
     if recipe.mutation["kind"] != mutation.kind:

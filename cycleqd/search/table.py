@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from cycleqd.config import MutationConfig, RunConfig, SamplingConfig
 from cycleqd.operators import MUTATIONS, SAMPLERS, LinearCrossover, Mutation, Sampler, SoftmaxAggregation
-from cycleqd.search.coefficients import CoefficientSearch, Space
+from cycleqd.search.coefficients import CoefficientSearch, Combination
 from cycleqd.search.protocol import Search, Start
 
 Build = Callable[[Any, RunConfig, Start], Search]
@@ -41,15 +41,25 @@ def _archive_search(kind: Any, config: RunConfig, start: Start) -> Search:
     return search
 
 
-def _coefficient_search(*names: str) -> Build:
-    """Makes a search whose proposer takes these of the configuration's `search` settings."""
+def _combination(config: RunConfig, start: Start) -> Combination:
+    return Combination(start.experts, config.search.low, config.search.high, config.search.merge)
+
+
+def _coefficient_search(*names: str, **more: Callable[[Start], int]) -> Build:
+    """Makes a search whose proposer takes these of the configuration's `search` settings, and more of the start."""
 
     def build(kind: Any, config: RunConfig, start: Start) -> Search:
-        settings = config.search
-        space = Space(start.seed, len(start.experts), len(start.archives.skills), settings.low, settings.high)
-        return CoefficientSearch(start, kind(space, **{name: getattr(settings, name) for name in names}))
+        combination = _combination(config, start)
+        settings = {name: getattr(config.search, name) for name in names}
+        settings |= {name: value(start) for name, value in more.items()}
+        return CoefficientSearch(start, combination, kind(combination, seed=start.seed, **settings))
 
     return build
+
+
+def _surrogate_search(kind: Any, config: RunConfig, start: Start) -> Search:
+    search: Search = kind(start, _combination(config, start), initial=config.search.initial)
+    return search
 
 
 SEARCHES: Mapping[str, Row] = {
@@ -62,13 +72,16 @@ SEARCHES: Mapping[str, Row] = {
         "Hansen 2016; CycleQD, Table 1, row 9",
     ),
     "nsga2": Row(
-        "cycleqd.search.nsga2:Nsga2Proposer", _coefficient_search("population"), "Deb et al. 2002; CycleQD, Table 1"
+        "cycleqd.search.nsga2:Nsga2Proposer",
+        _coefficient_search("population", objectives=lambda start: len(start.archives.skills)),
+        "Deb et al. 2002; CycleQD, Table 1, row 10",
     ),
     "policy_gradient": Row(
         "cycleqd.search.policy_gradient:PolicyGradientProposer",
         _coefficient_search("sigma", "population", "learning_rate"),
         "Williams 1992; our reading of CycleQD, Table 1, row 8",
     ),
+    "surrogate": Row("cycleqd.search.surrogate:SurrogateSearch", _surrogate_search, "ours, after Gaier et al. 2018"),
 }
 """All searches; a new one is a row here and a file beside this one."""
 

@@ -19,7 +19,7 @@ def begun(kind=CycleQD, *, seed=3, budget=24, sampler="elite", mutation="svd", e
         scores = {other: 0.2 + 0.15 * i + 0.4 * (other == skill) for other in SKILLS}
         archives.insert(f"expert-{skill}", scores, -1)
     return kind(
-        Start(seed, budget, archives, tuple(f"expert-{skill}" for skill in SKILLS)),
+        Start(seed, budget, archives, tuple(f"expert-{skill}" for skill in SKILLS), (16, 16, 16)),
         sampler=SAMPLERS[sampler](),
         crossover=LinearCrossover(),
         mutation=MUTATIONS[mutation](),

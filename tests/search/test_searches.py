@@ -18,7 +18,7 @@ OPTIMUM = np.array([0.8, 0.35, 0.6])
 """Where the synthetic skills are best, in coefficients of the experts."""
 
 by_name = pytest.mark.parametrize("name", SEARCHES)
-by_coefficients = pytest.mark.parametrize("name", ["random", "cma_es", "nsga2", "policy_gradient"])
+by_coefficients = pytest.mark.parametrize("name", ["random", "cma_es", "nsga2", "policy_gradient", "surrogate"])
 
 
 def begun(name, *, seed=1, skills=SKILLS):
@@ -29,7 +29,7 @@ def begun(name, *, seed=1, skills=SKILLS):
     config = RunConfig(
         generations=BUDGET, skills=tuple(SkillConfig(name=skill) for skill in skills), search=SearchConfig(kind=name)
     )
-    return build_search(config, Start(seed, BUDGET, archives, experts))
+    return build_search(config, Start(seed, BUDGET, archives, experts, (100,) * len(skills)))
 
 
 def place(recipe, places):
