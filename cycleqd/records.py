@@ -8,10 +8,12 @@ from __future__ import annotations
 import gzip
 import math
 from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, SerializerFunctionWrapHandler, model_serializer
 
 from cycleqd.messages import Message
+from cycleqd.statistics import Interval, wilson
 
 
 class Record(BaseModel):
@@ -48,6 +50,16 @@ class Score(Record):
         mean = math.fsum(scores) / n
         variance = math.fsum((score - mean) ** 2 for score in scores) / n
         return cls(score=mean, n=n, se=math.sqrt(variance / n))
+
+    @property
+    def interval(self) -> Interval:
+        """Of 95 %, by Wilson's formula: right also where all samples scored alike, and `se` is 0."""
+        return wilson(self.score, self.n)
+
+    def __str__(self) -> str:
+        """For logs: the mean and its interval, e.g. ``0.000 (0.00–0.19)``."""
+        low, high = self.interval
+        return f"{self.score:.3f} ({low:.2f}–{high:.2f})"
 
 
 def means(scores: Mapping[str, Score]) -> dict[str, float]:
@@ -137,13 +149,15 @@ class IndividualRecord(Record):
     """The recipe of an individual, written with its genome.
 
     Attributes:
-        id: ``expert-<skill>``, ``g0012``, ``average``, ``aggregate``.
+        id: ``expert-<skill>``, ``g0012``, ``average``, ``aggregate``; a baseline's is its method and scale,
+            ``tsv-0.85``.
         genome: Content hash of the task vector.
         generation: The generation that made it; None for what is not a child.
         archive: The active skill of that generation.
-        parents: Ids of the parents (children), or of the sources (average, aggregate).
+        parents: Ids of the parents (children), or of the sources (average, baselines, aggregate).
         coefficients: Mixing coefficients, one per parent.
         mutation: The mutation's name and a summary of its draws.
+        merge: The merge method's name, ``method``, and its settings; not written where it is the weighted sum.
     """
 
     id: str
@@ -153,6 +167,13 @@ class IndividualRecord(Record):
     parents: list[str] = []
     coefficients: list[float] = []
     mutation: dict[str, float | int | str] = {}
+    merge: dict[str, float | int | str] = {}
+
+    @model_serializer(mode="wrap")
+    def _as_before(self, serialise: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        # Recipes of weighted sums are what they were before there were other merges, byte for byte.
+        values: dict[str, Any] = serialise(self)
+        return values if self.merge else {name: value for name, value in values.items() if name != "merge"}
 
 
 class Phases(Record):

@@ -40,12 +40,16 @@ class Child(NamedTuple):
         draws: The crossover's (ω1, ω2).
         coefficients: What the parents were multiplied by.
         mutation_seed: Fixes the mutation's draw; None where nothing was drawn.
+        residual: Share of the merge that its parents' bases could not hold.
+        merge_seed: Fixes the merge's own draw; None where nothing was drawn.
     """
 
     task_vector: TaskVector
     draws: tuple[float, float]
     coefficients: tuple[float, float]
     mutation_seed: int | None
+    residual: float = 0.0
+    merge_seed: int | None = None
 
 
 def propose(archives: Archives, generation: int, seed: int, sampler: Sampler) -> Proposal:
@@ -92,7 +96,7 @@ def breed(
     """
     mixed = crossover.cross(*parents, rng(seed, generation, "crossover"))
     mutated = mutation.mutate(mixed.child, expert, rng(seed, generation, "mutation"))
-    return Child(mutated.child, mixed.draws, mixed.coefficients, mutated.seed)
+    return Child(mutated.child, mixed.draws, mixed.coefficients, mutated.seed, mixed.residual, mixed.seed)
 
 
 def tell(archives: Archives, individual: str, scores: Mapping[str, float], generation: int) -> dict[str, Win | None]:

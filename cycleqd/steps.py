@@ -16,7 +16,8 @@ from pathlib import Path
 from cycleqd import metrics, search
 from cycleqd.archive import Archives
 from cycleqd.base_model import BaseWeights
-from cycleqd.config import MutationConfig, SamplingConfig
+from cycleqd.baselines import choices
+from cycleqd.config import CrossoverConfig, MutationConfig, SamplingConfig
 from cycleqd.evaluation import evaluate, requests_of, samples_hash
 from cycleqd.events import about, event
 from cycleqd.experts import Conversation, TrainingSummary, train_expert
@@ -24,12 +25,15 @@ from cycleqd.experts.data import TrainingDataUnavailable, prepare_skill
 from cycleqd.operators import (
     MUTATIONS,
     SAMPLERS,
+    Crossover,
     LinearCrossover,
+    MergeCrossover,
     Mutation,
     Sampler,
     SoftmaxAggregation,
     mean,
 )
+from cycleqd.operators.merging import merge_method
 from cycleqd.randomness import rng
 from cycleqd.records import (
     Cell,
@@ -184,16 +188,16 @@ def derive_experts(ws: Workspace) -> list[IndividualRecord]:
                 for skill, folder in folders.items()
             }
         for skill, vector in vectors.items():
-            _add_individual(ws, vector, IndividualRecord(id=expert_id(skill), genome=""))
+            add_individual(ws, vector, IndividualRecord(id=expert_id(skill), genome=""))
         k = len(skills)
         average = IndividualRecord(
             id=AVERAGE, genome="", parents=[expert_id(skill) for skill in skills], coefficients=[1 / k] * k
         )
-        _add_individual(ws, mean(list(vectors.values())), average)
+        add_individual(ws, mean(list(vectors.values())), average)
     return [ws.store.individual(identifier) for identifier in wanted]
 
 
-def _add_individual(ws: Workspace, vector: TaskVector, record: IndividualRecord) -> IndividualRecord:
+def add_individual(ws: Workspace, vector: TaskVector, record: IndividualRecord) -> IndividualRecord:
     """Writes genome, then recipe, in place of earlier or half-written ones; fills in the genome's hash."""
     ws.store.remove(f"individuals/{record.id}/individual.json")  # no recipe without its genome, even for a moment
     with ws.store.writing(f"individuals/{record.id}/genome.safetensors", replace=True) as path:
@@ -401,7 +405,7 @@ def breed(ws: Workspace, generation: int) -> IndividualRecord:
             task_vector(ws.store, expert_id(proposal.skill)),
             generation,
             config.seed,
-            LinearCrossover(mu=config.crossover.mu, sigma=config.crossover.sigma),
+            build_crossover(config.crossover),
             build_mutation(config.mutation),
         )
         mutation = {"kind": config.mutation.kind, "seed": child.mutation_seed}
@@ -413,8 +417,9 @@ def breed(ws: Workspace, generation: int) -> IndividualRecord:
             parents=list(proposal.parents),
             coefficients=list(child.coefficients),
             mutation={key: value for key, value in mutation.items() if value is not None},
+            merge=_merge_of(config.crossover, child),
         )
-        record = _add_individual(ws, child.task_vector, record)
+        record = add_individual(ws, child.task_vector, record)
     event(
         "child_bred",
         run=config.run_id,
@@ -430,6 +435,24 @@ def build_sampler(config: SamplingConfig) -> Sampler:
     """The sampler that a configuration names."""
     settings = {"alpha_low": config.alpha_low, "alpha_high": config.alpha_high} if config.kind == "elite" else {}
     return SAMPLERS[config.kind](**settings)
+
+
+def build_crossover(config: CrossoverConfig) -> Crossover:
+    """The crossover that a configuration names."""
+    linear = LinearCrossover(mu=config.mu, sigma=config.sigma)
+    if config.kind == "linear":
+        return linear
+    return MergeCrossover(merge_method(config.kind, **config.settings), linear)
+
+
+def _merge_of(config: CrossoverConfig, child: search.Child) -> dict[str, float | int | str]:
+    """What a recipe says of a crossover that is not the weighted sum."""
+    if config.kind == "linear":
+        return {}
+    merge: dict[str, float | int | str] = {"method": config.kind, **config.settings}
+    if child.residual:
+        merge["residual"] = child.residual
+    return merge if child.merge_seed is None else merge | {"seed": child.merge_seed}
 
 
 def build_mutation(config: MutationConfig) -> Mutation:
@@ -512,7 +535,7 @@ def aggregate(ws: Workspace) -> IndividualRecord:
             parents=[elite.id for elite in elites.values()],
             coefficients=list(result.weights),
         )
-        record = _add_individual(ws, result.task_vector, record)
+        record = add_individual(ws, result.task_vector, record)
     event("aggregated", run=ws.config.run_id, generation=record.generation, parents=",".join(record.parents))
     return record
 
@@ -524,7 +547,8 @@ def compared(ws: Workspace) -> list[str]:
     """
     best = [elite.id for elite in search.final_elites(_archives(ws), "quality").values()]
     experts = map(expert_id, ws.config.skill_names)
-    return list(dict.fromkeys([BASE, AVERAGE, *experts, *best, AGGREGATE]))
+    merged = [choice.candidate.id for choice in choices(ws.store)]
+    return list(dict.fromkeys([BASE, AVERAGE, *merged, *experts, *best, AGGREGATE]))
 
 
 def _archives(ws: Workspace) -> Archives:

@@ -43,8 +43,9 @@ __all__ = ["CHANGEABLE", "RunStore", "StoreError", "list_runs"]
 
 R = TypeVar("R", bound=Record)
 
-CHANGEABLE = frozenset({"generations", "retention", "storage", "tasks"})
-"""Settings that may differ when a run is continued: they change how long and how it runs, not what comes out."""
+CHANGEABLE = frozenset({"baselines", "generations", "retention", "storage", "tasks"})
+"""Settings that may differ when a run is continued: they change how long and how it runs and what the final model is
+compared with, not what comes out."""
 
 _CHANGES = "changes.json"
 

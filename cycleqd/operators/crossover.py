@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple, Protocol
 
 import numpy as np
 
-from cycleqd.task_vector import TaskVector, weighted_sum
+from cycleqd.operators.merging import MergeMethod
+from cycleqd.operators.merging.dare import Dare
+from cycleqd.task_vector import FactoredTaskVector, TaskVector, project, weighted_sum
 
 MIN_SUM = 1e-3
 """Coefficients whose sum is smaller in absolute value are drawn anew: dividing by it would blow the child up."""
@@ -23,11 +25,15 @@ class CrossoverResult(NamedTuple):
         child: Its task vector.
         draws: (ω1, ω2) as drawn.
         coefficients: What the parents were multiplied by, ω / (ω1 + ω2); they sum to 1.
+        residual: Share of the child that was lost when it was brought back to its parents' bases; 0 where nothing was.
+        seed: Fixes what a merge method that draws has drawn; None where none did.
     """
 
     child: TaskVector
     draws: tuple[float, float]
     coefficients: tuple[float, float]
+    residual: float = 0.0
+    seed: int | None = None
 
 
 class Crossover(Protocol):
@@ -68,12 +74,52 @@ class LinearCrossover:
         Raises:
             ValueError: The parents don't fit together, or μ and σ are so small that no draw can be divided by.
         """
+        draws, coefficients = self.draw(rng)
+        return CrossoverResult(weighted_sum(coefficients, [first, second]), draws, coefficients)
+
+    def draw(self, rng: np.random.Generator) -> tuple[tuple[float, float], tuple[float, float]]:
+        """(ω1, ω2) and what they are divided by their sum.
+
+        Raises:
+            ValueError: μ and σ are so small that no draw can be divided by.
+        """
         for _ in range(_MAX_DRAWS):
             one, two = (float(omega) for omega in rng.normal(self.mu, self.sigma, size=2))
             total = one + two
             if abs(total) >= MIN_SUM:
-                coefficients = (one / total, two / total)
-                return CrossoverResult(weighted_sum(coefficients, [first, second]), (one, two), coefficients)
+                return (one, two), (one / total, two / total)
         raise ValueError(
             f"mu {self.mu} and sigma {self.sigma} give coefficients that sum to almost zero; raise either"
         )
+
+
+@dataclass(frozen=True, slots=True)
+class MergeCrossover:
+    """The parents merged by any method of `cycleqd.operators.merging`, with the paper's random coefficients as weights.
+
+    A method that acts on entries leaves the bases of factored parents. Its child is brought back to them, so that the
+    next generation can be merged on cores; the result says what that lost.
+
+    Attributes:
+        method: Merges the two.
+        coefficients: Draws the weights.
+    """
+
+    method: MergeMethod
+    coefficients: LinearCrossover = LinearCrossover()
+
+    def cross(self, first: TaskVector, second: TaskVector, rng: np.random.Generator) -> CrossoverResult:
+        """The child of two parents; see `Crossover.cross`.
+
+        Raises:
+            ValueError: As there, or a weight is one that the method can't take.
+        """
+        draws, weights = self.coefficients.draw(rng)
+        method, seed = self.method, None
+        if isinstance(method, Dare):
+            seed = int(rng.integers(2**53))  # 53 bits: JSON readers that know only doubles keep it exact
+            method = replace(method, seed=seed)
+        child, residual = method.merge([first, second], weights), 0.0
+        if isinstance(first, FactoredTaskVector) and not isinstance(child, FactoredTaskVector):
+            child, residual = project(child, first.bases)
+        return CrossoverResult(child, draws, weights, residual, seed)
