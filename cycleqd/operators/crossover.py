@@ -95,7 +95,7 @@ class LinearCrossover:
 
 @dataclass(frozen=True, slots=True)
 class MergeCrossover:
-    """The parents merged by any method of `cycleqd.operators.merging`, with the paper's random coefficients as weights.
+    """Merges the parents by any method of `cycleqd.operators.merging`, the paper's random coefficients as weights.
 
     A method that acts on entries leaves the bases of factored parents. Its child is brought back to them, so that the
     next generation can be merged on cores; the result says what that lost.

@@ -3,9 +3,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cycleqd.operators import CROSSOVERS, LinearCrossover
+from cycleqd.operators import CROSSOVERS, LinearCrossover, MergeCrossover
 from cycleqd.operators.crossover import MIN_SUM
+from cycleqd.operators.merging import METHODS, merge_method
 from cycleqd.randomness import rng
+from cycleqd.task_vector import DenseTaskVector, FactoredTaskVector
 from tests.toy_experts import assert_close, deltas, dense_experts, factored_experts, linear
 
 
@@ -65,3 +67,32 @@ def test_the_same_generator_gives_the_same_child() -> None:
         for _ in range(2)
     ]
     assert children[0].hash() == children[1].hash()
+
+
+@pytest.mark.parametrize("name", sorted(METHODS))
+def test_any_merge_method_crosses_two_parents_on_their_bases(name):
+    experts = factored_experts(1)
+    first, second = experts["os"], experts["db"]
+    crossover = MergeCrossover(merge_method(name), LinearCrossover(mu=1.0, sigma=0.1))
+    found, again = (crossover.cross(first, second, np.random.default_rng(5)) for _ in range(2))
+    assert isinstance(found.child, FactoredTaskVector)
+    assert found.child.hash() == again.child.hash()
+    assert sum(found.coefficients) == pytest.approx(1)
+    assert found.draws == LinearCrossover(sigma=0.1).cross(first, second, np.random.default_rng(5)).draws
+    assert (found.residual > 0) is (name in ("ties", "dare"))
+    assert (found.seed is None) is (name != "dare")
+
+
+def test_linear_merging_crosses_as_the_paper_does():
+    experts = factored_experts(1)
+    expected = LinearCrossover().cross(experts["os"], experts["db"], np.random.default_rng(5))
+    found = MergeCrossover(merge_method("linear")).cross(experts["os"], experts["db"], np.random.default_rng(5))
+    assert found.coefficients == expected.coefficients
+    assert_close(deltas(found.child), deltas(expected.child))
+
+
+def test_dense_parents_have_a_dense_child_that_loses_nothing():
+    parents = [DenseTaskVector.of(expert) for expert in list(factored_experts(1).values())[:2]]
+    found = MergeCrossover(merge_method("ties")).cross(parents[0], parents[1], np.random.default_rng(5))
+    assert isinstance(found.child, DenseTaskVector)
+    assert found.residual == 0
