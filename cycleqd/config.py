@@ -214,6 +214,14 @@ class GridConfig(Section):
         return upper
 
 
+class ArchiveConfig(Section):
+    """What the archives begin with."""
+
+    seeds: Literal["experts", "experts+baselines"] = "experts"
+    """``experts`` is the paper's. ``experts+baselines`` also offers each of `baselines` at its best scale, so that the
+    search starts where merging without a search ends. The grids' ranges are the experts' either way."""
+
+
 class SamplingConfig(Section):
     """How the two parents are drawn from the active archive."""
 
@@ -437,6 +445,7 @@ class RunConfig(Section):
     )
     """The skills; the cycle works on their archives in this order. A benchmark needs data under `experts`."""
     grid: GridConfig = GridConfig()
+    archive: ArchiveConfig = ArchiveConfig()
     sampling: SamplingConfig = SamplingConfig()
     crossover: CrossoverConfig = CrossoverConfig()
     mutation: MutationConfig = MutationConfig()

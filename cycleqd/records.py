@@ -255,13 +255,26 @@ class SeedRecord(Record):
 
     Attributes:
         experts: Ids in the order in which they were offered to the archives.
-        genomes: Content hash of each expert's task vector, by id.
-        scores: Per expert id and skill, on the optimization split.
+        genomes: Content hash of each offered individual's task vector, by id.
+        scores: Per id and skill, on the optimization split.
+        baselines: Ids of the merges that were offered after the experts; not written where there are none.
     """
 
     experts: list[str]
     genomes: dict[str, str]
     scores: dict[str, dict[str, Score]]
+    baselines: list[str] = []
+
+    @property
+    def offered(self) -> list[str]:
+        """All ids in the order in which they were offered."""
+        return [*self.experts, *self.baselines]
+
+    @model_serializer(mode="wrap")
+    def _as_before(self, serialise: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        # As for recipes: what has no use for the field does not show it.
+        values: dict[str, Any] = serialise(self)
+        return values if self.baselines else {name: value for name, value in values.items() if name != "baselines"}
 
 
 class ExportRecord(Record):

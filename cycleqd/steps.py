@@ -364,14 +364,18 @@ def scores(ws: Workspace, identifier: str, split: Split) -> dict[str, Score]:
 
 
 def seed_archives(ws: Workspace) -> SeedRecord:
-    """Commits the experts' scores, which fix the grids, and offers the experts to all archives."""
+    """Commits the experts' scores, which fix the grids, and who is offered to all archives: they, or baselines too."""
     record = ws.store.seed()
     if record is None:
         experts = [expert_id(skill) for skill in ws.config.skill_names]
+        merged = choices(ws.store) if ws.config.archive.seeds == "experts+baselines" else []
+        baselines = [choice.candidate.id for choice in merged]
+        offered = [*experts, *baselines]
         record = SeedRecord(
             experts=experts,
-            genomes={expert: ws.store.individual(expert).genome for expert in experts},
-            scores={expert: scores(ws, expert, "optimization") for expert in experts},
+            genomes={one: ws.store.individual(one).genome for one in offered},
+            scores={one: scores(ws, one, "optimization") for one in offered},
+            baselines=baselines,
         )
         ws.store.write_seed(record)
         event("archives_seeded", run=ws.config.run_id, experts=len(experts))

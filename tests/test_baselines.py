@@ -2,22 +2,27 @@
 
 import json
 import math
+from types import SimpleNamespace
 
 import pytest
 
 from cycleqd import steps
+from cycleqd.archive import Archives, grids_from_experts
 from cycleqd.baselines import candidates, choices
 from cycleqd.baselines.derivation import derive
-from cycleqd.config import BaselineConfig, MergeName, RunConfig
+from cycleqd.config import ArchiveConfig, BaselineConfig, MergeName, RunConfig
 from cycleqd.operators.merging import METHODS, merge_method
-from cycleqd.records import IndividualRecord, Score
-from cycleqd.report import summarise, write_report
+from cycleqd.records import IndividualRecord, Score, means
+from cycleqd.report import replay, summarise, write_report
 from cycleqd.report.tables import baseline_table, headline, row_name, score_table
 from cycleqd.report.write import read_summary
 from cycleqd.store import RunStore
+from cycleqd.upkeep.commits import DamagedRun, check_commits, seeded_archives
 from cycleqd.workspace import BASE, Workspace
+from tests.report import synthetic
 from tests.report.synthetic import evaluate, genome, synthetic_run
 from tests.toy_experts import SKILLS
+from tests.upkeep import toy_run
 from tests.upkeep.toy_run import begin, evolve, score
 
 DEFAULT = RunConfig().baselines
@@ -163,6 +168,60 @@ def test_the_archives_do_not_know_them(tmp_path):
     assert not known & set(IDS)
 
 
+@pytest.fixture
+def seeded_with_baselines(tmp_path, monkeypatch):
+    """A toy run whose archives begin with experts and baselines."""
+    real = synthetic.configuration
+
+    def configuration(*args, **kwargs):
+        return real(*args, **kwargs).model_copy(update={"archive": ArchiveConfig(seeds="experts+baselines")})
+
+    def seed(ws):
+        for record in derive(ws):
+            score(ws.store, record)
+        return steps.seed_archives(ws)
+
+    monkeypatch.setattr(toy_run, "configuration", configuration)
+    monkeypatch.setattr(toy_run, "steps", SimpleNamespace(**{**vars(steps), "seed_archives": seed}))
+    return begin(str(tmp_path))
+
+
+def test_baselines_may_be_seeds_and_the_grids_stay_the_experts(seeded_with_baselines):
+    store = seeded_with_baselines
+    seed = store.seed()
+    assert seed.baselines == [choice.candidate.id for choice in choices(store)]
+    assert seed.offered == [*seed.experts, *seed.baselines]
+    archives = seeded_archives(store, seed)
+    experts = {one: means(seed.scores[one]) for one in seed.experts}
+    assert archives.grids == grids_from_experts(list(experts.values()), bins=15, lower=0.85, upper=1.15)
+    expected = Archives.seeded(SKILLS, archives.grids, {one: means(seed.scores[one]) for one in seed.offered})
+    assert archives.to_json() == expected.to_json()
+    held = {one.id for skill in SKILLS for one in archives[skill].occupants()}
+    assert held & set(seed.baselines)
+
+
+def test_a_search_from_baselines_is_rebuilt_reported_and_verified(seeded_with_baselines):
+    store = seeded_with_baselines
+    ws = evolve(store, 12)
+    assert {parent for record in store.generations() for parent in record.parents} & set(store.seed().baselines)
+    assert steps.rebuild_archives(Workspace(store)).to_json() == ws.archives.to_json()
+    check_commits(store)
+    elites = replay(store).elites
+    assert elites == {skill: ws.archives[skill].elite().id for skill in SKILLS}
+    steps.aggregate(ws)
+    assert summarise(store).individuals["cycleqd"] == "aggregate"
+    (remove_key := store.local(f"individuals/{store.seed().baselines[0]}/individual.json")).unlink()
+    assert not remove_key.exists()
+    with pytest.raises(DamagedRun, match="seeding is damaged"):
+        check_commits(store)
+
+
+def test_the_seeding_of_experts_alone_is_written_as_it_always_was(tmp_path):
+    store = begin(str(tmp_path))
+    assert set(store.read_json("generations/seed.json")) == {"experts", "genomes", "scores"}
+    assert store.seed().offered == store.seed().experts
+
+
 # The report
 
 
@@ -247,7 +306,7 @@ def test_a_run_without_baselines_is_reported_as_before(tmp_path):
 def test_a_configuration_from_before_there_were_baselines_is_read(tmp_path):
     store = synthetic_run(str(tmp_path))
     values = store.read_json("config.json")
-    del values["baselines"], values["crossover"]["kind"], values["crossover"]["scale"]
+    del values["baselines"], values["archive"], values["crossover"]["kind"], values["crossover"]["scale"]
     store.write_json("config.json", values, replace=True)
     fresh = RunStore(str(tmp_path), store.run_id)
     assert "cycleqd" in summarise(fresh).rows
@@ -256,7 +315,7 @@ def test_a_configuration_from_before_there_were_baselines_is_read(tmp_path):
 
 @pytest.mark.parametrize(
     ("entry", "words"),
-    [({"method": "tsv", "flattening": 0.5}, "tsv has no flattening"), ({"method": "dare", "density": 0.5}, "no density"),
+    [({"method": "tsv", "flattening": 0.5}, "tsv has no flattening"), ({"method": "dare", "density": 1}, "no density"),
      ({"method": "tsv", "scales": [1.0, 1.0]}, "must differ"), ({"method": "tsv", "scales": []}, "at least 1"),
      ({"method": "tsv", "scales": [0]}, "greater than 0"), ({"method": "best"}, "task_arithmetic")],
 )  # fmt: skip

@@ -107,7 +107,8 @@ def replay(store: RunStore) -> History:
     experts = {name: means(seed.scores[name]) for name in seed.experts}
     grid = config.grid
     grids = grids_from_experts(list(experts.values()), bins=grid.bins, lower=grid.lower, upper=grid.upper)
-    return rebuild(config.skill_names, grids, experts, store.generations())
+    baselines = {name: means(seed.scores[name]) for name in seed.baselines}
+    return rebuild(config.skill_names, grids, experts, store.generations(), baselines)
 
 
 def rebuild(
@@ -115,16 +116,18 @@ def rebuild(
     grids: Mapping[str, Grid],
     experts: Mapping[str, Scores],
     children: Sequence[GenerationRecord],
+    baselines: Mapping[str, Scores] | None = None,
 ) -> History:
-    """Offers the experts and then every child to the archives, in the order of the search.
+    """Offers the seeds and then every child to the archives, in the order of the search.
 
     Args:
         skills: In the order of the cycle.
         grids: The grid of every skill.
         experts: The experts' scores by id, in the order in which they were offered; at least one.
         children: The generations' records in order.
+        baselines: The scores by id of the merges that were offered after the experts, if any were.
     """
-    archives = Archives.seeded(skills, grids, experts)
+    archives = Archives.seeded(skills, grids, {**experts, **(baselines or {})})
     shown = {round(len(children) * step / (SNAPSHOTS - 1)) for step in range(SNAPSHOTS)}
     progress, snapshots = [_progress(archives)], [_snapshot(archives, 0)]
     for finished, record in enumerate(children, start=1):

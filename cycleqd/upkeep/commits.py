@@ -44,12 +44,12 @@ class Fault(NamedTuple):
 
 
 def seeded_archives(store: RunStore, seed: SeedRecord) -> Archives:
-    """The archives of the experts alone."""
+    """The archives before the first generation: of the experts, and of the baselines where these were offered too."""
     config = store.config()
     grid = config.grid
     experts = {expert: means(seed.scores[expert]) for expert in seed.experts}
     grids = grids_from_experts(list(experts.values()), bins=grid.bins, lower=grid.lower, upper=grid.upper)
-    return Archives.seeded(config.skill_names, grids, experts)
+    return Archives.seeded(config.skill_names, grids, {one: means(seed.scores[one]) for one in seed.offered})
 
 
 def archives_after_each(
@@ -128,9 +128,9 @@ def check_commits(store: RunStore, inventory: Inventory | None = None) -> None:
 def faults_of_seed(store: RunStore, seed: SeedRecord, inventory: Inventory) -> list[Fault]:
     """What the seeding's record promises and the store lacks."""
     faults = []
-    for expert in seed.experts:
-        faults += _faults_of_individual(store, inventory, expert, seed.genomes[expert])
-        faults += _faults_of_scores(store, seed.genomes[expert], seed.scores[expert])
+    for one in seed.offered:
+        faults += _faults_of_individual(store, inventory, one, seed.genomes[one])
+        faults += _faults_of_scores(store, seed.genomes[one], seed.scores[one])
     return faults
 
 

@@ -136,7 +136,7 @@ def _needed(store: RunStore) -> set[str]:
     if seed is None:
         return {record.id for record in store.individuals()}
     archives = archives_after_all(store, seed)
-    needed = {one.id for skill in archives.skills for one in archives[skill].occupants()} | set(seed.experts)
+    needed = {one.id for skill in archives.skills for one in archives[skill].occupants()} | set(seed.offered)
     for record in store.individuals():
         if record.generation is None or record.archive is None:  # experts, average, aggregate
             needed |= {record.id, *record.parents}
