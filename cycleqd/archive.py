@@ -233,21 +233,21 @@ class Archives:
 
     @classmethod
     def seeded(
-        cls, skills: Sequence[str], grids: Mapping[str, Grid], experts: Mapping[str, Mapping[str, float]]
+        cls, skills: Sequence[str], grids: Mapping[str, Grid], seeds: Mapping[str, Mapping[str, float]]
     ) -> Archives:
-        """New archives to which the experts were offered, in their order, as older than any generation's child.
+        """New archives to which the seeds were offered, in their order, as older than any generation's child.
 
         Args:
             skills: The skills in the order of the cycle, distinct, at least one.
             grids: A grid for every skill, and no others.
-            experts: Each expert's scores by its id.
+            seeds: Each seed's scores by its id: the experts', and maybe others' after them.
 
         Raises:
             ValueError: As the constructor and `insert`.
         """
         archives = cls(skills, grids)
-        for expert, scores in experts.items():
-            archives.insert(expert, scores, -1)
+        for seed, scores in seeds.items():
+            archives.insert(seed, scores, -1)
         return archives
 
     def __getitem__(self, skill: str) -> Archive:

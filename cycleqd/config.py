@@ -243,6 +243,14 @@ class SearchConfig(Section):
         return high
 
 
+class ArchiveConfig(Section):
+    """What the archives begin with."""
+
+    seeds: Literal["experts", "experts+baselines"] = "experts"
+    """``experts`` is the paper's. ``experts+baselines`` also offers each of `baselines` at its best scale, so that the
+    search starts where merging without a search ends. The grids' ranges are the experts' either way."""
+
+
 class SamplingConfig(Section):
     """How the two parents are drawn from the active archive."""
 
@@ -262,9 +270,27 @@ class SamplingConfig(Section):
         return alpha_high
 
 
+MergeName = Literal["task_arithmetic", "slerp", "ties", "dare", "tsv", "iso_c", "knots"]
+
+MERGE_SETTINGS: dict[MergeName, dict[str, float]] = {
+    "task_arithmetic": {},
+    "slerp": {},
+    "ties": {"density": 0.2},
+    "dare": {"drop": 0.5},
+    "tsv": {},
+    "iso_c": {"flattening": 0.5},
+    "knots": {"density": 0.2},
+}
+"""Settings of the merge methods of `cycleqd.operators.merging.METHODS`, and what they are unless given."""
+
+
 class CrossoverConfig(Section):
     """Mixing of two parents' task vectors with normalised random coefficients."""
 
+    kind: Literal["linear"] | MergeName = "linear"
+    """``linear`` is the paper's weighted mean; the others are merge methods with the same coefficients as weights."""
+    scale: Annotated[float, Field(gt=0)] = 1.0
+    """Factor on a merge method's result; ``linear`` has none."""
     mu: float = 1.0
     """Mean of the mixing coefficients."""
     sigma: Annotated[float, Field(ge=0, validate_default=True)] = 0.03
@@ -276,6 +302,11 @@ class CrossoverConfig(Section):
         if sigma == 0 and abs(2 * info.data.get("mu", 1.0)) < 1e-3:
             raise ValueError("mu 0 with sigma 0 leaves coefficients that sum to zero; raise mu or sigma")
         return sigma
+
+    @property
+    def settings(self) -> dict[str, float]:
+        """The merge method's settings; none for ``linear``."""
+        return {} if self.kind == "linear" else {**MERGE_SETTINGS[self.kind], "scale": self.scale}
 
 
 class MutationConfig(Section):
@@ -300,6 +331,50 @@ class AggregationConfig(Section):
     the best in a skill is its expert."""
     temperature: Annotated[float, Field(gt=0)] = 1.0
     """Softmax temperature over the elites' scores (fractions in [0, 1])."""
+
+
+class BaselineConfig(Section):
+    """One merge of the experts without a search, which the report compares the final model with."""
+
+    method: MergeName
+    """Which merge; the table is `cycleqd.operators.merging.METHODS`. The plain average is always compared."""
+    scales: Annotated[tuple[Annotated[float, Field(gt=0)], ...], Field(min_length=1)] = (0.6, 0.8, 1.0)
+    """Factors on the merge that are tried, each an evaluation; the best on the optimization split is compared."""
+    flattening: Annotated[float, Field(ge=0, le=1)] | None = None
+    """``iso_c``: how far singular values move to their mean, 1 all the way. Unless given: 0.5."""
+    density: Annotated[float, Field(gt=0, le=1)] | None = None
+    """``ties``, ``knots``: share of each expert's entries that stays. Unless given: 0.2."""
+    drop: Annotated[float, Field(ge=0, lt=1)] | None = None
+    """``dare``: share of each expert's entries that is dropped. Unless given: 0.5."""
+
+    @field_validator("scales")
+    @classmethod
+    def _differ(cls, scales: tuple[float, ...]) -> tuple[float, ...]:
+        if len({f"{scale:g}" for scale in scales}) != len(scales):
+            raise ValueError(f"scales must differ in their first six digits, got {', '.join(map(str, scales))}")
+        return scales
+
+    @field_validator("flattening", "density", "drop")
+    @classmethod
+    def _belongs_to_the_method(cls, value: float | None, info: ValidationInfo) -> float | None:
+        method = info.data.get("method")
+        if value is not None and method in MERGE_SETTINGS and info.field_name not in MERGE_SETTINGS[method]:
+            raise ValueError(f"{method} has no {info.field_name}")
+        return value
+
+    @property
+    def settings(self) -> dict[str, float]:
+        """The method's settings but its scale."""
+        given = {name: getattr(self, name) for name in MERGE_SETTINGS[self.method]}
+        return {name: MERGE_SETTINGS[self.method][name] if value is None else value for name, value in given.items()}
+
+    @property
+    def label(self) -> str:
+        """Its name in ids and in the report: the method, and the settings that are not the usual ones."""
+        unusual = (
+            f"-{name}-{value:g}" for name, value in self.settings.items() if value != MERGE_SETTINGS[self.method][name]
+        )
+        return self.method.replace("_", "-") + "".join(unusual)
 
 
 class EngineConfig(Section):
@@ -401,10 +476,17 @@ class RunConfig(Section):
     )
     """The skills; the cycle works on their archives in this order. A benchmark needs data under `experts`."""
     grid: GridConfig = GridConfig()
+    archive: ArchiveConfig = ArchiveConfig()
     sampling: SamplingConfig = SamplingConfig()
     crossover: CrossoverConfig = CrossoverConfig()
     mutation: MutationConfig = MutationConfig()
     aggregation: AggregationConfig = AggregationConfig()
+    baselines: tuple[BaselineConfig, ...] = (
+        BaselineConfig(method="task_arithmetic", scales=(0.4, 0.6, 0.8)),
+        BaselineConfig(method="tsv", scales=(0.7, 0.85, 1.0)),
+        BaselineConfig(method="iso_c", scales=(0.6, 0.8, 1.0)),
+    )
+    """Merges of the experts without a search, for comparison; every scale costs as much as a generation."""
     engine: EngineConfig = EngineConfig()
     sandbox: SandboxConfig = SandboxConfig()
     tasks: TaskConfig = TaskConfig()
@@ -435,6 +517,22 @@ class RunConfig(Section):
         if faults:
             raise ValidationError.from_exception_data(cls.__name__, faults)
         return skills
+
+    @field_validator("mutation")
+    @classmethod
+    def _can_be_crossed(cls, mutation: MutationConfig, info: ValidationInfo) -> MutationConfig:
+        crossover = info.data.get("crossover")
+        if mutation.kind == "gaussian" and crossover and crossover.kind not in ("linear", "task_arithmetic"):
+            raise ValueError(f"crossover {crossover.kind} can't decompose vectors with Gaussian noise; choose another")
+        return mutation
+
+    @field_validator("baselines")
+    @classmethod
+    def _differ(cls, baselines: tuple[BaselineConfig, ...]) -> tuple[BaselineConfig, ...]:
+        labels = [baseline.label for baseline in baselines]
+        if twice := sorted({label for label in labels if labels.count(label) > 1}):
+            raise ValueError(f"{', '.join(twice)} is there twice; give one entry all its scales")
+        return baselines
 
     @property
     def skill_names(self) -> tuple[str, ...]:

@@ -8,11 +8,19 @@ from __future__ import annotations
 import gzip
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Annotated
+from typing import Annotated, Any
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    SerializerFunctionWrapHandler,
+    ValidationError,
+    model_serializer,
+)
 
 from cycleqd.messages import Message, whole_text, whole_texts
+from cycleqd.statistics import Interval, wilson
 
 Text = Annotated[str, BeforeValidator(lambda text: whole_text(text) if isinstance(text, str) else text)]
 """What models and judges wrote. A half of a surrogate pair in it is replaced, it does not fail the record."""
@@ -68,6 +76,16 @@ class Score(Record):
         mean = math.fsum(scores) / n
         variance = math.fsum((score - mean) ** 2 for score in scores) / n
         return cls(score=mean, n=n, se=math.sqrt(variance / n))
+
+    @property
+    def interval(self) -> Interval:
+        """Of 95 %, by Wilson's formula: right also where all samples scored alike, and `se` is 0."""
+        return wilson(self.score, self.n)
+
+    def __str__(self) -> str:
+        """For logs: the mean and its interval, e.g. ``0.000 (0.00–0.19)``."""
+        low, high = self.interval
+        return f"{self.score:.3f} ({low:.2f}–{high:.2f})"
 
 
 def means(scores: Mapping[str, Score]) -> dict[str, float]:
@@ -162,14 +180,15 @@ class IndividualRecord(Record):
     """The recipe of an individual, written with its genome.
 
     Attributes:
-        id: ``expert-<skill>``, ``g0012``, ``average``, ``aggregate``.
+        id: ``expert-<skill>``, ``g0012``, ``average``, ``aggregate``; a baseline's is its method and scale,
+            ``tsv-0.85``.
         genome: Content hash of the task vector.
         generation: The generation that made it; None for what is not a child.
         archive: The active skill of that generation.
-        parents: Ids of the parents (children), or of the sources (average, aggregate).
+        parents: Ids of the parents (children), or of the sources (average, baselines, aggregate).
         coefficients: Mixing coefficients, one per parent.
-        merge: The merge method's name and settings where it is not the plain sum.
         mutation: The mutation's name and a summary of its draws.
+        merge: The merge method's name, ``method``, and its settings; not written where it is the weighted sum.
     """
 
     id: str
@@ -178,8 +197,14 @@ class IndividualRecord(Record):
     archive: str | None = None
     parents: list[str] = []
     coefficients: list[float] = []
-    merge: dict[str, float | int | str] = {}
     mutation: dict[str, float | int | str] = {}
+    merge: dict[str, float | int | str] = {}
+
+    @model_serializer(mode="wrap")
+    def _as_before(self, serialise: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        # Recipes of weighted sums are what they were before there were other merges, byte for byte.
+        values: dict[str, Any] = serialise(self)
+        return values if self.merge else {name: value for name, value in values.items() if name != "merge"}
 
 
 class Phases(Record):
@@ -263,15 +288,28 @@ class SeedRecord(Record):
 
     Attributes:
         experts: Ids in the order in which they were offered to the archives.
-        genomes: Content hash of each expert's task vector, by id.
-        scores: Per expert id and skill, on `part`.
+        genomes: Content hash of each offered individual's task vector, by id.
+        scores: Per id and skill, on `part`.
         part: The optimization split, or its first block.
+        baselines: Ids of the merges that were offered after the experts; not written where there are none.
     """
 
     experts: list[str]
     genomes: dict[str, str]
     scores: dict[str, dict[str, Score]]
     part: str = "optimization"
+    baselines: list[str] = []
+
+    @property
+    def offered(self) -> list[str]:
+        """All ids in the order in which they were offered."""
+        return [*self.experts, *self.baselines]
+
+    @model_serializer(mode="wrap")
+    def _as_before(self, serialise: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        # As for recipes: what has no use for the field does not show it.
+        values: dict[str, Any] = serialise(self)
+        return values if self.baselines else {name: value for name, value in values.items() if name != "baselines"}
 
 
 class ExportRecord(Record):

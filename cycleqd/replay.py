@@ -20,7 +20,8 @@ def search_begun(store: RunStore, seed: SeedRecord) -> Search:
     grid = config.grid
     experts = {expert: means(seed.scores[expert]) for expert in seed.experts}
     grids = grids_from_experts(list(experts.values()), bins=grid.bins, lower=grid.lower, upper=grid.upper)
-    archives = Archives.seeded(config.skill_names, grids, experts)
+    offered = {one: means(seed.scores[one]) for one in seed.offered}
+    archives = Archives.seeded(config.skill_names, grids, offered)
     samples = tuple(seed.scores[seed.experts[0]][skill].n for skill in config.skill_names)
     # A run may be prolonged, but a search that plans with its budget must not come to plan otherwise in hindsight.
     budget = max(1, store.first_config().generations)

@@ -15,6 +15,7 @@ from pathlib import Path
 from cycleqd import metrics
 from cycleqd.admission import refuse_other_scores
 from cycleqd.base_model import BaseWeights
+from cycleqd.baselines import choices
 from cycleqd.evaluation import evaluate, requests_of, samples_hash
 from cycleqd.events import about, event
 from cycleqd.experts import Conversation, TrainingSummary, train_expert
@@ -176,16 +177,16 @@ def derive_experts(ws: Workspace) -> list[IndividualRecord]:
                 for skill, folder in folders.items()
             }
         for skill, vector in vectors.items():
-            _add_individual(ws, vector, IndividualRecord(id=expert_id(skill), genome=""))
+            add_individual(ws, vector, IndividualRecord(id=expert_id(skill), genome=""))
         k = len(skills)
         average = IndividualRecord(
             id=AVERAGE, genome="", parents=[expert_id(skill) for skill in skills], coefficients=[1 / k] * k
         )
-        _add_individual(ws, mean(list(vectors.values())), average)
+        add_individual(ws, mean(list(vectors.values())), average)
     return [ws.store.individual(identifier) for identifier in wanted]
 
 
-def _add_individual(ws: Workspace, vector: TaskVector, record: IndividualRecord) -> IndividualRecord:
+def add_individual(ws: Workspace, vector: TaskVector, record: IndividualRecord) -> IndividualRecord:
     """Writes genome, then recipe, in place of earlier or half-written ones; fills in the genome's hash."""
     ws.store.remove(f"individuals/{record.id}/individual.json")  # no recipe without its genome, even for a moment
     with ws.store.writing(f"individuals/{record.id}/genome.safetensors", replace=True) as path:
@@ -351,16 +352,19 @@ def scores(ws: Workspace, identifier: str, split: Part) -> dict[str, Score]:
 
 
 def seed_archives(ws: Workspace) -> SeedRecord:
-    """Commits the experts' scores, which fix the grids, and offers the experts to all archives."""
+    """Commits the experts' scores, which fix the grids, and who is offered to all archives: they, or baselines too."""
     record = ws.store.seed()
     if record is None:
         experts = [expert_id(skill) for skill in ws.config.skill_names]
-        part = first_part(ws)
+        merged = choices(ws.store) if ws.config.archive.seeds == "experts+baselines" else []
+        baselines = [choice.candidate.id for choice in merged]
+        offered, part = [*experts, *baselines], first_part(ws)
         record = SeedRecord(
             experts=experts,
-            genomes={expert: ws.store.individual(expert).genome for expert in experts},
-            scores={expert: scores(ws, expert, part) for expert in experts},
+            genomes={one: ws.store.individual(one).genome for one in offered},
+            scores={one: scores(ws, one, part) for one in offered},
             part=part,
+            baselines=baselines,
         )
         ws.store.write_seed(record)
         event("archives_seeded", run=ws.config.run_id, experts=len(experts))
@@ -406,10 +410,9 @@ def breed(ws: Workspace, generation: int) -> IndividualRecord:
             archive=recipe.archive,
             parents=list(recipe.parents),
             coefficients=list(recipe.coefficients),
-            merge=dict(recipe.merge),
             mutation=dict(recipe.mutation),
         )
-        record = _add_individual(ws, _made(ws, recipe), record)
+        record = _add_made(ws, recipe, record)
     event(
         "child_bred",
         run=config.run_id,
@@ -421,13 +424,16 @@ def breed(ws: Workspace, generation: int) -> IndividualRecord:
     return record
 
 
-def _made(ws: Workspace, recipe: Recipe) -> TaskVector:
-    return make(
+def _add_made(ws: Workspace, recipe: Recipe, record: IndividualRecord) -> IndividualRecord:
+    made = make(
         recipe,
         lambda identifier: task_vector(ws.store, identifier),
         mutation=build_mutation(ws.config.mutation),
         expert_of=expert_id,
     )
+    lost = {"residual": made.residual} if made.residual else {}
+    record = record.model_copy(update={"merge": {**recipe.merge, **lost}})
+    return add_individual(ws, made.task_vector, record)
 
 
 def commit(ws: Workspace, generation: int, seconds: Phases) -> GenerationRecord:
@@ -496,9 +502,8 @@ def aggregate(ws: Workspace) -> IndividualRecord:
             generation=len(ws.store.generations()) - 1,
             parents=list(recipe.parents),
             coefficients=list(recipe.coefficients),
-            merge=dict(recipe.merge),
         )
-        record = _add_individual(ws, _made(ws, recipe), record)
+        record = _add_made(ws, recipe, record)
     event("aggregated", run=ws.config.run_id, generation=record.generation, parents=",".join(record.parents))
     return record
 
@@ -510,7 +515,8 @@ def compared(ws: Workspace) -> list[str]:
     """
     best = [elite.id for elite in final_elites(_search(ws).archives, "quality").values()]
     experts = map(expert_id, ws.config.skill_names)
-    return list(dict.fromkeys([BASE, AVERAGE, *experts, *best, AGGREGATE]))
+    merged = [choice.candidate.id for choice in choices(ws.store)]
+    return list(dict.fromkeys([BASE, AVERAGE, *merged, *experts, *best, AGGREGATE]))
 
 
 def _search(ws: Workspace) -> Search:

@@ -54,8 +54,9 @@ __all__ = ["CHANGEABLE", "RecordUnreadable", "RunStore", "StoreError", "list_run
 R = TypeVar("R", bound=Record)
 N = TypeVar("N", bound=NamedTuple)
 
-CHANGEABLE = frozenset({"generations", "retention", "storage", "tasks"})
-"""Settings that may differ when a run is continued: they change how long and how it runs, not what comes out."""
+CHANGEABLE = frozenset({"baselines", "generations", "retention", "storage", "tasks"})
+"""Settings that may differ when a run is continued: they change how long and how it runs and what the final model is
+compared with, not what comes out."""
 
 RESCORED = frozenset({"engine", "sandbox"})
 """Settings that scores depend on and nothing else: they may differ, too, when a run's scores are measured anew."""

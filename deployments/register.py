@@ -37,7 +37,16 @@ HEARTBEAT_SECONDS = 30
 SILENCE = timedelta(seconds=4 * HEARTBEAT_SECONDS)
 """A run that was silent for so long has vanished. A starved one may miss a beat or two."""
 WATCHED = (
-    *("cycleqd", "rerun", "resume-unfinished", "train-experts", "seed-archives", "evolve", "aggregate"),
+    *(
+        "cycleqd",
+        "rerun",
+        "resume-unfinished",
+        "train-experts",
+        "score-baselines",
+        "seed-archives",
+        "evolve",
+        "aggregate",
+    ),
     *("aggregate-and-report", "audit"),
 )
 """Our flows, whose beats are as frequent as that; those of others on the same server may be minutes apart."""

@@ -1,4 +1,4 @@
-"""The whole run: experts, archives, evolution, aggregate, report."""
+"""The whole run: experts, baselines, archives, evolution, aggregate, report."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from cycleqd.config import RunConfig
 from cycleqd.store import RunStore
 from flows.aggregate import aggregate
 from flows.evolve import evolve
+from flows.score_baselines import score_baselines
 from flows.seed_archives import seed_archives
 from flows.train_experts import train_experts
 from tasks import evolution
@@ -32,6 +33,8 @@ def cycleqd_run(config: RunConfig, rescore: bool = False) -> str:
     RunStore(config.storage, config.run_id).open(config, rescore=rescore)
     with at_work(config.storage, config.run_id, config, rescore=rescore) as ws:
         train_experts(config.run_id, config.storage)
+        if config.baselines:
+            score_baselines(config.run_id, config.storage)
         seed_archives(config.run_id, config.storage)
         evolve(config.run_id, config.storage)
         aggregate(config.run_id, config.storage)

@@ -28,7 +28,6 @@ def seed_archives(run_id: str, storage: str = "runs") -> list[str]:
     with at_work(storage, run_id) as ws:
         skills = ws.config.skill_names
         for individual in (BASE, steps.AVERAGE, *map(steps.expert_id, skills)):
-            evaluate_everywhere(
-                storage, run_id, individual, steps.first_part(ws), skills=skills, options=ws.config.tasks, label=individual
-            )
+            part, options = steps.first_part(ws), ws.config.tasks
+            evaluate_everywhere(storage, run_id, individual, part, skills=skills, options=options, label=individual)
         return evolution.seed_archives(storage, run_id)

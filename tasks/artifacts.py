@@ -18,7 +18,7 @@ from cycleqd.records import EvaluationRecord
 from cycleqd.report import replay, summarise
 from cycleqd.report.glance import archives_markdown, curve_markdown
 from cycleqd.report.reading import evaluation_markdown
-from cycleqd.report.tables import comparison_table, headline, score_table
+from cycleqd.report.tables import baseline_table, comparison_table, headline, score_table
 from cycleqd.workspace import Workspace
 from tasks.server import has_server
 
@@ -74,7 +74,7 @@ def show_evaluation(ws: Workspace, individual: str, record: EvaluationRecord, tr
     create_markdown_artifact(
         evaluation_markdown(record, episodes, individual=individual, transcripts=transcripts),
         key=artifact_key(ws.config.run_id, f"episodes-{record.skill}"),
-        description=f"{individual}, {record.split}: {record.score.score:.3f} ± {record.score.se:.3f}",
+        description=f"{individual}, {record.split}: {record.score}",
     )
 
 
@@ -83,6 +83,8 @@ def show_report(ws: Workspace) -> None:
     """The outcome: tables of the report, and where the page and the model lie."""
     summary = summarise(ws.store)
     parts = [headline(summary)]
+    if (first := baseline_table(summary)).rows:
+        parts.append(f"## {first.title}\n\n{first.to_markdown()}")
     for split in summary.splits:
         for table in (score_table(summary, split), comparison_table(summary, split)):
             if table.rows:

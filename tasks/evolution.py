@@ -22,11 +22,9 @@ def seed_archives(storage: str, run_id: str) -> list[str]:
     with opened(storage, run_id) as ws:
         record = steps.seed_archives(ws)
         archives = steps.rebuild_search(ws).archives
-    for expert in record.experts:
-        text = ", ".join(
-            f"{skill} {score.score:.3f} ± {score.se:.3f}" for skill, score in record.scores[expert].items()
-        )
-        get_run_logger().info("%s: %s", expert, text)
+    for one in record.offered:
+        text = ", ".join(f"{skill} {score}" for skill, score in record.scores[one].items())
+        get_run_logger().info("%s: %s", one, text)
     get_run_logger().info("cells filled: %s", {skill: len(archives[skill].cells) for skill in archives.skills})
     return record.experts
 
@@ -83,4 +81,4 @@ def report(storage: str, run_id: str) -> str:
 
 
 def _listed(scores: Mapping[str, Score]) -> str:
-    return ", ".join(f"{skill} {score.score:.3f} ± {score.se:.3f}" for skill, score in scores.items())
+    return ", ".join(f"{skill} {score}" for skill, score in scores.items())

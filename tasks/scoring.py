@@ -40,8 +40,8 @@ def evaluate_individual(
     solved = sum(sample.score == 1.0 for sample in record.samples)
     turns = sum(sample.turns for sample in record.samples)
     get_run_logger().info(
-        "%s (parents: %s) on %s %s: %.3f ± %.3f (%d of %d solved, %d turns, %d tokens, %.1f s); episodes: %s",
-        individual, ", ".join(parents) or "none", skill, split, record.score.score, record.score.se, solved,
+        "%s (parents: %s) on %s %s: %s (%d of %d solved, %d turns, %d tokens, %.1f s); episodes: %s",
+        individual, ", ".join(parents) or "none", skill, split, record.score, solved,
         record.score.n, turns, record.tokens, record.seconds, transcripts,
     )  # fmt: skip
     get_run_logger().info("%s on %s: %s", individual, skill, verdicts_line(record))

@@ -224,7 +224,7 @@ def test_individuals_come_with_origin_and_scores(storage: str) -> None:
     for record in store.individuals():
         assert record.id in text(result)
     score = store.generations()[0].scores["os"]
-    assert f"{100 * score.score:.1f} ± {100 * score.se:.1f}" in text(result)
+    assert f"{100 * score.score:.1f} ({100 * score.interval.low:.0f}–{100 * score.interval.high:.0f})" in text(result)
 
 
 def test_an_individual_is_shown_in_full(storage: str) -> None:

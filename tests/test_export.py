@@ -44,7 +44,7 @@ def begin(storage, name, dtype="bfloat16"):
 
 
 def add(store, vector, identifier="aggregate"):
-    return steps._add_individual(Workspace(store), vector, IndividualRecord(id=identifier, genome=""))
+    return steps.add_individual(Workspace(store), vector, IndividualRecord(id=identifier, genome=""))
 
 
 def lora(store, shapes, scale=0.05):

@@ -1,13 +1,15 @@
 """Small experts with matrices of awkward shapes, and the plain dense arithmetic that the real one is held against."""
 
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import numpy as np
 import torch
 
-from cycleqd.operators import Crossover, Mutation
+from cycleqd.operators import Crossover, Mutation, NoMutation
 from cycleqd.operators.mutation import UniformWeights
-from cycleqd.task_vector import DenseTaskVector, FactoredTaskVector, TaskVector, build_bases, weighted_sum
+from cycleqd.search import Recipe, make
+from cycleqd.task_vector import DenseTaskVector, FactoredTaskVector, TaskVector, build_bases
 
 Dense = dict[str, torch.Tensor]
 
@@ -96,6 +98,8 @@ class Crossed(NamedTuple):
     child: TaskVector
     draws: tuple[float, float]
     coefficients: tuple[float, float]
+    merge: Mapping[str, float | int | str]
+    residual: float
 
 
 class Mutated(NamedTuple):
@@ -104,8 +108,12 @@ class Mutated(NamedTuple):
 
 
 def cross(crossover: Crossover, first: TaskVector, second: TaskVector, generator: np.random.Generator) -> Crossed:
-    draws, coefficients = crossover.draw(generator)
-    return Crossed(weighted_sum(coefficients, [first, second]), draws, coefficients)
+    draws, coefficients, merge = crossover.draw(generator)
+    recipe = Recipe(("first", "second"), coefficients, merge=merge)
+    child, residual = make(
+        recipe, {"first": first, "second": second}.__getitem__, mutation=NoMutation(), expert_of=str
+    )
+    return Crossed(child, draws, coefficients, merge, residual)
 
 
 def mutate(mutation: Mutation, child: TaskVector, expert: TaskVector, generator: np.random.Generator) -> Mutated:

@@ -89,9 +89,11 @@ def _elite(store: RunStore, skill: str) -> str:
 
 
 def print_summary(summary: Summary, store: RunStore) -> None:
-    """Prints a run's tables: scores, differences, time, one line that says what was gained."""
-    from cycleqd.report.tables import NOTES, comparison_table, headline, score_table, time_table
+    """Prints a run's tables: what the search was worth, scores, differences, time, one line that says it all."""
+    from cycleqd.report.tables import NOTES, baseline_table, comparison_table, headline, score_table, time_table
 
+    if (first := baseline_table(summary)).rows:
+        out.print(first.to_rich())
     for split in reversed(list(summary.splits)):
         if summary.splits[split]:
             out.print(score_table(summary, split).to_rich())

@@ -92,6 +92,7 @@ def show_episodes(
     storage: StorageOption = DEFAULT_STORAGE,
 ) -> None:
     """What an individual did, turn by turn, and what the judge said."""
+    from cycleqd.report.tables import scored
     from cycleqd.report.transcripts import select, terminal
 
     store = open_run(name, storage)
@@ -112,8 +113,7 @@ def show_episodes(
         out.print(panel)
     solved = sum(sample.score >= 1 for sample in record.samples)
     out.print(
-        f"{len(episodes)} of {record.score.n} episodes shown; {solved} solved, "
-        f"score {100 * record.score.score:.1f} ± {100 * record.score.se:.1f} %.",
+        f"{len(episodes)} of {record.score.n} episodes shown; {solved} solved, score {scored(record.score)} %.",
         soft_wrap=True,
     )
 

@@ -13,7 +13,7 @@ All randomness comes from the generator that is passed in (`cycleqd.randomness.r
 from collections.abc import Callable, Mapping
 
 from cycleqd.operators.aggregation import Aggregate, Aggregation, SoftmaxAggregation, mean
-from cycleqd.operators.crossover import Crossover, CrossoverDraw, LinearCrossover
+from cycleqd.operators.crossover import Crossover, CrossoverDraw, LinearCrossover, MergeCrossover
 from cycleqd.operators.mutation import GaussianMutation, Mutation, NoMutation, SvdMutation
 from cycleqd.operators.sampling import EliteSampling, RandomSampling, Sampler
 
@@ -23,6 +23,7 @@ SAMPLERS: Mapping[str, Callable[..., Sampler]] = {
 }
 CROSSOVERS: Mapping[str, Callable[..., Crossover]] = {
     "linear": LinearCrossover,  # CycleQD, model merging as crossover
+    "merge": MergeCrossover,  # ours: any row of `cycleqd.operators.merging.METHODS`, with the same coefficients
 }
 MUTATIONS: Mapping[str, Callable[..., Mutation]] = {
     "svd": SvdMutation,  # CycleQD, SVD-based mutation
@@ -45,6 +46,7 @@ __all__ = [
     "EliteSampling",
     "GaussianMutation",
     "LinearCrossover",
+    "MergeCrossover",
     "Mutation",
     "NoMutation",
     "RandomSampling",

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import NamedTuple, Protocol
 
 import numpy as np
+
+from cycleqd.operators.merging import SEEDED, merge_method
 
 MIN_SUM = 1e-3
 """Coefficients whose sum is smaller in absolute value are drawn anew: dividing by it would blow the child up."""
@@ -20,10 +24,13 @@ class CrossoverDraw(NamedTuple):
     Attributes:
         draws: (ω1, ω2) as drawn.
         coefficients: What the parents are multiplied by, ω / (ω1 + ω2); they sum to 1.
+        merge: ``method`` and settings of the merge method that takes the coefficients as its weights; empty for the
+            weighted sum.
     """
 
     draws: tuple[float, float]
     coefficients: tuple[float, float]
+    merge: Mapping[str, float | int | str] = MappingProxyType({})
 
 
 class Crossover(Protocol):
@@ -68,3 +75,33 @@ class LinearCrossover:
         raise ValueError(
             f"mu {self.mu} and sigma {self.sigma} give coefficients that sum to almost zero; raise either"
         )
+
+
+@dataclass(frozen=True, slots=True)
+class MergeCrossover:
+    """Merges the parents by any method of `cycleqd.operators.merging`, the paper's random coefficients as weights.
+
+    Attributes:
+        method: The method's name.
+        settings: Its settings.
+        coefficients: Draws the weights.
+    """
+
+    method: str
+    settings: Mapping[str, float] = field(default_factory=dict)
+    coefficients: LinearCrossover = LinearCrossover()
+
+    def __post_init__(self) -> None:
+        merge_method(self.method, **self.settings)
+
+    def draw(self, rng: np.random.Generator) -> CrossoverDraw:
+        """The coefficients of one child, and a seed where the method draws; see `Crossover.draw`.
+
+        Raises:
+            ValueError: As for `LinearCrossover`.
+        """
+        drawn = self.coefficients.draw(rng)
+        merge: dict[str, float | int | str] = {"method": self.method, **self.settings}
+        if self.method in SEEDED:
+            merge["seed"] = int(rng.integers(2**53))  # 53 bits: JSON readers that know only doubles keep it exact
+        return drawn._replace(merge=merge)

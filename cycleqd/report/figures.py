@@ -10,11 +10,13 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
+from cycleqd.records import Score
 from cycleqd.report.heatmaps import archive_figure, growth_figure
 from cycleqd.report.history import History
 from cycleqd.report.style import FINAL, GREY, INK, PALE, as_percent, drawing, faint_grid, paler, png, skill_colour
 from cycleqd.report.summary import PHASES, Summary
 from cycleqd.report.tables import PHASE_NAMES, duration, percent, row_name
+from cycleqd.statistics import Interval
 
 PHASE_COLOURS = dict(zip(PHASES, ("#0072B2", "#56B4E9", "#E69F00", "#CC79A7", "#BBBBBB"), strict=True))
 
@@ -41,22 +43,22 @@ def draw(summary: Summary, history: History) -> dict[str, bytes]:
 
 
 def scores_figure(summary: Summary, split: str) -> Figure:
-    """One panel per skill and one for the mean; a bar per model, with one standard error each way."""
+    """One panel per skill and one for the mean; a bar per model, with its 95 % interval."""
     rows = [row for row in reversed(summary.rows) if row in summary.splits[split]]
     columns = [*summary.skills, *(["mean"] if len(summary.skills) > 1 else [])]
     figure = Figure(figsize=(2.2 + 1.95 * len(columns), 1.05 + 0.27 * len(rows)), layout="constrained")
     panels = figure.subplots(1, len(columns), sharey=True, squeeze=False)[0]
-    top = max((value + se for column in columns for value, se in _bars(summary, split, column).values()), default=0.0)
+    top = max((high for column in columns for _, (_, high) in _bars(summary, split, column).values()), default=0.0)
     for axes, column in zip(panels, columns, strict=True):
         bars = _bars(summary, split, column)
         for place, row in enumerate(rows):
             if row not in bars:
                 axes.text(0, place, " not measured", va="center", fontsize=7, color=GREY)
                 continue
-            value, se = bars[row]
+            value, (low, high) = bars[row]
             axes.barh(place, value, height=0.72, color=_bar_colour(summary, row))
-            axes.errorbar(value, place, xerr=[[min(se, value)], [se]], color=INK, capsize=2.5, linewidth=1)
-            axes.text(value + se + 0.015 * top, place, percent(value), va="center", fontsize=7.5)
+            axes.errorbar(value, place, xerr=[[value - low], [high - value]], color=INK, capsize=2.5, linewidth=1)
+            axes.text(high + 0.015 * top, place, percent(value), va="center", fontsize=7.5)
         axes.set_title(_panel_title(summary, split, column))
         axes.set_xlim(0, max(top * 1.2, 0.01))
         axes.xaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10]))
@@ -66,7 +68,7 @@ def scores_figure(summary: Summary, split: str) -> Figure:
     panels[0].set_yticks(range(len(rows)), [row_name(row, summary) for row in rows])
     for label, row in zip(panels[0].get_yticklabels(), rows, strict=True):
         label.set_fontweight("bold" if row == "cycleqd" else "normal")
-    figure.supxlabel(f"score on the {split} split, %  (bars: ± 1 standard error)", fontsize=8.5)
+    figure.supxlabel(f"score on the {split} split, %  (whiskers: 95 % intervals)", fontsize=8.5)
     return figure
 
 
@@ -125,15 +127,12 @@ def time_figure(summary: Summary, history: History) -> Figure:
     return figure
 
 
-def _bars(summary: Summary, split: str, column: str) -> Mapping[str, tuple[float, float]]:
+def _bars(summary: Summary, split: str, column: str) -> Mapping[str, tuple[float, Interval]]:
     bars = {}
-    for row in summary.splits[split]:
-        if column == "mean":
-            mean = summary.mean(split, row)
-            if mean is not None:
-                bars[row] = (mean, summary.mean_se[split][row])
-        elif score := summary.score(split, row, column):
-            bars[row] = (score.score, score.se)
+    for row, intervals in summary.intervals[split].items():
+        value = summary.splits[split][row].get(column)
+        if value is not None:
+            bars[row] = (value.score if isinstance(value, Score) else value, intervals[column])
     return bars
 
 
@@ -142,7 +141,7 @@ def _bar_colour(summary: Summary, row: str) -> str:
     if kind in ("expert", "elite"):  # the elite in full, the expert paler
         colour = skill_colour(tuple(summary.skills), skill)
         return colour if kind == "elite" else paler(colour)
-    return {"base": PALE, "average": GREY, "cycleqd": FINAL}[kind]
+    return {"base": PALE, "average": GREY, "baseline": GREY, "cycleqd": FINAL}[kind]
 
 
 def _panel_title(summary: Summary, split: str, column: str) -> str:

@@ -76,7 +76,9 @@ def describe(record: IndividualRecord) -> str:
         if not record.parents:
             return "expert"
         after = "" if record.generation is None else f" after generation {record.generation}"
-        return f"merged{after} from {', '.join(dict.fromkeys(record.parents))}"
+        how = "".join(f", {name} {_short(value)}" for name, value in record.merge.items() if name != "method")
+        method = f" by {record.merge['method']}{how}" if record.merge else ""
+        return f"merged{after}{method} from {', '.join(dict.fromkeys(record.parents))}"
     where = f"generation {record.generation}, archive {record.archive}"
     draws = ", ".join(f"{key} {_short(value)}" for key, value in record.mutation.items() if key != "kind")
     mutation = record.mutation.get("kind", "no mutation")

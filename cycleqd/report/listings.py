@@ -12,7 +12,7 @@ from rich.text import Text
 from cycleqd.records import IndividualRecord, Score
 from cycleqd.report.lineage import describe
 from cycleqd.report.summary import SPLITS, summarise
-from cycleqd.report.tables import duration, percent
+from cycleqd.report.tables import duration, percent, scored
 from cycleqd.store import RunStore
 
 if TYPE_CHECKING:
@@ -112,4 +112,4 @@ def _score(store: RunStore, record: IndividualRecord, skill: str, split: str) ->
 def _percentages(score: Score | None, *, with_n: bool = False) -> str:
     if score is None:
         return "–"
-    return f"{percent(score.score)} ± {percent(score.se)}" + (f"  (n {score.n})" if with_n else "")
+    return scored(score) + (f"  (n {score.n})" if with_n else "")

@@ -10,7 +10,8 @@ from pydantic import BaseModel, ConfigDict
 
 from cycleqd.evaluation import Evaluation
 from cycleqd.records import Score, pack_episodes
-from cycleqd.report.tables import Grid, percent
+from cycleqd.report.tables import Grid, scored, with_interval
+from cycleqd.statistics import Interval, interval_of_mean
 
 
 class DataIdentity(BaseModel):
@@ -33,6 +34,7 @@ class ModelSummary(BaseModel):
         model: The model's name, its row in `splits`.
         source: The endpoint's URL or the checkpoint's folder.
         identities: Content hash of the checkpoint's weights, or the endpoint's model and host, by row.
+        intervals: The 95 % interval of each score and ``mean``, per split and row.
         extra: Other verdicts on the same episodes (MBPP+'s plus tests), by skill and name.
         data: Which samples were played, by skill.
         wall_seconds: Wall-clock seconds by skill.
@@ -46,6 +48,7 @@ class ModelSummary(BaseModel):
     skills: list[str]
     splits: dict[str, dict[str, dict[str, Score | float]]]
     mean_se: dict[str, dict[str, float]]
+    intervals: dict[str, dict[str, dict[str, Interval]]] = {}
     identities: dict[str, str]
     extra: dict[str, dict[str, Score]]
     data: dict[str, DataIdentity]
@@ -64,12 +67,15 @@ def summarise_model(
     scores["mean"] = sum(record.score.score for record in records) / len(records)
     # The skills' samples are independent.
     se = math.sqrt(sum(record.score.se**2 for record in records)) / len(records)
+    intervals = {record.skill: record.score.interval for record in records}
+    intervals["mean"] = interval_of_mean([(record.score.score, record.score.n) for record in records])
     return ModelSummary(
         model=model,
         source=source,
         skills=[record.skill for record in records],
         splits={split: {model: scores}},
         mean_se={split: {model: se}},
+        intervals={split: {model: intervals}},
         identities={model: records[0].identity},
         extra={record.skill: record.beside for record in records},
         data={
@@ -91,13 +97,13 @@ def model_table(summary: ModelSummary) -> Grid:
         score = scores[skill]
         if isinstance(score, Score):
             header.append(f"{skill} (n {score.n})")
-            cells.append(f"{percent(score.score)} ± {percent(score.se)}")
+            cells.append(scored(score))
         for name, other in summary.extra[skill].items():
             header.append(f"{skill} {name} (n {other.n})")
-            cells.append(f"{percent(other.score)} ± {percent(other.se)}")
+            cells.append(scored(other))
     mean = scores["mean"]
     if isinstance(mean, float):
-        cells.append(f"{percent(mean)} ± {percent(summary.mean_se[split][summary.model])}")
+        cells.append(with_interval(mean, summary.intervals[split][summary.model]["mean"]))
     return Grid(f"Scores on the {split} split, %", (*header, "mean"), (tuple(cells),))
 
 

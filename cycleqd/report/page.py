@@ -14,6 +14,7 @@ from cycleqd.report.summary import Summary
 from cycleqd.report.tables import (
     NOTES,
     Grid,
+    baseline_table,
     comparison_table,
     headline,
     percent,
@@ -74,6 +75,7 @@ def html_page(
         "index.html.j2",
         summary=summary,
         headline=headline(summary),
+        first=grid if (grid := baseline_table(summary)).rows else None,
         notes=NOTES,
         facts=_facts(summary),
         splits=[
@@ -114,6 +116,8 @@ def html_page(
 def markdown_page(summary: Summary, figures: Mapping[str, bytes], background: Provenance) -> str:
     """``report/report.md``: the same tables, the figures as links to the files beside it."""
     parts = [f"# CycleQD run `{summary.run_id}`", headline(summary)]
+    if (first := baseline_table(summary)).rows:
+        parts += [f"### {first.title}", first.to_markdown()]
     parts.append("\n".join(f"* {note}" for note in NOTES))
     for split, rows in summary.splits.items():
         if not rows:
@@ -158,7 +162,7 @@ def _facts(summary: Summary) -> dict[str, str]:
 
 def _caption(name: str, history: History) -> str:
     if name.startswith("scores-"):
-        return "Bars are means over the samples, whiskers one standard error either way."
+        return "Bars are means over the samples, whiskers their 95 % intervals."
     if name == "archives-over-time":
         return "Each line is one archive, from the experts alone to now. Orange frames: the experts' cells."
     if name.startswith("archive-"):

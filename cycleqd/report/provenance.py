@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from cycleqd.report.summary import Evaluations
-from cycleqd.report.tables import Grid, duration, percent
+from cycleqd.report.tables import Grid, duration, percent, scored
 from cycleqd.store import RunStore
 
 
@@ -64,8 +64,8 @@ def _beside(found: Evaluations) -> Grid:
     rows: list[tuple[str, ...]] = []
     for (split, row, skill), record in sorted(found.items()):
         for name, judged in record.beside.items():
-            score = f"{percent(judged.score)} ± {percent(judged.se)}"
-            rows.append((f"{row}, {split}", skill, percent(record.score.score), name, score, str(judged.n)))
+            beside = scored(judged)
+            rows.append((f"{row}, {split}", skill, percent(record.score.score), name, beside, str(judged.n)))
     header = ("model", "skill", "score, %", "other verdict", "its mean, %", "n")
     return Grid("Verdicts beside the score", header, tuple(rows))
 

@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 
 from cycleqd.records import EpisodeRecord, EvaluationRecord
-from cycleqd.report.tables import Grid
+from cycleqd.report.tables import Grid, scored
 from cycleqd.report.transcripts import ROLES, SOLVED, visible
 
 SIZE_LIMIT = 100_000
@@ -44,7 +44,7 @@ def evaluation_markdown(
     score = record.score
     parts = [
         f"# {individual}: {record.skill}, {record.split}",
-        f"Score **{100 * score.score:.1f} ± {100 * score.se:.1f} %** over {score.n} samples, {record.tokens} tokens, "
+        f"Score **{scored(score)} %** over {score.n} samples, {record.tokens} tokens, "
         f"{record.seconds:.1f} s. All episodes: `{transcripts}`",
         table.to_markdown(),
     ]

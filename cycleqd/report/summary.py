@@ -1,19 +1,22 @@
 """The figures of a run as one small JSON-able model, from the run's records alone.
 
 A *row* is one model of the table: ``base``, ``expert:<skill>``, ``average`` (the plain average of the experts),
-``elite:<skill>`` (the best individual of that skill's archive) and ``cycleqd`` (the aggregate).
+``baseline:<label>`` (another merge of the experts without a search), ``elite:<skill>`` (the best individual of that
+skill's archive) and ``cycleqd`` (the aggregate).
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from pydantic import BaseModel, ConfigDict
 
+from cycleqd.baselines import Choice, choices
 from cycleqd.records import EvaluationRecord, Phases, Score, SessionRecord
 from cycleqd.report.history import History, replay
 from cycleqd.report.statistics import average, paired_difference
+from cycleqd.statistics import Interval, interval_of_mean
 from cycleqd.store import RunStore
 
 SPLITS = ("test", "optimization")
@@ -34,7 +37,8 @@ class Comparison(BaseModel):
         difference: Score of `row` minus score of `against`, in [-1, 1].
         se: Standard error of the difference, paired by sample.
         n: Samples behind it.
-        clear: Whether the difference exceeds two standard errors.
+        clear: Whether the interval lies on one side of zero, with samples enough to say so.
+        interval: Of 95 %, by a bootstrap over the samples; None in a summary of an older version.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -47,22 +51,45 @@ class Comparison(BaseModel):
     se: float
     n: int
     clear: bool
+    interval: Interval | None = None
 
     @property
     def verdict(self) -> str:
         """What may be said about it, in words."""
         if not self.clear:
-            return "within two standard errors"
+            return "may be chance"
         return "better" if self.difference > 0 else "worse"
+
+
+class Baseline(BaseModel):
+    """A merge of the experts without a search, at the scale that the optimization split chose.
+
+    Attributes:
+        method: Row of `cycleqd.operators.merging.METHODS`.
+        settings: The method's, its scale among them.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    method: str
+    settings: dict[str, float]
 
 
 class Summary(BaseModel):
     """What ``report/summary.json`` holds.
 
     Attributes:
+        best_baseline: Of the rows ``average`` and ``baseline:*`` the one with the highest mean on the test split: the
+            hardest to beat, as it was picked there. None while none is measured.
+        final_against_best_baseline: The paired differences of `cycleqd` and that row on the test split, the mean's
+            first.
         splits: Per split, row and skill the score with n and standard error; ``mean`` is the unweighted mean over
             all skills, absent while one of them is not measured.
         mean_se: Standard error of each ``mean``, per split and row (skills' samples are independent).
+        intervals: The 95 % interval of each score and ``mean``, per split and row (`cycleqd.statistics`).
+        baselines: The merges without a search, by row.
+        evaluations: Individuals that were scored on the optimization split to find a row's: a baseline's scales, a
+            search's children. Rows that nothing was tried for are absent.
         generations: Finished generations.
         generations_planned: Generations that the run began with the intention to make, or made since.
         aggregated_after: Generations that the final model was made after; fewer than `generations` when the search
@@ -84,8 +111,13 @@ class Summary(BaseModel):
     seed: int
     model: str
     skills: list[str]
+    best_baseline: str | None = None
+    final_against_best_baseline: list[Comparison] = []
     splits: dict[str, dict[str, dict[str, Score | float]]]
     mean_se: dict[str, dict[str, float]]
+    intervals: dict[str, dict[str, dict[str, Interval]]] = {}
+    baselines: dict[str, Baseline] = {}
+    evaluations: dict[str, int] = {}
     generations: int
     generations_planned: int
     aggregated_after: int | None
@@ -102,7 +134,7 @@ class Summary(BaseModel):
     def rows(self) -> list[str]:
         """The rows that have a score, in the order of the tables."""
         measured = {row for rows in self.splits.values() for row in rows}
-        return [row for row in row_order(self.skills) if row in measured]
+        return [row for row in row_order(self.skills, self.baselines) if row in measured]
 
     def score(self, split: str, row: str, skill: str) -> Score | None:
         """One skill's score of a row, or None when it was not measured."""
@@ -115,11 +147,16 @@ class Summary(BaseModel):
         return value if isinstance(value, float) else None
 
 
-def row_order(skills: Sequence[str]) -> list[str]:
-    """All possible rows, from the base to the aggregate."""
+def row_order(skills: Sequence[str], baselines: Iterable[str]) -> list[str]:
+    """All possible rows, from the base to the aggregate.
+
+    Args:
+        skills: In the order of the cycle.
+        baselines: The rows ``baseline:<label>``, in their order.
+    """
     experts = [f"expert:{skill}" for skill in skills]
     elites = [f"elite:{skill}" for skill in skills]
-    return ["base", *experts, "average", *elites, "cycleqd"]
+    return ["base", *experts, "average", *baselines, *elites, "cycleqd"]
 
 
 def summarise(store: RunStore, history: History | None = None) -> Summary:
@@ -136,10 +173,14 @@ def summarise(store: RunStore, history: History | None = None) -> Summary:
     config = store.config()
     history = history or replay(store)
     skills = list(config.skill_names)
-    individuals = _individuals(store, history)
+    chosen = {f"baseline:{choice.candidate.label}": choice for choice in choices(store)}
+    rows = row_order(skills, chosen)
+    individuals = _individuals(store, history, chosen)
     identities = {"base": "base"} | {row: store.individual(name).genome for row, name in individuals.items()}
     found = evaluations(store, skills, identities)
-    splits, mean_se = _splits(found, skills)
+    splits, mean_se = _splits(found, skills, rows)
+    best = _best_baseline(splits.get("test", {}))
+    comparisons = _comparisons(found, skills, rows, best)
     sessions = store.sessions()
     evolving = sum(history.seconds)
     return Summary(
@@ -147,14 +188,22 @@ def summarise(store: RunStore, history: History | None = None) -> Summary:
         seed=config.seed,
         model=config.model.name,
         skills=skills,
+        best_baseline=best,
+        final_against_best_baseline=_against(comparisons, best),
         splits=splits,
         mean_se=mean_se,
+        intervals=_intervals(found, skills, rows),
+        baselines={
+            row: Baseline(method=choice.candidate.method, settings=choice.candidate.settings)
+            for row, choice in chosen.items()
+        },
+        evaluations=_spent(individuals, chosen, len(history.children)),
         generations=len(history.children),
         generations_planned=max(config.generations, len(history.children)),
         aggregated_after=_aggregated_after(store, individuals),
         individuals=individuals,
         identities=identities,
-        comparisons=_comparisons(found, skills),
+        comparisons=comparisons,
         beats=_beats(splits.get("test", {})),
         wall_seconds=_wall_seconds(sessions),
         children_per_hour=3600 * len(history.seconds) / evolving if evolving > 0 else None,
@@ -174,11 +223,48 @@ def evaluations(store: RunStore, skills: Sequence[str], identities: Mapping[str,
     }
 
 
-def _individuals(store: RunStore, history: History) -> dict[str, str]:
+def _individuals(store: RunStore, history: History, chosen: Mapping[str, Choice]) -> dict[str, str]:
     named = {f"expert:{skill}": f"expert-{skill}" for skill in history.skills}
     named |= {"average": "average", "cycleqd": "aggregate"}
+    named |= {row: choice.candidate.id for row, choice in chosen.items()}
     named |= {f"elite:{skill}": name for skill, name in history.elites.items()}
-    return {row: named[row] for row in row_order(history.skills) if row in named and store.has_individual(named[row])}
+    rows = row_order(history.skills, chosen)
+    return {row: named[row] for row in rows if row in named and store.has_individual(named[row])}
+
+
+def _spent(individuals: Mapping[str, str], chosen: Mapping[str, Choice], children: int) -> dict[str, int]:
+    searched = {row: children for row in individuals if row.startswith("elite:") or row == "cycleqd"}
+    return {"average": 1} | {row: choice.evaluations for row, choice in chosen.items()} | searched
+
+
+def _best_baseline(rows: Mapping[str, Mapping[str, Score | float]]) -> str | None:
+    means = {
+        row: value
+        for row, scores in rows.items()
+        if (row == "average" or row.startswith("baseline:")) and isinstance(value := scores.get("mean"), float)
+    }
+    return max(means, key=means.__getitem__) if means else None
+
+
+def _against(comparisons: Sequence[Comparison], best: str | None) -> list[Comparison]:
+    found = [item for item in comparisons if (item.split, item.row, item.against) == ("test", "cycleqd", best)]
+    return sorted(found, key=lambda item: item.skill != "mean")
+
+
+def _intervals(
+    found: Evaluations, skills: Sequence[str], rows: Sequence[str]
+) -> dict[str, dict[str, dict[str, Interval]]]:
+    intervals: dict[str, dict[str, dict[str, Interval]]] = {}
+    for split in SPLITS:
+        intervals[split] = {}
+        for row in rows:
+            scores = {skill: found[split, row, skill].score for skill in skills if (split, row, skill) in found}
+            if scores:
+                intervals[split][row] = {skill: score.interval for skill, score in scores.items()}
+            if len(scores) == len(skills):
+                pairs = [(score.score, score.n) for score in scores.values()]
+                intervals[split][row]["mean"] = interval_of_mean(pairs)
+    return intervals
 
 
 def _aggregated_after(store: RunStore, individuals: Mapping[str, str]) -> int | None:
@@ -187,13 +273,13 @@ def _aggregated_after(store: RunStore, individuals: Mapping[str, str]) -> int | 
 
 
 def _splits(
-    found: Evaluations, skills: Sequence[str]
+    found: Evaluations, skills: Sequence[str], rows: Sequence[str]
 ) -> tuple[dict[str, dict[str, dict[str, Score | float]]], dict[str, dict[str, float]]]:
     splits: dict[str, dict[str, dict[str, Score | float]]] = {}
     mean_se: dict[str, dict[str, float]] = {}
     for split in SPLITS:
         splits[split], mean_se[split] = {}, {}
-        for row in row_order(skills):
+        for row in rows:
             scores = {skill: found[split, row, skill].score for skill in skills if (split, row, skill) in found}
             if not scores:
                 continue
@@ -204,13 +290,13 @@ def _splits(
     return splits, mean_se
 
 
-def _comparisons(found: Evaluations, skills: Sequence[str]) -> list[Comparison]:
-    result: list[Comparison] = []
+def _comparisons(found: Evaluations, skills: Sequence[str], rows: Sequence[str], best: str | None) -> list[Comparison]:
+    result = _compare(found, "test", "cycleqd", best, skills, with_mean=True)[::-1] if best else []
     for split in SPLITS:
         for skill in skills:
             result += _compare(found, split, f"expert:{skill}", "base", [skill], with_mean=False)
-        for against in row_order(skills):
-            if against != "cycleqd":
+        for against in rows:
+            if against != "cycleqd" and (split, against) != ("test", best):
                 result += _compare(found, split, "cycleqd", against, skills, with_mean=True)
     return result
 
@@ -236,6 +322,7 @@ def _compare(
             se=item.se,
             n=item.n,
             clear=item.clear,
+            interval=item.interval,
         )
         for skill, item in differences.items()
     ]

@@ -9,7 +9,10 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
-from cycleqd.report.summary import PHASES, Comparison, Summary
+from cycleqd.config import MERGE_SETTINGS
+from cycleqd.records import Score
+from cycleqd.report.summary import PHASES, Baseline, Comparison, Summary
+from cycleqd.statistics import Interval
 
 PHASE_NAMES = {
     "train": "training",
@@ -20,10 +23,23 @@ PHASE_NAMES = {
 }
 """What a reader calls the phases."""
 
+METHOD_NAMES = {
+    "task_arithmetic": "task arithmetic",
+    "slerp": "SLERP",
+    "ties": "TIES",
+    "dare": "DARE",
+    "tsv": "TSV-Merge",
+    "iso_c": "Iso-C",
+    "knots": "KnOTS",
+}
+"""What a reader calls the merge methods."""
+
 NOTES = (
-    "Scores are percentages: mean ± standard error over n samples.",
-    "Where all n samples came out alike the standard error is 0, but the true score may be 3/n away.",
-    "Differences are paired by sample; one within two standard errors may well be chance.",
+    "Scores are percentages, means over n samples; in brackets their 95 % intervals (Wilson).",
+    "Differences are paired by sample; in brackets their 95 % intervals (bootstrap over the samples). One whose "
+    "interval holds 0 may be chance.",
+    "Average, task arithmetic, TSV-Merge and the like merge the experts without a search. Evaluations: how many "
+    "individuals were scored on the optimization split to find a model, a merge's scales or a search's children.",
     "The search chose elites and final weights by their scores on the optimization split: those scores are "
     "optimistic. The test split was never seen by the search.",
 )
@@ -66,7 +82,17 @@ def row_name(row: str, summary: Summary) -> str:
         return f"{skill} expert"
     if kind == "elite":
         return f"{skill} elite ({summary.individuals[row]})"
+    if kind == "baseline":
+        return _baseline_name(summary.baselines[row])
     return {"base": "base model", "average": "average of experts", "cycleqd": "CycleQD"}[row]
+
+
+def _baseline_name(baseline: Baseline) -> str:
+    usual = MERGE_SETTINGS.get(baseline.method, {})  # type: ignore[call-overload]
+    others = [f"{name} {value:g}" for name, value in baseline.settings.items() if usual.get(name, 0) != value]
+    unusual = ", ".join(item for item in others if not item.startswith("scale "))
+    name = METHOD_NAMES.get(baseline.method, baseline.method) + (f" ({unusual})" if unusual else "")
+    return f"{name} × {baseline.settings['scale']:g}"
 
 
 def percent(value: float) -> str:
@@ -74,8 +100,36 @@ def percent(value: float) -> str:
     return f"{100 * value:.1f}"
 
 
+def with_interval(mean: float, interval: Interval | None) -> str:
+    """A fraction as a percentage, with its interval in whole ones."""
+    if interval is None:
+        return percent(mean)
+    return f"{percent(mean)} ({100 * interval.low:.0f}–{100 * interval.high:.0f})"
+
+
+def scored(score: Score) -> str:
+    """A score as a percentage with its interval."""
+    return with_interval(score.score, score.interval)
+
+
+def baseline_table(summary: Summary) -> Grid:
+    """The final model against the best merge without a search: what the search was worth. Comes first."""
+    found = {item.skill: item for item in summary.final_against_best_baseline}
+    columns = [*summary.skills, "mean"]
+    if summary.best_baseline is None or "mean" not in found:
+        return Grid("", (), ())
+    name = f"CycleQD − {row_name(summary.best_baseline, summary)}"
+    cells = [signed(found[column]) if column in found else "–" for column in columns]
+    return Grid(
+        "The final model against the best merge without a search, test split, points",
+        ("difference", *columns, "verdict on the mean"),
+        ((name, *cells, found["mean"].verdict),),
+        frozenset({0}),
+    )
+
+
 def score_table(summary: Summary, split: str) -> Grid:
-    """Every row's score per skill on a split, with standard errors, and n in the head."""
+    """Every row's score per skill on a split, with intervals, n in the head, and what finding it cost."""
     rows = [row for row in summary.rows if row in summary.splits.get(split, {})]
     header = ["model"]
     for skill in summary.skills:
@@ -86,12 +140,16 @@ def score_table(summary: Summary, split: str) -> Grid:
         cells = []
         for skill in summary.skills:
             score = summary.score(split, row, skill)
-            cells.append(f"{percent(score.score)} ± {percent(score.se)}" if score else "–")
-        mean, se = summary.mean(split, row), summary.mean_se[split].get(row)
-        cells.append(f"{percent(mean)} ± {percent(se)}" if mean is not None and se is not None else "–")
-        lines.append((row_name(row, summary), *cells))
+            cells.append(scored(score) if score else "–")
+        mean = summary.mean(split, row)
+        cells.append("–" if mean is None else with_interval(mean, _interval(summary, split, row, "mean")))
+        lines.append((row_name(row, summary), *cells, str(summary.evaluations.get(row, "–"))))
     final = frozenset(number for number, row in enumerate(rows) if row == "cycleqd")
-    return Grid(f"Scores on the {split} split, %", (*header, "mean"), tuple(lines), final)
+    return Grid(f"Scores on the {split} split, %", (*header, "mean", "evaluations"), tuple(lines), final)
+
+
+def _interval(summary: Summary, split: str, row: str, column: str) -> Interval | None:
+    return summary.intervals.get(split, {}).get(row, {}).get(column)
 
 
 def comparison_table(summary: Summary, split: str) -> Grid:
@@ -113,7 +171,7 @@ def comparison_table(summary: Summary, split: str) -> Grid:
     )
     return Grid(
         f"Paired differences on the {split} split, percentage points",
-        ("difference", "in", "± SE", "n", "verdict"),
+        ("difference", "in", "points", "n", "verdict"),
         lines,
     )
 
@@ -126,7 +184,7 @@ def skill_comparison_table(summary: Summary, split: str) -> Grid:
     lines = tuple(
         (f"− {row_name(row, summary)}", *(_starred(found.get((row, column))) for column in columns)) for row in rows
     )
-    title = f"CycleQD minus each other model on the {split} split, points ± SE (* beyond two SE)"
+    title = f"CycleQD minus each other model on the {split} split, points (* interval without 0)"
     return Grid(title, ("CycleQD", *columns), lines)
 
 
@@ -157,22 +215,32 @@ def headline(summary: Summary) -> str:
     unclear = [row_name(item.against, summary) for item in means if not item.clear]
     skills = "1 skill" if len(summary.skills) == 1 else f"{len(summary.skills)} skills"
     text = f"{progress}. CycleQD's mean over {skills} on the test split is {percent(mean)} %"
-    text += f" (± {percent(summary.mean_se['test']['cycleqd'])})"
-    if beaten:
-        text += f", above {_and(beaten)}"
-    if others:
-        text += f"{', but' if beaten else ','} not above {_and(others)}"
+    if interval := _interval(summary, "test", "cycleqd", "mean"):
+        text += f" ({100 * interval.low:.0f}–{100 * interval.high:.0f})"
+    if (best := summary.best_baseline) and summary.final_against_best_baseline:
+        against = summary.final_against_best_baseline[0]
+        text += f", {signed(against)} points against the best merge without a search, {row_name(best, summary)}"
+        cost = summary.evaluations.get(best)
+        text += f" ({cost} evaluation{'s' if cost != 1 else ''})" if cost else ""
     text += "."
+    if beaten or others:
+        text += " It is"
+        text += f" above {_and(beaten)}" if beaten else ""
+        text += f"{', but' if beaten else ''} not above {_and(others)}" if others else ""
+        text += "."
     if unclear:
-        text += f" Within two standard errors: the difference{'s' if len(unclear) > 1 else ''} to {_and(unclear)}."
+        text += f" May be chance: the difference{'s' if len(unclear) > 1 else ''} to {_and(unclear)}."
     if summary.aggregated_after is not None and summary.aggregated_after != summary.generations:
         text += f" The final model dates from generation {summary.aggregated_after}: the search has gone on since."
     return text
 
 
 def signed(item: Comparison) -> str:
-    """A difference in percentage points with its standard error."""
-    return f"{100 * item.difference:+.1f} ± {percent(item.se)}".replace("-", "−")
+    """A difference in percentage points with its interval."""
+    text = f"{100 * item.difference:+.1f}"
+    if item.interval is not None:
+        text += f" ({100 * item.interval.low:+.1f} to {100 * item.interval.high:+.1f})"
+    return text.replace("-", "−")
 
 
 def duration(seconds: float) -> str:

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from typing import Literal
 
 from cycleqd.archive import Archives, Occupant, Win
-from cycleqd.operators import Aggregation, LinearCrossover, Mutation, Sampler
+from cycleqd.operators import Aggregation, Crossover, Mutation, Sampler
 from cycleqd.randomness import rng
 from cycleqd.search.protocol import Recipe, Start
 
@@ -35,7 +35,7 @@ class CycleQD:
         start: Start,
         *,
         sampler: Sampler,
-        crossover: LinearCrossover,
+        crossover: Crossover,
         mutation: Mutation,
         aggregation: Aggregation,
         elites: Elites = "quality",
@@ -64,12 +64,13 @@ class CycleQD:
             raise ValueError(f"the archive of {skill} is empty; offer the experts first")
         scores = [[occupant.scores[name] for name in self.archives.skills] for occupant in occupants]
         first, second = self._sampler.sample(scores, rng(self._seed, index, "sampling"))
-        coefficients = self._crossover.draw(rng(self._seed, index, "crossover")).coefficients
+        crossover = self._crossover.draw(rng(self._seed, index, "crossover"))
         seed = self._mutation.draw(rng(self._seed, index, "mutation"))
         mutation: dict[str, float | int | str] = {"kind": self._mutation.kind}
         if seed is not None:
             mutation["seed"] = seed
-        return Recipe((occupants[first].id, occupants[second].id), coefficients, skill, mutation=mutation)
+        parents = (occupants[first].id, occupants[second].id)
+        return Recipe(parents, crossover.coefficients, skill, crossover.merge, mutation)
 
     def tell(self, index: int, individual: str, scores: Mapping[str, float]) -> dict[str, Win | None]:
         """Offers the child to all archives; see `Search.tell`."""
@@ -102,7 +103,7 @@ class ConventionalQD(CycleQD):
         start: Start,
         *,
         sampler: Sampler,
-        crossover: LinearCrossover,
+        crossover: Crossover,
         mutation: Mutation,
         aggregation: Aggregation,
         elites: Elites = "quality",

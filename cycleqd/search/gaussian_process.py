@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-Array = NDArray[np.float64]
+Array = NDArray[Any]
+"""Of fp64."""
 
 LENGTHS = (0.15, 0.25, 0.4, 0.65, 1.0, 1.6)
 """Length scales that are tried, in units of the inputs."""
@@ -79,7 +81,8 @@ class GaussianProcess:
         covariance = self.amplitude**2 * np.exp(-0.5 * _squared_distances(x, x) / self.length**2) - reduced.T @ reduced
         values, vectors = np.linalg.eigh(covariance)
         root = vectors * np.sqrt(np.maximum(values, 0.0))
-        return self.mean + cross @ self._weights + root @ generator.standard_normal(len(x))
+        drawn: Array = self.mean + cross @ self._weights + root @ generator.standard_normal(len(x))
+        return drawn
 
 
 def noise_of(means: Sequence[float], samples: int) -> Array:
@@ -89,12 +92,15 @@ def noise_of(means: Sequence[float], samples: int) -> Array:
     and Coull 1998).
     """
     drawn = (np.asarray(means, dtype=np.float64) * samples + 1.0) / (samples + 2.0)
-    return drawn * (1.0 - drawn) / samples
+    variance: Array = drawn * (1.0 - drawn) / samples
+    return variance
 
 
 def _squared_distances(a: Array, b: Array) -> Array:
-    return np.maximum(((a[:, None, :] - b[None, :, :]) ** 2).sum(axis=2), 0.0)
+    distances: Array = ((a[:, None, :] - b[None, :, :]) ** 2).sum(axis=2)
+    return distances
 
 
 def _solve(factor: Array, right: Array) -> Array:
-    return np.linalg.solve(factor.T, np.linalg.solve(factor, right))
+    solved: Array = np.linalg.solve(factor.T, np.linalg.solve(factor, right))
+    return solved

@@ -6,8 +6,17 @@ from collections.abc import Callable, Mapping
 from importlib import import_module
 from typing import Any, NamedTuple
 
-from cycleqd.config import MutationConfig, RunConfig, SamplingConfig
-from cycleqd.operators import MUTATIONS, SAMPLERS, LinearCrossover, Mutation, Sampler, SoftmaxAggregation
+from cycleqd.config import CrossoverConfig, MutationConfig, RunConfig, SamplingConfig
+from cycleqd.operators import (
+    MUTATIONS,
+    SAMPLERS,
+    Crossover,
+    LinearCrossover,
+    MergeCrossover,
+    Mutation,
+    Sampler,
+    SoftmaxAggregation,
+)
 from cycleqd.search.coefficients import CoefficientSearch, Combination
 from cycleqd.search.protocol import Search, Start
 
@@ -33,7 +42,7 @@ def _archive_search(kind: Any, config: RunConfig, start: Start) -> Search:
     search: Search = kind(
         start,
         sampler=build_sampler(config.sampling),
-        crossover=LinearCrossover(mu=config.crossover.mu, sigma=config.crossover.sigma),
+        crossover=build_crossover(config.crossover),
         mutation=build_mutation(config.mutation),
         aggregation=SoftmaxAggregation(temperature=config.aggregation.temperature),
         elites=config.aggregation.elites,
@@ -97,6 +106,12 @@ def build_sampler(config: SamplingConfig) -> Sampler:
     """The sampler that a configuration names."""
     settings = {"alpha_low": config.alpha_low, "alpha_high": config.alpha_high} if config.kind == "elite" else {}
     return SAMPLERS[config.kind](**settings)
+
+
+def build_crossover(config: CrossoverConfig) -> Crossover:
+    """The crossover that a configuration names."""
+    linear = LinearCrossover(mu=config.mu, sigma=config.sigma)
+    return linear if config.kind == "linear" else MergeCrossover(config.kind, config.settings, linear)
 
 
 def build_mutation(config: MutationConfig) -> Mutation:

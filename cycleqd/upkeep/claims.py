@@ -15,9 +15,9 @@ def impossible_in_seed(config: RunConfig, seed: SeedRecord) -> Iterator[str]:
     if not seed.experts:
         yield "it has no experts"
     for name, found in (("genomes", seed.genomes.keys()), ("scores", seed.scores.keys())):
-        if set(found) != set(seed.experts):
-            yield f"its {name} are not those of its experts"
-    for expert in seed.experts:
+        if set(found) != set(seed.offered):
+            yield f"its {name} are not those of whom it offers"
+    for expert in seed.offered:
         for text in _impossible_in_scores(config, seed.scores.get(expert, {})):
             yield f"{expert}: {text}"
 

@@ -109,9 +109,9 @@ def faults_of_seed(store: RunStore, seed: SeedRecord, inventory: Inventory) -> l
     if impossible := list(impossible_in_seed(store.config(), seed)):
         return [Fault(SEED_KEY, "damaged", "; ".join(impossible))]
     faults = []
-    for expert in seed.experts:
-        faults += _faults_of_individual(store, inventory, expert, seed.genomes[expert])
-        faults += _faults_of_scores(store, seed.genomes[expert], seed.scores[expert], seed.part)
+    for one in seed.offered:
+        faults += _faults_of_individual(store, inventory, one, seed.genomes[one])
+        faults += _faults_of_scores(store, seed.genomes[one], seed.scores[one], seed.part)
     return faults
 
 

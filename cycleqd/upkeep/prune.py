@@ -138,7 +138,7 @@ def _needed(store: RunStore) -> set[str]:
         return {record.id for record in store.individuals()}
     search, records = search_after_all(store, seed), store.generations()
     archives = search.archives
-    needed = {one.id for skill in archives.skills for one in archives[skill].occupants()} | set(seed.experts)
+    needed = {one.id for skill in archives.skills for one in archives[skill].occupants()} | set(seed.offered)
     if records:
         needed |= set(search.answer().parents)
     children = {record.individual for record in records}

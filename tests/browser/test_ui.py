@@ -114,7 +114,7 @@ def test_the_form_refuses_a_bad_value_and_starts_a_run(live_prefect, page, pictu
 def test_phases_generations_and_one_evaluations_log_and_episodes(live_prefect, page, picture):
     page.goto(f"{live_prefect.url}/runs/flow-run/{_seen(live_prefect)}")
     tab(page, "Subflow Runs")
-    for phase in ("train-experts", "seed-archives", "evolve", "aggregate"):
+    for phase in ("train-experts", "score-baselines", "seed-archives", "evolve", "aggregate"):
         expect(page.get_by_role("link", name=f"{phase} seen").first).to_be_visible()
     picture("run")
 
@@ -130,7 +130,7 @@ def test_phases_generations_and_one_evaluations_log_and_episodes(live_prefect, p
 
     page.get_by_role("link", name="g0001 evaluate os").first.click()
     expect(page.get_by_text("g0001 (parents: expert-").first).to_be_visible()
-    expect(page.get_by_text("on os optimization: 0.000 ± 0.000 (0 of 2 solved").first).to_be_visible()
+    expect(page.get_by_text("on os optimization: 0.000 (0.00–0.66) (0 of 2 solved").first).to_be_visible()
     expect(page.get_by_text("g0001 on os: solved: none; failed: os/").first).to_be_visible()
     picture("log")
     tab(page, "Artifacts")

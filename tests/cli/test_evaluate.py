@@ -57,7 +57,7 @@ def test_endpoint_is_measured_on_the_configurations_skills(config, tmp_path):
     text = " ".join(result.stdout.split())
     assert "Scores on the test split" in text
     assert "model coding (n 4) os (n 4) db (n 4) mean" in text
-    assert "tiny 100.0 ± 0.0 0.0 ± 0.0 100.0 ± 0.0 66.7 ± 0.0" in text
+    assert "tiny 100.0 (51–100) 0.0 (0–49) 100.0 (51–100) 66.7 (44–83)" in text
     summary = ModelSummary.model_validate_json((tmp_path / "out/summary.json").read_text())
     assert summary.skills == ["coding", "os", "db"]
     assert summary.tokens > 0
@@ -76,7 +76,7 @@ def test_checkpoint_is_measured_by_the_ordinary_engine(config, tmp_path, tiny_ti
     settings = ["--set", "engine.kind=transformers", "--set", "model.dtype=float32", "--skill", "coding"]
     result = call(config, "--path", tiny_tied, "--out", tmp_path / "out", *settings)
     assert result.exit_code == 0, result.output
-    assert "tiny-tied 0.0 ± 0.0" in " ".join(result.stdout.split())
+    assert "tiny-tied 0.0 (0–49)" in " ".join(result.stdout.split())
     record = EvaluationRecord.model_validate_json((tmp_path / "out/coding-test.json").read_text())
     assert len(record.identity) == 64
 

@@ -38,6 +38,7 @@ SEARCH = {
         {"name": "db", "train": 32, "optimization": 4, "test": 1},
     ],
     "experts": {"global_batch": 4, "learning_rate": 1e-3},
+    "baselines": [{"method": "tsv", "scales": [0.85]}],
 }
 """The real model with real experts. Trials take over the experts and their scores, and search, aggregate, report."""
 

@@ -27,7 +27,7 @@ def configuration(storage, **changes):
     # Two steps of training: nothing here asks how much an expert has learned.
     skills = [{"name": name, "train": 8, "optimization": OPTIMIZATION, "test": 2} for name in ("coding", "os", "db")]
     values = {"run_id": "small", "storage": str(storage), "generations": GENERATIONS, "skills": skills}
-    values |= {"experts": {"global_batch": 4}}
+    values |= {"experts": {"global_batch": 4}, "baselines": [{"method": "tsv", "scales": [0.7, 1.0]}]}
     return RunConfig.model_validate(values | changes)
 
 
@@ -82,6 +82,18 @@ def test_summary_scores_every_row_on_the_test_split(finished):
     parts = sum(seconds[phase] for phase in ("train", "generate", "sandbox", "merge", "other"))
     assert seconds["total"] == pytest.approx(parts)
     assert min(seconds.values()) > 0
+
+
+def test_the_final_model_is_compared_with_merges_without_a_search(finished):
+    summary = summarise(finished)
+    assert summary.evaluations["baseline:tsv"] == 2
+    assert summary.individuals["baseline:tsv"] in {"tsv-0.7", "tsv-1"}
+    assert {row for rows in summary.splits.values() for row in rows} >= {"average", "baseline:tsv"}
+    assert summary.final_against_best_baseline[0].skill == "mean"
+    loser = ({"tsv-0.7", "tsv-1"} - {summary.individuals["baseline:tsv"]}).pop()
+    identity = finished.individual(loser).genome
+    if identity != summary.identities["baseline:tsv"]:
+        assert finished.evaluation(identity, "os", "test") is None
 
 
 def test_summary_of_the_records_is_the_one_on_disk(finished):

@@ -3,9 +3,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cycleqd.operators import CROSSOVERS, LinearCrossover
+from cycleqd.operators import CROSSOVERS, LinearCrossover, MergeCrossover
 from cycleqd.operators.crossover import MIN_SUM
+from cycleqd.operators.merging import METHODS
 from cycleqd.randomness import rng
+from cycleqd.task_vector import DenseTaskVector, FactoredTaskVector
 from tests.toy_experts import assert_close, cross, deltas, dense_experts, factored_experts, linear
 
 
@@ -65,3 +67,39 @@ def test_the_same_generator_gives_the_same_child() -> None:
         for _ in range(2)
     ]
     assert children[0].hash() == children[1].hash()
+
+
+@pytest.mark.parametrize("name", sorted(METHODS))
+def test_any_merge_method_crosses_two_parents_on_their_bases(name):
+    experts = factored_experts(1)
+    first, second = experts["os"], experts["db"]
+    crossover = MergeCrossover(name, {}, LinearCrossover(mu=1.0, sigma=0.1))
+    found, again = (cross(crossover, first, second, np.random.default_rng(5)) for _ in range(2))
+    assert isinstance(found.child, FactoredTaskVector)
+    assert found.child.hash() == again.child.hash()
+    assert sum(found.coefficients) == pytest.approx(1)
+    assert found.draws == LinearCrossover(sigma=0.1).draw(np.random.default_rng(5)).draws
+    assert (found.residual > 0) is (name in ("ties", "dare"))
+    assert ("seed" in found.merge) is (name == "dare")
+
+
+def test_linear_merging_crosses_as_the_paper_does():
+    experts = factored_experts(1)
+    expected = cross(LinearCrossover(), experts["os"], experts["db"], np.random.default_rng(5))
+    found = cross(MergeCrossover("linear"), experts["os"], experts["db"], np.random.default_rng(5))
+    assert found.coefficients == expected.coefficients
+    assert_close(deltas(found.child), deltas(expected.child))
+
+
+def test_dense_parents_have_a_dense_child_that_loses_nothing():
+    parents = [DenseTaskVector.of(expert) for expert in list(factored_experts(1).values())[:2]]
+    found = cross(MergeCrossover("ties"), parents[0], parents[1], np.random.default_rng(5))
+    assert isinstance(found.child, DenseTaskVector)
+    assert found.residual == 0
+
+
+def test_a_method_that_there_is_not_and_settings_that_it_lacks_are_refused_at_once():
+    with pytest.raises(ValueError, match="no merge method"):
+        MergeCrossover("soup")
+    with pytest.raises(TypeError):
+        MergeCrossover("tsv", {"sharpness": 1.0})

@@ -42,7 +42,7 @@ def test_mean_and_its_error_are_over_the_skills():
 def test_other_verdicts_stand_beside_the_score_and_outside_the_mean():
     grid = model_table(summary())
     assert grid.header == ("model", "coding (n 4)", "coding plus (n 4)", "os (n 2)", "mean")
-    assert grid.rows == (("tiny", "50.0 ± 25.0", "0.0 ± 0.0", "100.0 ± 0.0", "75.0 ± 12.5"),)
+    assert grid.rows == (("tiny", "50.0 (15–85)", "0.0 (0–49)", "100.0 (34–100)", "75.0 (38–92)"),)
 
 
 def test_summary_says_which_samples_were_played():

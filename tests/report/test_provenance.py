@@ -38,7 +38,7 @@ def test_a_benchmarks_version_hash_and_prompt_are_told(finished: RunStore) -> No
 
 def test_verdicts_beside_the_score_have_means(finished: RunStore) -> None:
     rows = tables(finished, record())["Verdicts beside the score"]
-    assert rows == (("base, test", "mbpp_plus", "100.0", "plus", "50.0 ± 25.0", "4"),)
+    assert rows == (("base, test", "mbpp_plus", "100.0", "plus", "50.0 (15–85)", "4"),)
 
 
 def test_generated_suites_have_neither(finished: RunStore) -> None:

@@ -29,7 +29,7 @@ def begin(storage: str, run_id: str = "toy", generations: int = 12, **changes: o
     with store.writing("bases.safetensors") as path:
         bases.save(path)
     for skill, vector in experts.items():
-        record = steps._add_individual(ws, vector, IndividualRecord(id=steps.expert_id(skill), genome=""))
+        record = steps.add_individual(ws, vector, IndividualRecord(id=steps.expert_id(skill), genome=""))
         score(store, record)
     steps.seed_archives(ws)
     return store

@@ -43,6 +43,10 @@ METHODS: Mapping[str, MethodRow] = {
 """All merge methods by the name that a configuration has for them."""
 
 
+SEEDED = frozenset({"dare"})
+"""Those that draw: they take a ``seed``."""
+
+
 def merge_method(name: str, **settings: Any) -> MergeMethod:
     """The merge method of a name.
 
@@ -60,4 +64,4 @@ def merge_method(name: str, **settings: Any) -> MergeMethod:
     return method
 
 
-__all__ = ["METHODS", "MergeMethod", "MethodRow", "merge_method"]
+__all__ = ["METHODS", "SEEDED", "MergeMethod", "MethodRow", "merge_method"]
