@@ -274,9 +274,10 @@ def test_setting_scores_aside_may_be_killed_anywhere_and_is_refused_or_finished_
             raise SystemExit("killed")
         removing(self, key)
 
-    with monkeypatch.context() as patch, pytest.raises(SystemExit):
+    with monkeypatch.context() as patch:
         patch.setattr(RunStore, "remove", remove)
-        start(asked, rescore=True)
+        with pytest.raises(SystemExit):
+            start(asked, rescore=True)
     with pytest.raises(OtherScores):
         start(asked)
     store, expected = start(asked, rescore=True), start(reference, rescore=True)
