@@ -61,8 +61,8 @@ def admit(ws: Workspace, *, rescore: bool = False) -> None:
         raise OtherScores(_refusal(ws, records, stale))
     elif unknown:
         log.warning(
-            "run %s: %d of its evaluations were written by a version that kept no fingerprints; they are taken as they "
-            "are, and nobody can tell whether they would come out the same now (--rescore measures them anew)",
+            "run %s: %d of its evaluations were written by a version that kept no fingerprints; they are taken as "
+            "they are, and nobody can tell whether they would come out the same now (--rescore measures them anew)",
             ws.store.run_id,
             len(unknown),
         )
@@ -97,7 +97,7 @@ def _by_part(records: Mapping[str, EvaluationRecord], stale: Mapping[str, Mappin
 def _refusal(ws: Workspace, records: Mapping[str, EvaluationRecord], stale: Mapping[str, Mapping[str, str]]) -> str:
     parts = "; ".join(f"{text} ({', '.join(skills)})" for text, skills in _by_part(records, stale).items())
     return (
-        f"run {ws.store.run_id!r}: {len(stale)} of its scores were measured otherwise than they would be now: {parts}. "
-        "Such scores are not mixed: restore what changed, measure anew (cycleqd run --rescore), or start a run of "
-        "another name"
+        f"run {ws.store.run_id!r}: {len(stale)} of its scores were measured otherwise than they would be now: "
+        f"{parts}. Such scores are not mixed: restore what changed, measure anew (cycleqd run --rescore), or start a "
+        "run of another name"
     )

@@ -1,4 +1,4 @@
-"""Which base model a run began with: ``base.json``, written at the first start and held against the files at every one.
+"""Which base model a run began with: ``base.json``, written at the first start and compared with the files at each.
 
 The identity is the content of the checkpoint's files. Weights are hashed once a machine (`cycleqd.file_hashes`).
 """
@@ -84,8 +84,8 @@ def refuse_other_base(run_id: str, then: BaseRecord, now: BaseRecord) -> None:
     ]
     raise BaseDiffers(
         f"run {run_id!r}: the base model {now.name} is not the one that the run began with: {'; '.join(texts)}. Its "
-        "experts are differences to that model, so no score of theirs would mean the same: restore the files, or start "
-        "a run of another name"
+        "experts are differences to that model, so no score of theirs would mean the same: restore the files, or "
+        "start a run of another name"
     )
 
 

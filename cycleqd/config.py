@@ -41,7 +41,7 @@ class ModelConfig(Section):
     name: str = Field("smollm2-135m-instruct", min_length=1)
     """Embedded model name, local Hugging Face checkpoint directory, or Hugging Face hub id of a causal LM."""
     revision: Annotated[str, Field(min_length=1)] | None = None
-    """Branch, tag or commit of a hub model. Unless given: its main branch as of the first start, which the run keeps."""
+    """Branch, tag or commit of a hub model. Unless given: its main branch at the first start, which a run keeps."""
     dtype: Literal["auto", "bfloat16", "float16", "float32"] = "auto"
     """What training and engine compute in. Merging is always fp32, rounded once. ``auto`` takes bfloat16 where the
     hardware has instructions for it and float32 elsewhere; a run keeps what it began with."""

@@ -82,7 +82,9 @@ def export_individual(store: RunStore, identifier: str, out: Path, *, format: Fo
     config = store.config()
     name = config.model.name
     vector = task_vector(store, identifier)
-    base = resolve_base(name, cache_dir())
+    known = store.base()
+    revision = known.revision if known and known.revision else config.model.revision
+    base = resolve_base(name, cache_dir(), revision=revision)
     out.mkdir(parents=True, exist_ok=True)
     if format == "adapter":
         if not isinstance(vector, FactoredTaskVector):

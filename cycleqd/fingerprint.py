@@ -2,8 +2,8 @@
 
 Parts, all of them texts:
 
-* ``prompts``: hash of what the model is shown first, for every sample of the split; with ``tokenizer``, which holds the
-  chat template, and ``engine_version`` this fixes the rendered prompts;
+* ``prompts``: hash of what the model is shown first, for every sample of the split; together with ``tokenizer``, which
+  holds the chat template, and ``engine_version`` this fixes the rendered prompts;
 * ``turns``, ``max_new_tokens``, ``stops``: of the skill;
 * ``judge``: hash of the source that decides on replies (`cycleqd.judges`);
 * ``image.<name>``: the tag of each sandbox image that the skill uses, which is a hash of how it is built;

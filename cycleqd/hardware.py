@@ -19,7 +19,7 @@ def with_dtype(config: RunConfig) -> RunConfig:
 
 
 def pinned(config: RunConfig) -> RunConfig:
-    """The configuration with every ``auto`` replaced by what it means here and now: what a run begins with it keeps."""
+    """The configuration with every ``auto`` replaced by what it means here; a run keeps what it began with."""
     from cycleqd.inference import resolve_kind
 
     config = with_dtype(config)

@@ -9,13 +9,11 @@ from cycleqd import steps
 from cycleqd.export import export_final
 from tasks import evolution
 from tasks.options import THREADS
-from tasks.refusals import refusing
 from tasks.scoring import evaluate_everywhere
 from tasks.work import at_work
 
 
 @flow(name="aggregate", flow_run_name="aggregate {run_id}", task_runner=THREADS)
-@refusing
 def aggregate(run_id: str, storage: str = "runs") -> str:
     """Aggregates, exports the final model, scores everything on the test split.
 
@@ -42,7 +40,6 @@ def aggregate(run_id: str, storage: str = "runs") -> str:
 
 
 @flow(name="aggregate-and-report", flow_run_name="aggregate and report {run_id}")
-@refusing
 def aggregate_and_report(run_id: str, storage: str = "runs") -> str:
     """Aggregates as `aggregate` does and draws the report anew.
 

@@ -8,13 +8,11 @@ from prefect.logging import get_run_logger
 from cycleqd import steps
 from tasks import evolution
 from tasks.options import THREADS
-from tasks.refusals import refusing
 from tasks.scoring import evaluate_everywhere
 from tasks.work import at_work
 
 
 @flow(name="evolve", flow_run_name="evolve {run_id}", task_runner=THREADS)
-@refusing
 def evolve(run_id: str, storage: str = "runs", generations: int | None = None) -> int:
     """Evolves from the last finished generation on.
 

@@ -12,12 +12,10 @@ from flows.score_baselines import score_baselines
 from flows.seed_archives import seed_archives
 from flows.train_experts import train_experts
 from tasks import evolution
-from tasks.refusals import refusing
 from tasks.work import at_work
 
 
 @flow(name="cycleqd", flow_run_name="cycleqd {config.run_id}")
-@refusing
 def cycleqd_run(config: RunConfig, rescore: bool = False) -> str:
     """Runs CycleQD from the base model to the report; what a run of the same id has finished is not repeated.
 

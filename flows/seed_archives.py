@@ -8,13 +8,11 @@ from cycleqd import steps
 from cycleqd.workspace import BASE
 from tasks import evolution
 from tasks.options import THREADS
-from tasks.refusals import refusing
 from tasks.scoring import evaluate_everywhere
 from tasks.work import at_work
 
 
 @flow(name="seed-archives", flow_run_name="seed-archives {run_id}", task_runner=THREADS)
-@refusing
 def seed_archives(run_id: str, storage: str = "runs") -> list[str]:
     """Scores what the search starts from on the optimization split and seeds the archives.
 

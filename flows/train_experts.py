@@ -5,12 +5,10 @@ from __future__ import annotations
 from prefect import flow
 
 from tasks import experts
-from tasks.refusals import refusing
 from tasks.work import at_work
 
 
 @flow(name="train-experts", flow_run_name="train-experts {run_id}")
-@refusing
 def train_experts(run_id: str, storage: str = "runs") -> list[str]:
     """Records demonstrations, fine-tunes the experts, derives their task vectors.
 

@@ -1,36 +1,24 @@
-"""Runs that a start may not work on: told in one line."""
+"""Starts that are refused before they have done anything: told in one line, without a traceback.
+
+Prefect logs the traceback of whatever ends a flow. Of a refusal it says nothing that the text does not say better.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from functools import wraps
-from typing import Any, ParamSpec, TypeVar
-
-from prefect.states import Failed
+import logging
 
 from cycleqd.admission import OtherScores
 from cycleqd.base_identity import BaseDiffers
 from cycleqd.lease import RunLocked
 
-P = ParamSpec("P")
-T = TypeVar("T")
-
 REFUSALS = (RunLocked, BaseDiffers, OtherScores)
-"""What a start is refused with before it has done anything; the text says what to do, and a traceback nothing more."""
+"""Another process works on the run, or it was begun with something else."""
 
 
-def refusing(function: Callable[P, T]) -> Callable[P, T]:
-    """Lets a flow's refusal become its state, with the fault as its data, so that nobody logs a traceback.
+def _in_one_line(record: logging.LogRecord) -> bool:
+    if record.exc_info and isinstance(fault := record.exc_info[1], REFUSALS):
+        record.msg, record.args, record.exc_info = str(fault), (), None
+    return True
 
-    Whoever called the flow as a function gets the fault as usual.
-    """
 
-    @wraps(function)
-    def call(*arguments: P.args, **named: P.kwargs) -> T:
-        try:
-            return function(*arguments, **named)
-        except REFUSALS as error:
-            refusal: Any = Failed(message=str(error), data=error)  # Prefect takes a returned state for the flow's own
-            return refusal  # type: ignore[no-any-return]
-
-    return call
+logging.getLogger("prefect.flow_runs").addFilter(_in_one_line)

@@ -2,7 +2,10 @@ from __future__ import annotations
 
 import json
 import re
+import signal
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from types import ModuleType
 
@@ -13,12 +16,13 @@ from typer.testing import CliRunner
 
 from cycleqd import cli
 from cycleqd.base_model import BaseModelUnavailable
-from cycleqd.cli import common
+from cycleqd.cli import common, start
 from cycleqd.config import RunConfig, parse_config
 from cycleqd.preflight import Check
 from cycleqd.sandbox import SandboxUnavailable
 from cycleqd.store import RunStore, StoreError
 from tests.report.synthetic import synthetic_run
+from tests.test_lease import stranger
 
 
 @pytest.fixture(autouse=True)
@@ -124,6 +128,7 @@ def flow(monkeypatch: pytest.MonkeyPatch, run: object) -> None:
     module.cycleqd_run = run  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "flows.main", module)
     monkeypatch.setattr("cycleqd.cli.start._start_server", lambda: None)
+    monkeypatch.setattr("cycleqd.cli.start._admitted", lambda config, *, rescore: nullcontext())
     monkeypatch.setattr("cycleqd.preflight.check", fit)
 
 
@@ -181,6 +186,56 @@ def test_a_bug_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
 
     flow(monkeypatch, broken)
     assert isinstance(call("run").exception, KeyError)
+
+
+def test_a_run_that_another_process_works_on_ends_in_one_line_before_anything_starts(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def never(config: RunConfig) -> None:
+        raise AssertionError("started")
+
+    admitted = start._admitted
+    flow(monkeypatch, never)
+    monkeypatch.setattr("cycleqd.cli.start._admitted", admitted)
+    store = synthetic_run(str(tmp_path), run_id="busy")
+    stranger(store)
+    configuration = tmp_path / "busy.yaml"
+    configuration.write_text(store.config().to_yaml())
+    result = call("run", str(configuration))
+    assert result.exit_code == 2
+    assert "Error: run 'busy' is being written to by process 7 on far" in text(result)
+    assert "Traceback" not in text(result)
+
+
+def test_scores_are_measured_anew_only_when_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+
+    @contextmanager
+    def admitted(config: RunConfig, *, rescore: bool) -> Iterator[None]:
+        asked.append(rescore)
+        raise StoreError("that is all")
+        yield
+
+    flow(monkeypatch, lambda config: None)
+    monkeypatch.setattr("cycleqd.cli.start._admitted", admitted)
+    call("run")
+    call("run", "--rescore")
+    assert asked == [False, True]
+
+
+def test_a_terminated_run_says_how_to_continue(monkeypatch: pytest.MonkeyPatch) -> None:
+    def terminated(config: RunConfig) -> None:
+        signal.raise_signal(signal.SIGTERM)
+        raise AssertionError("went on")
+
+    before = signal.getsignal(signal.SIGTERM)
+    flow(monkeypatch, terminated)
+    try:
+        result = call("run", "demo", "--set", "seed=1")
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert result.exit_code == 143
+    assert "cycleqd run demo --set seed=1" in text(result)
 
 
 # Looking

@@ -2,7 +2,7 @@ import threading
 
 import pytest
 
-from cycleqd.config import ModelConfig, RunConfig
+from cycleqd.config import EngineConfig, ModelConfig, RunConfig
 from cycleqd.records import (
     EpisodeRecord,
     EvaluationRecord,
@@ -13,6 +13,9 @@ from cycleqd.records import (
     Score,
 )
 from cycleqd.store import RunStore, StoreError, list_runs
+
+ENGINE = EngineConfig(kind="transformers")
+"""Named, as `auto` is written down as what it means."""
 
 
 @pytest.fixture(params=["file", "memory"])
@@ -30,7 +33,7 @@ def generation(number):
 
 
 def test_begun_run_gives_its_configuration_back(store):
-    config = RunConfig(run_id="run", seed=7, model=ModelConfig(dtype="float16"))
+    config = RunConfig(run_id="run", seed=7, model=ModelConfig(dtype="float16"), engine=ENGINE)
     store.open(config)
     assert store.config() == config
     assert list_runs(store.storage) == ["run"]
@@ -42,7 +45,9 @@ def test_run_can_be_continued_with_more_generations(store):
 
 
 def test_what_was_asked_for_last_holds_for_whoever_continues_without_saying(store):
-    begun = RunConfig(run_id="run", storage=store.storage, generations=3, model=ModelConfig(dtype="float16"))
+    begun = RunConfig(
+        run_id="run", storage=store.storage, generations=3, model=ModelConfig(dtype="float16"), engine=ENGINE
+    )
     store.open(begun)
     store.adopt(begun)
     assert not store.exists("changes.json")

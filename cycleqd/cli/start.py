@@ -64,7 +64,7 @@ def run(
         try:
             with _admitted(settings, rescore=rescore):
                 _start_server()
-                cycleqd_run(settings, rescore=rescore)
+                cycleqd_run(settings)  # what was to be set aside is set aside by now
         except Terminated:
             err.print(Text("Terminated. What was finished is kept; continue with:", style="yellow"))
             err.print(Text(f"  {again}"), soft_wrap=True)

@@ -1,11 +1,11 @@
 """Sets scores aside that are to be measured anew, and with them the search that was built on them.
 
 Everything goes to ``superseded/<n>/`` under its own key, beside a ``reason.json``; nothing reads it there, and nothing
-of it is removed. If a score of the optimization split goes, the search goes, too: which children there are follows from
-the scores that the archives had. The experts stay, so that a search begins anew from generation 0.
+of it is removed. If a score of the optimization split goes, the search goes, too: which children there are follows
+from the scores that the archives had. The experts stay, so that the search begins anew from generation 0.
 
-Killed half-way it is simply done again: the evaluations, by which the next start knows that something is left to do, go
-last, and a commit record goes before anything that it promises.
+Killed half-way it is simply done again. The evaluations go last: by them the next start knows that something is left
+to do. A commit record goes before anything that it promises.
 """
 
 from __future__ import annotations
