@@ -40,9 +40,12 @@ def breed(storage: str, run_id: str, generation: int) -> tuple[str, Part]:
         return identifier, part
     get_run_logger().info(
         "%s of archive %s: parents %s, coefficients %s, mutation %s",
-        child.id, child.archive or "(none)", ", ".join(child.parents), ", ".join(f"{c:.4f}" for c in child.coefficients),
+        child.id,
+        child.archive or "(none)",
+        ", ".join(child.parents),
+        ", ".join(f"{c:.4f}" for c in child.coefficients),
         child.mutation,
-    )  # fmt: skip
+    )
     return identifier, part
 
 
