@@ -21,6 +21,7 @@ from cycleqd.inference.protocol import ChatRequest, Reply
 from cycleqd.inference.redaction import Redaction
 from cycleqd.loopback import is_loopback
 from cycleqd.messages import whole_text
+from cycleqd.storage.urls import without_credentials
 
 if TYPE_CHECKING:  # whoever only talks to an endpoint needs no torch
     from cycleqd.task_vector import TaskVector
@@ -264,9 +265,12 @@ def _key() -> str:
 
 
 def _base_url(url: str) -> str:
-    parts = urlsplit(url)
+    try:
+        parts = urlsplit(url)
+    except ValueError:  # brackets that hold no address
+        parts = urlsplit("")
     if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise ValueError(f"endpoint {url!r}: expected a URL such as http://localhost:8000/v1")
+        raise ValueError(f"endpoint {without_credentials(repr(url))}: expected a URL such as http://localhost:8000/v1")
     if parts.username or parts.password:
         raise ValueError(f"endpoint: put the key into {KEY_VARIABLE}, not into the URL")
     return urlunsplit((parts.scheme, parts.netloc, parts.path.rstrip("/") or "/v1", "", ""))
