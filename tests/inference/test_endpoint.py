@@ -476,8 +476,11 @@ def test_limit_of_tokens_is_never_dropped():
 
 
 def test_endpoint_on_this_machine_is_reached_without_a_proxy(monkeypatch):
-    for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"):
+    for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"):
         monkeypatch.setenv(name, "http://127.0.0.1:9")
+        monkeypatch.setenv(name.lower(), "http://127.0.0.1:9")
+    for name in ("NO_PROXY", "no_proxy"):
+        monkeypatch.delenv(name, raising=False)
     with served(lambda body: (200, completion("four")), retries=0) as (_, engine):
         engine.check()
         assert ask(engine).text == "four"
