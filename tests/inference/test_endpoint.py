@@ -464,6 +464,40 @@ def test_option_that_a_model_refuses_is_left_out_and_asked_with_only_once():
     assert len(server.bodies) == 5
 
 
+TALK = [{"role": "system", "content": "Be brief."}, *ASKED]
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "System role not supported",
+        "Unsupported value: 'messages[0].role' does not support 'system' with this model.",
+        "Conversation roles must alternate user/assistant/user/assistant/...",
+        "Only user, assistant and tool roles are supported, with the exception of an initial optional system message",
+    ],
+)
+def test_system_message_is_folded_where_the_model_has_no_such_role(said):
+    def answer(body):
+        if any(message["role"] == "system" for message in body["messages"]):
+            return 400, {"error": {"message": said}}
+        return 200, completion("four")
+
+    with served(answer) as (server, engine):
+        (reply,) = engine.chat([ChatRequest(TALK, 5)])
+    assert reply.text == "four"
+    assert server.bodies[-1]["messages"] == [{"role": "user", "content": "Be brief.\n\ntwo and two?"}]
+
+
+def test_refusal_that_nothing_mends_ends():
+    talk = [*ASKED, {"role": "system", "content": "late"}, *ASKED]
+    with served(lambda body: (400, {"error": "System role not supported"})) as (server, engine):
+        for messages, asked in ((TALK, 2), (talk, 1), (ASKED, 1)):
+            server.bodies.clear()
+            with pytest.raises(EndpointUnavailable, match="System role"):
+                engine.chat([ChatRequest(messages, 5)])
+            assert len(server.bodies) <= asked
+
+
 def test_limit_of_tokens_is_never_dropped():
     with served(refusing("max_tokens", "max_completion_tokens")) as (server, engine):
         with pytest.raises(EndpointUnavailable, match="max_completion_tokens"):
