@@ -13,6 +13,7 @@ from cycleqd.report.transcripts import visible
 _SPECIAL: Final = re.compile(
     r"[\\`*\[\]<>|!&~#@$]"  # code, emphasis, links, images, HTML, cells, entities, headings, mail addresses
     r"|(?<!\w)_|_(?!\w)"  # inside a word it means nothing
+    r"|(?<=\])\("  # the bracket's own backslash would do, but not for who looks for links by their signs
     r"|:(?=/)|(?<=www)\.",  # bare addresses
     re.IGNORECASE,
 )
