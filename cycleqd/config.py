@@ -21,6 +21,7 @@ __all__ = [
     "PROFILES",
     "ConfigError",
     "RunConfig",
+    "Section",
     "load_config",
     "parse_config",
 ]

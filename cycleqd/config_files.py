@@ -165,7 +165,7 @@ def _refuse_the_monstrous(text: str) -> None:
     opened: list[list[Any]] = [["", 0, 0]]  # anchor, size and height so far of what is open
     documents = 0
     while loader.check_event():
-        event = loader.get_event()
+        event: Any = loader.get_event()  # type: ignore[no-untyped-call]
         fault = size = None
         height = 0
         if isinstance(event, yaml.DocumentStartEvent):

@@ -1,7 +1,8 @@
 """What the Prefect UI shows of a run beside its logs: progress, archives, scores, episodes, the report.
 
 Each artifact has a key of its own per run, so that the UI keeps a history. Without a server nothing is made.
-Called from within tasks and flows, whose tab then shows the artifact; no tasks themselves, which would cost more.
+What models wrote is shown as it stands (`cycleqd.report.markdown`). Called from within tasks and flows, whose tab then
+shows the artifact; no tasks themselves, which would cost more.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from prefect.artifacts import create_markdown_artifact, create_progress_artifact
 from cycleqd.records import EvaluationRecord
 from cycleqd.report import replay, summarise
 from cycleqd.report.glance import archives_markdown, curve_markdown
+from cycleqd.report.markdown import code, plain
 from cycleqd.report.reading import evaluation_markdown
 from cycleqd.report.tables import baseline_table, comparison_table, headline, score_table
 from cycleqd.workspace import Workspace
@@ -74,7 +76,7 @@ def show_evaluation(ws: Workspace, individual: str, record: EvaluationRecord, tr
     create_markdown_artifact(
         evaluation_markdown(record, episodes, individual=individual, transcripts=transcripts),
         key=artifact_key(ws.config.run_id, f"episodes-{record.skill}"),
-        description=f"{individual}, {record.split}: {record.score}",
+        description=f"{plain(individual)}, {plain(record.split)}: {record.score}",
     )
 
 
@@ -82,17 +84,17 @@ def show_evaluation(ws: Workspace, individual: str, record: EvaluationRecord, tr
 def show_report(ws: Workspace) -> None:
     """The outcome: tables of the report, and where the page and the model lie."""
     summary = summarise(ws.store)
-    parts = [headline(summary)]
+    parts = [plain(headline(summary))]
     if (first := baseline_table(summary)).rows:
         parts.append(f"## {first.title}\n\n{first.to_markdown()}")
     for split in summary.splits:
         for table in (score_table(summary, split), comparison_table(summary, split)):
             if table.rows:
-                parts.append(f"## {table.title}\n\n{table.to_markdown()}")
-    parts.append(f"The page: `{ws.store.url('report/index.html')}`")
-    parts.append(f"The model: `{ws.store.url('aggregate/checkpoint')}`")
+                parts.append(f"## {plain(table.title)}\n\n{table.to_markdown()}")
+    parts.append(f"The page: {code(ws.store.url('report/index.html'))}")
+    parts.append(f"The model: {code(ws.store.url('aggregate/checkpoint'))}")
     create_markdown_artifact(
-        "\n\n".join(parts), key=artifact_key(ws.config.run_id, "report"), description=headline(summary)
+        "\n\n".join(parts), key=artifact_key(ws.config.run_id, "report"), description=plain(headline(summary))
     )
 
 

@@ -2,12 +2,25 @@
 
 from __future__ import annotations
 
+import hashlib
 from datetime import datetime
+from typing import Final
 
 RERUN = "rerun"
 """Name of the flow."""
 
+_LONGEST: Final = 63
+"""Characters of a run's id (`RunConfig.run_id`)."""
+_HASH: Final = 8
+
 
 def rerun_id(run_id: str, moment: datetime) -> str:
-    """Id of the run that a flow run of `RERUN`, scheduled for `moment`, works on."""
-    return f"{run_id}-{moment:%Y%m%d-%H%M}"
+    """Id of the run that a flow run of `RERUN`, scheduled for `moment`, works on.
+
+    A name that leaves no room for the time is cut; a hash of the whole keeps it apart from others that begin alike.
+    """
+    time = f"-{moment:%Y%m%d-%H%M}"
+    room = _LONGEST - len(time)
+    if len(run_id) > room:
+        run_id = f"{run_id[: room - _HASH - 1]}-{hashlib.sha256(run_id.encode()).hexdigest()[:_HASH]}"
+    return run_id + time

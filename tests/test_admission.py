@@ -112,7 +112,7 @@ def start(asked, *, rescore=False, generations=GENERATIONS):
         for individual in (BASE, *map(steps.expert_id, SKILLS)):
             score(ws, individual, "optimization")
         steps.seed_archives(ws)
-        steps.rebuild_archives(ws)
+        steps.rebuild_search(ws)
         for generation in range(len(store.generations()), generations):
             score(ws, steps.breed(ws, generation).id, "optimization")
             steps.commit(ws, generation, Phases())

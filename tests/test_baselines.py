@@ -13,11 +13,12 @@ from cycleqd.baselines.derivation import derive
 from cycleqd.config import ArchiveConfig, BaselineConfig, MergeName, RunConfig
 from cycleqd.operators.merging import METHODS, merge_method
 from cycleqd.records import IndividualRecord, Score, means
+from cycleqd.replay import search_begun
 from cycleqd.report import replay, summarise, write_report
 from cycleqd.report.tables import baseline_table, headline, row_name, score_table
 from cycleqd.report.write import read_summary
 from cycleqd.store import RunStore
-from cycleqd.upkeep.commits import DamagedRun, check_commits, seeded_archives
+from cycleqd.upkeep.commits import DamagedRun, check_commits
 from cycleqd.workspace import BASE, Workspace
 from tests.report import synthetic
 from tests.report.synthetic import evaluate, genome, synthetic_run
@@ -191,7 +192,7 @@ def test_baselines_may_be_seeds_and_the_grids_stay_the_experts(seeded_with_basel
     seed = store.seed()
     assert seed.baselines == [choice.candidate.id for choice in choices(store)]
     assert seed.offered == [*seed.experts, *seed.baselines]
-    archives = seeded_archives(store, seed)
+    archives = search_begun(store, seed).archives
     experts = {one: means(seed.scores[one]) for one in seed.experts}
     assert archives.grids == grids_from_experts(list(experts.values()), bins=15, lower=0.85, upper=1.15)
     expected = Archives.seeded(SKILLS, archives.grids, {one: means(seed.scores[one]) for one in seed.offered})
@@ -204,7 +205,7 @@ def test_a_search_from_baselines_is_rebuilt_reported_and_verified(seeded_with_ba
     store = seeded_with_baselines
     ws = evolve(store, 12)
     assert {parent for record in store.generations() for parent in record.parents} & set(store.seed().baselines)
-    assert steps.rebuild_archives(Workspace(store)).to_json() == ws.archives.to_json()
+    assert steps.rebuild_search(Workspace(store)).archives.to_json() == ws.search.archives.to_json()
     check_commits(store)
     elites = replay(store).elites
     assert elites == {skill: ws.archives[skill].elite().id for skill in SKILLS}

@@ -90,6 +90,20 @@ def test_all_faults_of_a_configuration_come_in_red_without_traceback() -> None:
     assert result.stdout == ""
 
 
+@pytest.mark.parametrize(
+    "arguments",
+    [["--set", "seed=010"], ["--set", "generations=true"], ["--set", "seed=[1"], ["--set", "seed=*a"], ["odd.yaml"]],
+)
+def test_configuration_that_cannot_be_meant_is_refused_without_traceback(arguments, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "odd.yaml").write_bytes(bytes(range(256)))
+    result = call("config", *arguments)
+    assert result.exit_code == 2
+    assert "Error: " in result.stderr
+    assert "Traceback" not in result.output
+    assert len(result.stderr.splitlines()) <= 2
+
+
 def test_debug_shows_the_fault_itself() -> None:
     result = call("--debug", "config", "nowhere.yaml")
     assert result.exit_code == 1

@@ -11,6 +11,7 @@ from rich.text import Text
 from typer.core import TyperGroup
 
 from cycleqd.config import PROFILES, ConfigError, RunConfig
+from cycleqd.storage.urls import without_credentials
 from cycleqd.store import RunStore, StoreError, list_runs
 
 UNFIT = 1
@@ -32,8 +33,15 @@ class FaultGroup(TyperGroup):
         except Exception as error:
             if ctx.params.get("debug") or not _is_fault(error):
                 raise
-            err.print(Text(f"Error: {error}", style="bold red"), soft_wrap=True)
+            err.print(Text(f"Error: {without_credentials(_printable(str(error)))}", style="bold red"), soft_wrap=True)
             raise typer.Exit(FAULT) from None
+
+
+def _printable(text: str) -> str:
+    """An error may quote what a file or a server says; it must not drive the terminal."""
+    from cycleqd.report.transcripts import visible
+
+    return visible(text)
 
 
 def _is_fault(error: Exception) -> bool:

@@ -70,7 +70,7 @@ class BoundedClient:
             timeout=httpx.Timeout(None, connect=_CONNECT_SECONDS),
             limits=httpx.Limits(max_connections=connections),
             follow_redirects=False,
-            trust_env=proxies,
+            mounts=None if proxies else dict.fromkeys(("all://", "http://", "https://")),
         )
         self._thread.start()
 

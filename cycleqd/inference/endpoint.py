@@ -20,7 +20,8 @@ from cycleqd.inference.endpoint_words import explanation, is_too_long, refused_o
 from cycleqd.inference.protocol import ChatRequest, Reply
 from cycleqd.inference.redaction import Redaction
 from cycleqd.loopback import is_loopback
-from cycleqd.messages import whole_text
+from cycleqd.messages import Message, whole_text
+from cycleqd.storage.urls import without_credentials
 
 if TYPE_CHECKING:  # whoever only talks to an endpoint needs no torch
     from cycleqd.task_vector import TaskVector
@@ -222,7 +223,8 @@ class EndpointEngine:
                 self._refused.add(option)
             if news:
                 _log.warning("%s refuses %s: asking without it", self.url, option)
-            return self._ask(request)  # what was refused is not sent again, so this ends
+            if self._body(request) != body:  # what was refused is not sent again, so this ends
+                return self._ask(request)
         if answer.status != 200:
             raise EndpointUnavailable(self._refusal(answer))
         reply = _parse(answer)
@@ -234,7 +236,7 @@ class EndpointEngine:
         limit = "max_completion_tokens" if "max_tokens" in refused else "max_tokens"
         body: dict[str, Any] = {
             "model": self.model,
-            "messages": [{**message, "content": whole_text(message["content"])} for message in request.messages],
+            "messages": _messages(request.messages, fold="system" in refused),
             limit: request.max_new_tokens,
             "temperature": 0,
             "stop": list(request.stop[:_MOST_STOPS]),
@@ -264,12 +266,23 @@ def _key() -> str:
 
 
 def _base_url(url: str) -> str:
-    parts = urlsplit(url)
+    try:
+        parts = urlsplit(url)
+    except ValueError:  # brackets that hold no address
+        parts = urlsplit("")
     if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise ValueError(f"endpoint {url!r}: expected a URL such as http://localhost:8000/v1")
+        raise ValueError(f"endpoint {without_credentials(repr(url))}: expected a URL such as http://localhost:8000/v1")
     if parts.username or parts.password:
         raise ValueError(f"endpoint: put the key into {KEY_VARIABLE}, not into the URL")
     return urlunsplit((parts.scheme, parts.netloc, parts.path.rstrip("/") or "/v1", "", ""))
+
+
+def _messages(messages: Sequence[Message], *, fold: bool) -> list[Message]:
+    """A conversation of whole text; the system's message may be folded into the first of the user's."""
+    whole: list[Message] = [{"role": one["role"], "content": whole_text(one["content"])} for one in messages]
+    if fold and len(whole) > 1 and (whole[0]["role"], whole[1]["role"]) == ("system", "user"):
+        return [{"role": "user", "content": f"{whole[0]['content']}\n\n{whole[1]['content']}"}, *whole[2:]]
+    return whole
 
 
 def _parse(answer: Answer) -> Reply:

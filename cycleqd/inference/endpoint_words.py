@@ -40,6 +40,11 @@ _REFUSALS: Final = {
     "temperature": re.compile(rf"{_NOT_TAKEN}|only the default|must be|invalid", re.IGNORECASE),
     "stop": re.compile(rf"{_NOT_TAKEN}|must be|invalid", re.IGNORECASE),
 }
+_NO_SYSTEM: Final = re.compile(
+    rf"\bsystem\b.{{0,60}}({_NOT_TAKEN})|({_NOT_TAKEN}).{{0,60}}\bsystem\b|roles must alternate|must alternate between"
+    r"|only user(,| and) (assistant|model)|developer instruction is not enabled",
+    re.IGNORECASE | re.DOTALL,
+)
 """The options that a request can do without, and how servers say that they do not take them."""
 
 
@@ -51,9 +56,10 @@ def is_too_long(answer: Answer) -> bool:
 
 
 def refused_option(answer: Answer, body: Mapping[str, Any]) -> str | None:
-    """The option of a request that the server does not take, and that the request can do without.
+    """What a request has that the server does not take, and that it can do without: an option, or ``system``.
 
-    OpenAI's reasoning models take ``max_completion_tokens`` in place of ``max_tokens``, and no ``temperature``.
+    OpenAI's reasoning models take ``max_completion_tokens`` in place of ``max_tokens``, and no ``temperature``. Chat
+    templates such as Gemma's have no system role.
 
     Args:
         answer: The refusal.
@@ -68,6 +74,8 @@ def refused_option(answer: Answer, body: Mapping[str, Any]) -> str | None:
     for option, refusal in _REFUSALS.items():
         if option in body and re.search(rf"\b{option}\b", said) and refusal.search(said):
             return option
+    if any(message["role"] == "system" for message in body["messages"]) and _NO_SYSTEM.search(said):
+        return "system"
     return None
 
 

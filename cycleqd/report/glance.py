@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Sequence
+from html import escape
 
 from matplotlib import colormaps
 from matplotlib.colors import to_hex
@@ -114,7 +115,7 @@ def _rectangle(x: float, y: float, width: float, height: float, colour: str, mor
 
 
 def _text(x: float, y: float, text: str, more: str = "") -> str:
-    return f'<text x="{x:g}" y="{y:g}" text-anchor="middle" fill="{GREY}"{more}>{text}</text>'
+    return f'<text x="{x:g}" y="{y:g}" text-anchor="middle" fill="{GREY}"{more}>{escape(text)}</text>'
 
 
 def _data(svg: str) -> str:

@@ -9,6 +9,7 @@ from typing import NamedTuple
 from cycleqd.records import IndividualRecord
 from cycleqd.report.history import History
 from cycleqd.report.lineage import Ancestor, describe, expert_shares, family
+from cycleqd.report.markdown import code, fenced, plain
 from cycleqd.report.provenance import Provenance
 from cycleqd.report.summary import Summary
 from cycleqd.report.tables import (
@@ -115,7 +116,7 @@ def html_page(
 
 def markdown_page(summary: Summary, figures: Mapping[str, bytes], background: Provenance) -> str:
     """``report/report.md``: the same tables, the figures as links to the files beside it."""
-    parts = [f"# CycleQD run `{summary.run_id}`", headline(summary)]
+    parts = [f"# CycleQD run {code(summary.run_id)}", headline(summary)]
     if (first := baseline_table(summary)).rows:
         parts += [f"### {first.title}", first.to_markdown()]
     parts.append("\n".join(f"* {note}" for note in NOTES))
@@ -136,10 +137,10 @@ def markdown_page(summary: Summary, figures: Mapping[str, bytes], background: Pr
         parts += ["## Search", *archives]
     if summary.wall_seconds["total"] > 0:
         parts += ["## Time", time_table(summary).to_markdown(), *_images(figures, "time")]
-    parts += ["## Provenance", "\n".join(f"* {name}: {value}" for name, value in _facts(summary).items())]
+    parts += ["## Provenance", "\n".join(f"* {name}: {plain(value)}" for name, value in _facts(summary).items())]
     for grid in background.facts:
         parts += [f"### {grid.title}", grid.to_markdown()]
-    parts += ["### Configuration", f"```yaml\n{background.configuration}```"]
+    parts += ["### Configuration", fenced(background.configuration.rstrip("\n"), "yaml")]
     return "\n\n".join(parts) + "\n"
 
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 
 from cycleqd.records import EpisodeRecord, EvaluationRecord
+from cycleqd.report.markdown import code, fenced, plain
 from cycleqd.report.tables import Grid, scored
 from cycleqd.report.transcripts import ROLES, SOLVED, visible
 
@@ -43,9 +43,9 @@ def evaluation_markdown(
     )
     score = record.score
     parts = [
-        f"# {individual}: {record.skill}, {record.split}",
+        f"# {plain(individual)}: {plain(record.skill)}, {plain(record.split)}",
         f"Score **{scored(score)} %** over {score.n} samples, {record.tokens} tokens, "
-        f"{record.seconds:.1f} s. All episodes: `{transcripts}`",
+        f"{record.seconds:.1f} s. All episodes: {code(transcripts)}",
         table.to_markdown(),
     ]
     size = sum(map(len, parts))
@@ -53,7 +53,7 @@ def evaluation_markdown(
         text = _episode(episode)
         size += len(text)
         if size > SIZE_LIMIT:
-            parts.append(f"{len(episodes) - number} more episodes are in `{transcripts}`.")
+            parts.append(f"{len(episodes) - number} more episodes are in {code(transcripts)}.")
             break
         parts.append(text)
     return "\n\n".join(parts)
@@ -61,19 +61,12 @@ def evaluation_markdown(
 
 def _episode(episode: EpisodeRecord) -> str:
     verdict = "solved" if episode.score >= SOLVED else "failed"
-    lines = [f"## {episode.sample} ({episode.template}): {verdict}"]
+    lines = [f"## {plain(episode.sample)} ({plain(episode.template)}): {verdict}"]
     for message in episode.messages:
         lines.append(f"**{ROLES[message['role']][0]}**")
-        lines.append(_fenced(visible(message["content"])))
-    lines.append(f"**verdict** {episode.score:g}: {_short(episode.reason)}")
+        lines.append(fenced(visible(message["content"])))
+    lines.append(f"**verdict** {episode.score:g}: {plain(_short(episode.reason))}")
     return "\n\n".join(lines)
-
-
-def _fenced(text: str) -> str:
-    """Text as a code block that nothing in it can end."""
-    longest = max((len(run) for run in re.findall(r"`+", text)), default=0)
-    fence = "`" * max(3, longest + 1)
-    return f"{fence}text\n{text}\n{fence}"
 
 
 def _short(reason: str) -> str:

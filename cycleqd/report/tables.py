@@ -11,6 +11,7 @@ from rich.text import Text
 
 from cycleqd.config import MERGE_SETTINGS
 from cycleqd.records import Score
+from cycleqd.report.markdown import plain
 from cycleqd.report.summary import PHASES, Baseline, Comparison, Summary
 from cycleqd.statistics import Interval
 
@@ -69,10 +70,11 @@ class Grid:
         return table
 
     def to_markdown(self) -> str:
-        """As a Markdown table, without its title."""
-        lines = [self.header, tuple("---" if n == 0 else "---:" for n in range(len(self.header)))]
-        lines += [tuple(f"**{c}**" if i in self.emphasis and c else c for c in row) for i, row in enumerate(self.rows)]
-        return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)
+        """As a Markdown table, without its title; whatever a cell holds is shown as it stands."""
+        header, *rows = ([plain(cell) for cell in line] for line in (self.header, *self.rows))
+        lines = [header, ["---" if n == 0 else "---:" for n in range(len(header))]]
+        lines += [[f"**{c}**" if i in self.emphasis and c else c for c in row] for i, row in enumerate(rows)]
+        return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 
 def row_name(row: str, summary: Summary) -> str:

@@ -4,8 +4,16 @@ from __future__ import annotations
 
 import re
 
-_USERINFO = re.compile(r"(?P<scheme>[a-z0-9+.-]+://)[^/?#\s]*@", re.IGNORECASE)
-_QUERY = re.compile(r"(?P<name>[?&][^=&\s]*(?:key|secret|token|password|signature|credential)[^=&\s]*=)[^&\s]+", re.I)
+_SCHEME = r"(?P<scheme>[a-z0-9+.-]+://)"
+_USERINFO = re.compile(
+    rf"{_SCHEME}(?:[^/?#\s]*@"
+    # AWS' secrets have slashes in them: what follows a colon and is no port is a password, up to the last @ there is.
+    r"|[^/?#\s:@\[]+:(?!\d+(?:[/?#\s'\")]|$)|[/\s]|$)(?:\S*@|[^/?#\s]*))",
+    re.IGNORECASE,
+)
+_QUERY = re.compile(
+    r"(?P<name>[?&][^=&\s]*(?:key|secret|token|passw|pwd|sig|credential|auth)[^=&\s]*=)[^&\s]+", re.IGNORECASE
+)
 
 
 def without_credentials(text: str) -> str:

@@ -72,6 +72,26 @@ def test_endpoint_is_measured_on_the_configurations_skills(config, tmp_path):
 
 
 @pytest.mark.docker
+def test_half_an_emoji_in_every_reply_costs_no_results(config, tmp_path):
+    solve = gold({"coding", "os", "db"})
+
+    def answer(body):
+        status, said = solve(body)
+        text = said["choices"][0]["message"]["content"]
+        cut = [text + "\ud83d", text.replace("```", "``` \ude00", 1), text.replace("=", "= '\\ud83d' or \udfff", 1)]
+        return status, completion(cut[len(text) % 3] or "\ud83d")
+
+    with ChatServer(answer).running() as server:
+        result = call(config, "--endpoint", server.url, "--model", "tiny", "--out", tmp_path / "out")
+    assert result.exit_code == 0, result.output
+    for skill in ("coding", "os", "db"):
+        record = EvaluationRecord.model_validate_json((tmp_path / f"out/{skill}-test.json").read_text())
+        assert record.score.n == 4
+        episodes = gzip.decompress((tmp_path / f"out/{skill}-test.jsonl.gz").read_bytes()).decode()
+        assert "\ufffd" in episodes
+
+
+@pytest.mark.docker
 def test_checkpoint_is_measured_by_the_ordinary_engine(config, tmp_path, tiny_tied):
     settings = ["--set", "engine.kind=transformers", "--set", "model.dtype=float32", "--skill", "coding"]
     result = call(config, "--path", tiny_tied, "--out", tmp_path / "out", *settings)

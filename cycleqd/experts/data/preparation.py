@@ -9,7 +9,7 @@ from typing import NamedTuple
 from cycleqd.config import DataConfig, RunConfig
 from cycleqd.experts.conversations import TrainingMessage, content_hash
 from cycleqd.experts.data.decontamination import EvaluationNgrams, evaluation_texts
-from cycleqd.experts.data.recipes import MalformedRow, conversation_of
+from cycleqd.experts.data.recipes import MalformedRow, UnreadableRow, conversation_of
 from cycleqd.experts.data.sources import DataSource, TrainingDataUnavailable, rows
 from cycleqd.randomness import rng
 from cycleqd.records import Record
@@ -134,7 +134,12 @@ def _read(
     fault = shared = ""
     for row in rows(source):
         total += 1
-        if source.subset and source.rule.part and source.rule.part(row) != source.subset:
+        if (
+            source.subset
+            and source.rule.part
+            and not isinstance(row, UnreadableRow)
+            and (source.rule.part(row) != source.subset)
+        ):
             elsewhere += 1
             continue
         try:

@@ -22,6 +22,18 @@ _PART_BY_TEXT: Final = {
 }
 
 
+class UnreadableRow(dict[str, Any]):
+    """A row of which nothing could be read: without fields, and with the reason.
+
+    Args:
+        reason: Why.
+    """
+
+    def __init__(self, reason: str) -> None:
+        super().__init__()
+        self.reason = reason
+
+
 class MalformedRow(ValueError):
     """A row is not what the recipe expects; it is left out and counted."""
 
@@ -33,6 +45,8 @@ def conversation_of(recipe: Recipe, row: Row) -> list[TrainingMessage]:
         MalformedRow: The row is not what the recipe expects, or holds half of a surrogate pair, which no tokenizer
             takes: an emoji that was cut, so the rest of the row is likely cut as well.
     """
+    if isinstance(row, UnreadableRow):
+        raise MalformedRow(row.reason)
     messages = recipe.conversation(row)
     for number, message in enumerate(messages, start=1):
         if whole_text(message["content"]) != message["content"]:

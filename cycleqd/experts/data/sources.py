@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 from codecs import BOM_UTF8
 from collections.abc import Iterator
@@ -11,7 +12,7 @@ from typing import Any, Final
 
 import datasets
 
-from cycleqd.experts.data.recipes import RECIPES, Recipe
+from cycleqd.experts.data.recipes import RECIPES, Recipe, UnreadableRow
 
 _SUFFIXES: Final = (".jsonl", ".jsonl.gz", ".json", ".parquet")
 _HUB_SECONDS: Final = 10.0
@@ -118,13 +119,13 @@ def _local(files: list[Path]) -> Iterator[dict[str, Any]]:
         elif file.suffix == ".json" and _is_array(file):
             yield from _array(file)
         else:
-            yield from _lines(str(file))
+            yield from _lines(file)
 
 
 def _hub(source: DataSource) -> Iterator[dict[str, Any]]:
     split = source.split or source.rule.split
     if source.rule.hub_file:
-        yield from _lines(f"hf://datasets/{source.place}/{source.rule.hub_file.format(split=split)}")
+        yield from _remote_lines(f"hf://datasets/{source.place}/{source.rule.hub_file.format(split=split)}")
     else:
         yield from datasets.load_dataset(source.place, split=split)
 
@@ -140,23 +141,41 @@ def _array(file: Path) -> Iterator[dict[str, Any]]:
         found = json.loads(file.read_text(encoding="utf-8-sig"))
     except json.JSONDecodeError as error:
         raise TrainingDataUnavailable(f"{file}: not JSON: {error}") from None
-    for row in found:
-        yield row if isinstance(row, dict) else {}
+    yield from map(_object, found)
 
 
-def _lines(file: str) -> Iterator[dict[str, Any]]:
+def _lines(file: Path) -> Iterator[dict[str, Any]]:
+    """A local file's JSON lines. A line that is no UTF-8 costs its row, not the file."""
+    with gzip.open(file, "rb") if file.suffix == ".gz" else file.open("rb") as stream:
+        for number, line in enumerate(stream, start=1):
+            try:
+                text = line.removeprefix(BOM_UTF8 if number == 1 else b"").decode()
+            except UnicodeDecodeError as error:
+                yield UnreadableRow(f"no UTF-8 text (byte {error.start} of line {number})")
+            else:
+                if text.strip():
+                    yield _parsed(text, str(file), number)
+
+
+def _remote_lines(file: str) -> Iterator[dict[str, Any]]:
     """JSON lines read as text: rows that lack a field, or have one more, would not fit one Arrow schema."""
     for number, line in enumerate(datasets.load_dataset("text", data_files=file, split="train"), start=1):
         text = line["text"].removeprefix("\ufeff") if number == 1 else line["text"]
-        if not text.strip():
-            continue
-        try:
-            row = json.loads(text)
-        except json.JSONDecodeError as error:
-            raise TrainingDataUnavailable(f"{file}, line {number}: not JSON: {error}") from None
-        except (ValueError, RecursionError):  # JSON, but of a number or a depth beyond all reading: no row of a recipe
-            row = None
-        yield row if isinstance(row, dict) else {}
+        if text.strip():
+            yield _parsed(text, file, number)
+
+
+def _parsed(text: str, file: str, number: int) -> dict[str, Any]:
+    try:
+        return _object(json.loads(text))
+    except json.JSONDecodeError as error:
+        raise TrainingDataUnavailable(f"{file}, line {number}: not JSON: {error}") from None
+    except (ValueError, RecursionError) as error:  # JSON, but of a number or a depth beyond all reading
+        return UnreadableRow(f"JSON beyond reading in line {number} ({type(error).__name__})")
+
+
+def _object(row: Any) -> dict[str, Any]:
+    return row if isinstance(row, dict) else UnreadableRow(f"{type(row).__name__} in place of an object")
 
 
 def _unreachable(source: DataSource, error: Exception) -> str:

@@ -1,3 +1,5 @@
+import json
+
 import pytest
 
 from cycleqd.config import parse_config
@@ -122,3 +124,13 @@ def test_first_malformed_row_is_named_by_its_number(tmp_path):
     assert (report.rows, report.malformed, report.kept) == (7, 5, 2)
     assert report.first_fault.startswith("row 3: message 1 has role ['user']")
     assert report.model_dump_json()
+
+
+def test_line_that_is_no_utf8_costs_its_row_and_not_the_file(tmp_path):
+    path = tmp_path / "cut.jsonl"
+    good = [json.dumps(agent_flan_row(f"os_{n}")).encode() for n in range(3)]
+    cut = b'{"conversation": "half an emoji, as other languages write it: \xed\xa0\xbd"}'
+    path.write_bytes(b"\n".join([good[0], cut, b"[1]", b"[" * 50_000 + b"]" * 50_000, good[1], b"", good[2]]))
+    (report,) = prepared(DataSource("agent_flan", str(path), subset="os")).report.sources
+    assert (report.rows, report.elsewhere, report.malformed, report.kept) == (6, 0, 3, 3)
+    assert report.first_fault == "row 2: no UTF-8 text (byte 62 of line 2)"

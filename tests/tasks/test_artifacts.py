@@ -1,0 +1,34 @@
+from types import SimpleNamespace
+
+import pytest
+
+from cycleqd.records import EpisodeRecord, EvaluationRecord, SampleScore, Score
+from tasks import artifacts
+
+IMAGE = "![x](http://evil.example/x.png) [y](javascript:alert(1)) | <img src=x>\n```\n<img src=x>"
+
+
+@pytest.fixture
+def made(monkeypatch):
+    """What would be shown in the UI."""
+    found = []
+    monkeypatch.setattr(artifacts, "has_server", lambda: True)
+    monkeypatch.setattr(artifacts, "create_markdown_artifact", lambda markdown, **more: found.append((markdown, more)))
+    return found
+
+
+def test_artifact_of_an_evaluation_shows_what_a_model_wrote_as_text(made):
+    record = EvaluationRecord(
+        identity="i", skill="os", split="test", score=Score.of([0.0]), data_hash="d", engine="e", batching="strict",
+        tokens=1, seconds=1.0, samples=[SampleScore(id="os/0", score=0.0, reason=IMAGE, turns=1, tokens=1)],
+    )  # fmt: skip
+    messages = [{"role": "assistant", "content": IMAGE}]
+    episode = EpisodeRecord(sample="os/0", template="t", score=0.0, reason=IMAGE, messages=messages)
+    ws = SimpleNamespace(config=SimpleNamespace(run_id="r"), store=SimpleNamespace(episodes=lambda *_: [episode]))
+    artifacts.show_evaluation(ws, "g0001", record, "s3://bucket/x")
+    ((markdown, more),) = made
+    assert more["key"] == "cycleqd-r-episodes-os"
+    assert f"````text\n{IMAGE}\n````" in markdown
+    outside = markdown.replace(IMAGE, "")
+    for live in ("](http", "](javascript", " <img", "http://evil"):
+        assert live not in outside
