@@ -83,7 +83,7 @@ class Job:
         """Whether the time is up; moves the deadline by what the program waited for a processor."""
         if time.monotonic() < self.deadline:
             return False
-        seconds = self.request["seconds"]
+        seconds: float = self.request["seconds"]
         self.deadline = self.began + seconds + min(waited(self.pid), PATIENCE * seconds)
         return time.monotonic() >= self.deadline
 
