@@ -7,7 +7,7 @@ import json
 import math
 import secrets
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from types import TracebackType
 from typing import NamedTuple, Self
 
@@ -72,12 +72,13 @@ class Container(NamedTuple):
     remove: Callable[[], None]
 
 
-def settings(slots: Sequence[Slot], limits: Limits) -> bytes:
+def settings(slots: Sequence[Slot], limits: Limits, modules: Mapping[str, str]) -> bytes:
     """The guest's first request."""
     content = {
         "slots": [slot._asdict() for slot in slots],
         "memory_bytes": limits.memory_mb * 1024 * 1024,
         "threads": limits.pids,
+        "modules": list(modules.items()),
     }
     return json.dumps(content).encode() + b"\n"
 

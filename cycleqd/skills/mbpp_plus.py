@@ -14,7 +14,7 @@ from typing import Final
 
 from cycleqd.sandbox import ProgramRunner, Sandboxes
 from cycleqd.skills.benchmark import Source, halves, prompt_text
-from cycleqd.skills.mbpp_plus_check import Outcome, References, check
+from cycleqd.skills.mbpp_plus_check import INSIDE, Outcome, References, check
 from cycleqd.skills.mbpp_plus_data import Task, read_records
 from cycleqd.skills.mbpp_plus_extract import solution_of
 from cycleqd.skills.protocol import Message, Origin, Sample, SkillSession, Split, Verdict
@@ -126,5 +126,5 @@ class MbppPlusSkill:
     @contextmanager
     def session(self, sandboxes: Sandboxes) -> Iterator[SkillSession]:
         """Opens one program runner for all episodes."""
-        with sandboxes.runner(image=IMAGE, memory_mb=MEMORY_MB) as runner:
+        with sandboxes.runner(image=IMAGE, memory_mb=MEMORY_MB, modules=INSIDE) as runner:
             yield MbppPlusSession(self, runner)

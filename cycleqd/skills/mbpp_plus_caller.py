@@ -8,11 +8,14 @@ solution may catch. The container does not rely on any of this.
 
 from __future__ import annotations
 
+import builtins
 import contextlib
 import io
 import math
 import os
+import shutil
 import signal
+import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -23,13 +26,13 @@ from cycleqd.skills.exchange import compressed, decode, encode
 FRAMES = 975
 """How deep a function may call itself: Python's 1,000 less what evalplus' workers need."""
 MISSING = {
-    "builtins": "exit quit open help",
-    "os": (
+    builtins: "exit quit open help",
+    os: (
         "kill system putenv remove removedirs rmdir fchdir setuid fork forkpty killpg rename renames truncate replace "
         "unlink fchmod fchown chmod chown chroot lchflags lchmod lchown getcwd chdir"
     ),
-    "shutil": "rmtree move chown",
-    "subprocess": "Popen",
+    shutil: "rmtree move chown",
+    subprocess: "Popen",
 }
 """Functions that are None."""
 LIBRARIES = ("numpy", "pandas", "sympy")
@@ -70,8 +73,7 @@ def silence() -> Iterator[None]:
 
 def guard() -> None:
     """Takes away what evalplus takes away."""
-    for name, functions in MISSING.items():
-        module = __import__(name)
+    for module, functions in MISSING.items():
         for function in functions.split():
             setattr(module, function, None)
     for name in HIDDEN:
@@ -164,6 +166,6 @@ def caller(
         text = encode(result, drain=drain, most=most)
         sent = compressed(text)
         usable = True
-        return f"{returned - began:.4f} {clock.seconds() - returned:.4f} {len(text)} {sent}"
+        return f"{max(0.0, returned - began):.4f} {max(0.0, clock.seconds() - returned):.4f} {len(text)} {sent}"
 
     return call

@@ -45,10 +45,10 @@ FLOAT_TOLERANCE: Final = 1e-6
 _FUTURE: Final = re.compile(r"^from __future__ import .*$", re.M)
 _FLOAT_FIRST: Final = re.compile(r"\[(?:true|false),(?:\[[01],)?-?(?:\d+[.e]|NaN|Infinity)")
 """How a float's text begins, or that of a list or tuple of floats."""
-_INSIDE: Final = {
+INSIDE: Final = {
     module.__name__: Path(str(module.__file__)).read_text(encoding="utf-8") for module in (exchange, mbpp_plus_caller)
 }
-"""Modules that a solution's process needs, in their order."""
+"""Modules that a solution's process needs, in their order; a runner may have them from the start."""
 _reading = threading.Lock()
 
 
@@ -283,9 +283,10 @@ def _program(task: Task, source: str, most: int) -> str:
     drain = task.entry_point in evalplus_module("eval._special_oracle").MBPP_OUTPUT_SET_EQ_TASKS
     return (
         "import sys\n"
-        f"for name, text in {list(_INSIDE.items())!r}:\n"
-        "    sys.modules[name] = type(sys)(name)\n"
-        "    exec(compile(text, name, 'exec', dont_inherit=True), sys.modules[name].__dict__)\n"
+        f"for name, text in {list(INSIDE.items())!r}:\n"
+        "    if name not in sys.modules:\n"
+        "        sys.modules[name] = type(sys)(name)\n"
+        "        exec(compile(text, name, 'exec', dont_inherit=True), sys.modules[name].__dict__)\n"
         f"_call = sys.modules[name].caller({program!r}, {task.entry_point!r}, drain={drain}, most={most})\n"
     )
 

@@ -3,7 +3,7 @@
 Requests: ``{"id", "source", "entry_point", "calls", "seconds", "value_bytes", "total_bytes"}``, the last of which may
 be null. Replies: ``{"id", "outcomes"}``, a list of ``[value, error]``, one a call; or ``{"id", "unusable"}``, the last
 reply of a guest whose programs no longer start as they should. The first request is ``{"slots": [{"uid",
-"directory"}], "memory_bytes", "threads"}``.
+"directory"}], "memory_bytes", "threads", "modules"}``; modules, given by name and text, are there for every program.
 
 A program is one process (a filter of system calls leaves it threads, but no other process), without any open file but
 the pipe for its own values: it can't signal, trace or read the guest or another program, can't outlive its kill, and
