@@ -16,7 +16,7 @@ from cycleqd.sandbox.errors import SandboxUnavailable
 from cycleqd.sandbox.limits import Limits
 
 GRACE_SECONDS = 30.0
-PATIENCE = 4.0
+PATIENCE = 9.0
 """So many times its own time a program may wait for a processor; as the guest has it."""
 PROGRAM_INODES = 256
 CAPABILITIES = ("DAC_OVERRIDE", "KILL", "SETGID", "SETUID")

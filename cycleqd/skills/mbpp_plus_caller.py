@@ -17,6 +17,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -124,6 +125,7 @@ def caller(
         BaseException: Whatever the program raises.
     """
     clock = Clock()
+    tempfile.tempdir = os.environ.get("TMPDIR")  # known before, as in evalplus' process
     set_timer, set_handler = signal.setitimer, signal.signal
     for library in LIBRARIES:
         if library in source:
@@ -133,7 +135,7 @@ def caller(
     depth, frame = 0, sys._getframe()
     while frame.f_back is not None:
         depth, frame = depth + 1, frame.f_back
-    sys.setrecursionlimit(depth + FRAMES + 1)
+    sys.setrecursionlimit(depth + FRAMES + 4)
     namespace: dict[str, Any] = {}
     with silence():
         exec(compile(source, "<candidate>", "exec", dont_inherit=True), namespace)  # noqa: S102 -- what this is for

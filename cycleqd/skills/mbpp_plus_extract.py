@@ -17,8 +17,8 @@ from cycleqd.skills.parsing import LONG_REPLY_CHARS, alone
 
 ALLOW_INCOMPLETE: Final = 0x4000
 """PyCF_ALLOW_INCOMPLETE_INPUT (`codeop`): tells texts that more lines may complete from those that none can."""
-WORK: Final = 20_000_000
-"""Characters that are parsed for one reply, some seconds; after that, the best run so far stands."""
+WORK: Final = 4_000_000
+"""Characters that are parsed for one reply, a second or two; after that, the best run so far stands."""
 
 LEAST_WORK: Final = 50
 """What a text costs beside its characters."""

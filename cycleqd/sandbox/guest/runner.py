@@ -27,7 +27,7 @@ from cycleqd.sandbox.guest.zygote import ERROR_CHARACTERS, READ_BYTES, READY, Zy
 
 TRUNCATED = "the program's results are larger than the limit"
 TIMED_OUT = "TimeoutError: no result within {:g} s"
-PATIENCE = 4.0
+PATIENCE = 9.0
 """Time that a program waits for a processor is not its own, up to so many times its own time."""
 
 
