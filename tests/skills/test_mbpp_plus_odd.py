@@ -49,7 +49,7 @@ PASS = {
     "a main block": "def f(x): return 2 * x\nif __name__ == '__main__':\n    input()",
     "a line separator": "s = '\u2028\u2029'\ndef f(x): return 2 * x + s.count('a')",
     "half a second asleep": "import time\ndef f(x): time.sleep(0.5); return 2 * x",
-    "catches that it is late": "def f(x):\n    try:\n        while True: pass\n    except Exception: return 2 * x",
+    "catches that it is late": "def f(x):\n    try:\n        while True: abs(x)\n    except Exception: return 2 * x",
     "a class": "class f(int):\n    def __new__(cls, x): return int.__new__(cls, 2 * x)",
     "a future": "from __future__ import annotations\ndef f(x: X) -> Y: return 2 * x",
     "a data class": "from dataclasses import dataclass\n@dataclass\nclass P:\n    x: int\ndef f(x): return P(2 * x).x",

@@ -51,7 +51,7 @@ class Job:
         self.request, self.slot, self.zygote = request, slot, zygote
         self.buffer, self.total = bytearray(), 0
         self.began = time.monotonic()
-        self.deadline = self.began + request["seconds"]
+        self.deadline: float = self.began + request["seconds"]
         self.cause: str | None = None
         most = len(request["calls"]) * (6 * request["value_bytes"] + 4 * ERROR_CHARACTERS)
         self.limit = most if request["total_bytes"] is None else min(most, request["total_bytes"])
