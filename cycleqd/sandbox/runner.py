@@ -16,6 +16,8 @@ from cycleqd.sandbox.errors import SandboxUnavailable
 from cycleqd.sandbox.limits import Limits
 
 GRACE_SECONDS = 30.0
+START_SECONDS = 30.0
+"""Until a program's process is confined, as the guest has it; not the program's time."""
 PATIENCE = 9.0
 """So many times its own time a program may wait for a processor; as the guest has it."""
 PROGRAM_INODES = 256
@@ -152,13 +154,22 @@ class ProgramRunner:
         with self._free:
             container = self._living()
             try:
-                reply = container.channel.request(payload, seconds=(1 + PATIENCE) * seconds + GRACE_SECONDS)
+                most = (1 + PATIENCE) * seconds + 2 * START_SECONDS + GRACE_SECONDS
+                reply = container.channel.request(payload, seconds=most)
                 if "unusable" in reply:
                     raise SandboxUnavailable(f"the program runner can't go on: {reply['unusable']}")
             except BaseException:
                 self._discard(container)
                 raise
         return [CallOutcome(value, error) for value, error in reply["outcomes"]]
+
+    @property
+    def _channel(self) -> Channel:
+        """The streams of the container that there is."""
+        with self._state:
+            if self._container is None:
+                raise SandboxUnavailable("this program runner has no container")
+            return self._container.channel
 
     def close(self) -> None:
         """Removes the container; idempotent."""
