@@ -125,20 +125,23 @@ class Sandboxes:
             channel.send(source)
             return ShellSession(channel, self._limits, remove)
 
-    def runner(self, *, image: str = "python", memory_mb: int | None = None) -> ProgramRunner:
+    def runner(
+        self, *, image: str = "python", memory_mb: int | None = None, modules: Mapping[str, str] | None = None
+    ) -> ProgramRunner:
         """Starts a container that runs programs, two at a time.
 
         Args:
             image: A name among the images.
             memory_mb: Address space of a program; unless given, that of the limits.
+            modules: Text by name, ours, never a model's: modules that every program can import.
 
         Raises:
             SandboxUnavailable: The engine can't, or this is closed.
         """
         limits = self._limits if memory_mb is None else replace(self._limits, memory_mb=memory_mb)
-        return ProgramRunner(partial(self._start_runner, image, limits), PROGRAMS, limits)
+        return ProgramRunner(partial(self._start_runner, image, limits, dict(modules or {})), PROGRAMS, limits)
 
-    def _start_runner(self, image: str, limits: Limits) -> Container:
+    def _start_runner(self, image: str, limits: Limits, modules: Mapping[str, str]) -> Container:
         source = guest_source("runner", "confinement", "zygote")
         slots = runner.make_slots(PROGRAMS)
         channel, remove = self._start(
@@ -156,7 +159,7 @@ class Sandboxes:
         )
         with _removed_on_failure(remove):
             channel.send(source)
-            channel.send(runner.settings(slots, limits))
+            channel.send(runner.settings(slots, limits, modules))
             return Container(channel, remove)
 
     def database(self) -> DatabaseServer:

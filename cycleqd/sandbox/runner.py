@@ -7,7 +7,7 @@ import json
 import math
 import secrets
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from types import TracebackType
 from typing import NamedTuple, Self
 
@@ -16,7 +16,9 @@ from cycleqd.sandbox.errors import SandboxUnavailable
 from cycleqd.sandbox.limits import Limits
 
 GRACE_SECONDS = 30.0
-PATIENCE = 4.0
+START_SECONDS = 30.0
+"""Until a program's process is confined, as the guest has it; not the program's time."""
+PATIENCE = 9.0
 """So many times its own time a program may wait for a processor; as the guest has it."""
 PROGRAM_INODES = 256
 CAPABILITIES = ("DAC_OVERRIDE", "KILL", "SETGID", "SETUID")
@@ -72,12 +74,13 @@ class Container(NamedTuple):
     remove: Callable[[], None]
 
 
-def settings(slots: Sequence[Slot], limits: Limits) -> bytes:
+def settings(slots: Sequence[Slot], limits: Limits, modules: Mapping[str, str]) -> bytes:
     """The guest's first request."""
     content = {
         "slots": [slot._asdict() for slot in slots],
         "memory_bytes": limits.memory_mb * 1024 * 1024,
         "threads": limits.pids,
+        "modules": list(modules.items()),
     }
     return json.dumps(content).encode() + b"\n"
 
@@ -151,13 +154,22 @@ class ProgramRunner:
         with self._free:
             container = self._living()
             try:
-                reply = container.channel.request(payload, seconds=(1 + PATIENCE) * seconds + GRACE_SECONDS)
+                most = (1 + PATIENCE) * seconds + 2 * START_SECONDS + GRACE_SECONDS
+                reply = container.channel.request(payload, seconds=most)
                 if "unusable" in reply:
                     raise SandboxUnavailable(f"the program runner can't go on: {reply['unusable']}")
             except BaseException:
                 self._discard(container)
                 raise
         return [CallOutcome(value, error) for value, error in reply["outcomes"]]
+
+    @property
+    def _channel(self) -> Channel:
+        """The streams of the container that there is."""
+        with self._state:
+            if self._container is None:
+                raise SandboxUnavailable("this program runner has no container")
+            return self._container.channel
 
     def close(self) -> None:
         """Removes the container; idempotent."""

@@ -7,8 +7,6 @@ beside it. Every result carries the data's version and hash.
 
 from __future__ import annotations
 
-import ast
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,64 +14,17 @@ from typing import Final
 
 from cycleqd.sandbox import ProgramRunner, Sandboxes
 from cycleqd.skills.benchmark import Source, halves, prompt_text
-from cycleqd.skills.mbpp_plus_check import Outcome, References, check
-from cycleqd.skills.mbpp_plus_data import Task, evalplus_module, read_records
-from cycleqd.skills.parsing import MAX_REPLY_CHARS, alone, fenced_block
+from cycleqd.skills.mbpp_plus_check import INSIDE, Outcome, References, check
+from cycleqd.skills.mbpp_plus_data import Task, read_records
+from cycleqd.skills.mbpp_plus_extract import solution_of
 from cycleqd.skills.protocol import Message, Origin, Sample, SkillSession, Split, Verdict
 
 PROMPT: Final = Path(__file__).with_name("prompts") / "mbpp_plus.txt"
 PLACE: Final = "{problem}"
 """Where a prompt wants the problem's text; without it the problem follows the prompt."""
 IMAGE: Final = "evalplus"
-MEMORY_MB: Final = 512
-"""Of a solution: some references build lists of a hundred megabytes."""
-MAX_LINES: Final = 100
-"""Lines of a reply that are read: sanitising tries all their ranges, so its time grows with the square. A longer reply
-is read from its first code block on."""
-
-
-def solution_of(reply: str, entry_point: str) -> str:
-    """The program in a reply, as evalplus extracts it; nothing is executed.
-
-    That is the longest run of lines that is valid Python, without what the entry point does not need. evalplus drops
-    every function that has no ``return``, generators included, even where the entry point calls it (the canonical
-    solution of Mbpp/630 is lost that way); such functions are put back.
-
-    Raises:
-        DataUnavailable: evalplus is not installed.
-    """
-    sanitize = evalplus_module("sanitize").sanitize
-    lines = reply[:MAX_REPLY_CHARS].splitlines()
-    if len(lines) > MAX_LINES:
-        lines = lines[next((number for number, line in enumerate(lines) if line.lstrip().startswith("```")), 0) :]
-    text = "\n".join(lines[:MAX_LINES])
-    try:
-        return _with_helpers(str(alone(lambda: sanitize(text, entry_point))), text)
-    except (ValueError, RecursionError, MemoryError, IndexError):  # texts that the parsers can't take
-        return ""
-
-
-def _with_helpers(kept: str, reply: str) -> str:
-    """Puts functions without ``return`` back that what was kept refers to."""
-    source = fenced_block(reply, ("python", "py", "python3")) or reply
-    try:
-        functions = {
-            node.name: node for node in alone(lambda: ast.parse(source)).body if isinstance(node, ast.FunctionDef)
-        }
-        present = {node.name for node in alone(lambda: ast.parse(kept)).body if isinstance(node, ast.FunctionDef)}
-    except SyntaxError:
-        return kept
-    wanted = [kept]
-    for text in wanted:  # grows while it is read: what was put back may refer to more
-        for name in functions.keys() - present:
-            if re.search(rf"\b{re.escape(name)}\b", text):
-                present.add(name)
-                wanted.append(ast.get_source_segment(source, functions[name]) or "")
-    return "\n".join(wanted)
-
-
-def _functions(source: str) -> list[ast.FunctionDef]:
-    return [node for node in alone(lambda: ast.parse(source)).body if isinstance(node, ast.FunctionDef)]
+MEMORY_MB: Final = 4_096
+"""Of a solution, as in evalplus: some references build lists of millions of tuples. Next to none comes near it."""
 
 
 class MbppPlusEpisode:
@@ -176,5 +127,5 @@ class MbppPlusSkill:
     @contextmanager
     def session(self, sandboxes: Sandboxes) -> Iterator[SkillSession]:
         """Opens one program runner for all episodes."""
-        with sandboxes.runner(image=IMAGE, memory_mb=MEMORY_MB) as runner:
+        with sandboxes.runner(image=IMAGE, memory_mb=MEMORY_MB, modules=INSIDE) as runner:
             yield MbppPlusSession(self, runner)

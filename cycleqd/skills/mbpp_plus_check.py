@@ -11,43 +11,76 @@ from __future__ import annotations
 import re
 import threading
 from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 from cycleqd.sandbox import CallOutcome, ProgramRunner
-from cycleqd.skills import exchange
-from cycleqd.skills.exchange import decode, encode
+from cycleqd.skills import exchange, mbpp_plus_caller
+from cycleqd.skills.exchange import decode, decompressed, encode
 from cycleqd.skills.mbpp_plus_data import Task, evalplus_module
 
 SUITES: Final = ("base", "plus")
 LEAST_SECONDS: Final = 1.0
 REFERENCE_FACTOR: Final = 4.0
-"""A call may take so many times the reference's time, at least `LEAST_SECONDS`: evalplus' defaults. Processor time
-here, so that a busy machine fails nobody."""
+"""A call may take so many times the reference's time, at least `LEAST_SECONDS`: evalplus' defaults."""
 MOST_SECONDS: Final = 60.0
-"""Wall-clock time of a suite: evalplus' EVALPLUS_TIMEOUT_PER_TASK."""
+"""Time of a suite: evalplus' EVALPLUS_TIMEOUT_PER_TASK."""
 START_SECONDS: Final = 2.0
+IMPORT_SECONDS: Final = 10.0
+"""For large libraries, which evalplus' process has at hand."""
 REFERENCE_SECONDS: Final = 240.0
 REFERENCE_BYTES: Final = 32 * 1024 * 1024
+"""Of all results of a suite, as they travel: compressed."""
+REFERENCE_CHARACTERS: Final = 512 * 1024 * 1024
+"""Of one result."""
+ATTEMPTS: Final = 2
+"""At a reference that fails: it may have been the machine."""
+LARGE: Final = 4 * 1024 * 1024
+"""Characters of a result; two that are larger are not read at a time, as values take much more memory than texts."""
 SPARE_BYTES: Final = 4_096
 """A result may be a few times as long as the expected one, and so much longer: no solution can flood us."""
 FLOAT_TOLERANCE: Final = 1e-6
 
 _FUTURE: Final = re.compile(r"^from __future__ import .*$", re.M)
-_EXCHANGE: Final = Path(exchange.__file__).read_text(encoding="utf-8")
+_FLOAT_FIRST: Final = re.compile(r"\[(?:true|false),(?:\[[01],)?-?(?:\d+[.e]|NaN|Infinity)")
+"""How a float's text begins, or that of a list or tuple of floats."""
+INSIDE: Final = {
+    module.__name__: Path(str(module.__file__)).read_text(encoding="utf-8") for module in (exchange, mbpp_plus_caller)
+}
+"""Modules that a solution's process needs, in their order; a runner may have them from the start."""
+_reading = threading.Lock()
+
+
+class Result(NamedTuple):
+    """What one call of the reference returned.
+
+    Attributes:
+        text: Encoded, as it travels.
+        length: Of the encoded text.
+        seconds: Time of the call.
+        encoding: Time that encoding took.
+        plain: Whether the same text can only be an equal value.
+        floats: Whether results from here on are compared with a tolerance.
+    """
+
+    text: str
+    length: int
+    seconds: float
+    encoding: float
+    plain: bool = False
+    floats: bool = False
 
 
 class Expected(NamedTuple):
     """What the reference returned in one suite.
 
     Attributes:
-        results: Encoded results, one a call.
-        seconds: Processor time, one a call.
+        results: One a call.
         fault: Why there is nothing to compare with; None for a sound reference.
     """
 
-    results: tuple[str, ...]
-    seconds: tuple[float, ...]
+    results: tuple[Result, ...]
     fault: str | None = None
 
 
@@ -64,7 +97,10 @@ class Outcome(NamedTuple):
 
 
 class References:
-    """Expected results, computed on first need and kept; thread-safe."""
+    """Expected results, computed on first need and kept; thread-safe.
+
+    A fault is not kept: it may be the machine's, and the next who needs the reference tries it again.
+    """
 
     def __init__(self) -> None:
         self._known: dict[tuple[str, str], Expected] = {}
@@ -81,9 +117,15 @@ class References:
         with self._guard:
             lock = self._locks.setdefault(key, threading.Lock())
         with lock:
-            if key not in self._known:
-                self._known[key] = _run_reference(task, suite, runner)
-            return self._known[key]
+            known = self._known.get(key)
+            if known is not None:
+                return known
+            for _ in range(ATTEMPTS):
+                found = _run_reference(task, suite, runner)
+                if found.fault is None:
+                    self._known[key] = found
+                    break
+            return found
 
 
 def check(task: Task, suite: str, solution: str, references: References, runner: ProgramRunner) -> Outcome:
@@ -95,18 +137,27 @@ def check(task: Task, suite: str, solution: str, references: References, runner:
     expected = references.expected(task, suite, runner)
     if expected.fault is not None:
         return Outcome(False, f"the sample is broken: {expected.fault}")
-    limits = [max(LEAST_SECONDS, REFERENCE_FACTOR * seconds) for seconds in expected.seconds]
-    longest = max((len(result) for result in expected.results), default=0)
+    limits = [max(LEAST_SECONDS, REFERENCE_FACTOR * result.seconds) for result in expected.results]
+    encoding = sum(max(0.0, REFERENCE_FACTOR * result.encoding) for result in expected.results)
+    # Twice: quotation marks are escaped on the way.
+    total = sum(2 * _most(result) + 2 * SPARE_BYTES for result in expected.results)
+    imports = any(library in solution for library in mbpp_plus_caller.LIBRARIES)
+    start = START_SECONDS + (IMPORT_SECONDS if imports else 0.0)
+    longest = max((_most(result) for result in expected.results), default=0)
     outcomes = runner.run(
-        _program(task, solution),
+        _program(task, solution, longest + SPARE_BYTES),
         entry_point="_call",
         calls=_calls(task.inputs[suite], limits),
-        seconds=min(MOST_SECONDS, sum(limits)) + START_SECONDS,
-        value_bytes=4 * longest + SPARE_BYTES,
-        # Twice: quotation marks are escaped on the way.
-        total_bytes=sum(8 * len(result) + 2 * SPARE_BYTES for result in expected.results),
+        seconds=min(MOST_SECONDS, sum(limits)) + encoding + start,
+        value_bytes=min(REFERENCE_BYTES, longest + SPARE_BYTES),
+        total_bytes=min(REFERENCE_BYTES, total),
     )
     return _compared(task, suite, outcomes, expected)
+
+
+def _most(expected: Result) -> int:
+    """The longest encoded result that may be right: in another form, but not of another size."""
+    return 4 * expected.length if expected.length <= LARGE else 2 * expected.length
 
 
 def same(task: Task, arguments: Sequence[Any], actual: Any, exact: bool, wanted: Any, atol: float) -> bool:
@@ -156,68 +207,104 @@ def _close(actual: Any, exact: bool, wanted: Any, atol: float) -> bool:
 
 def _compared(task: Task, suite: str, outcomes: Sequence[CallOutcome], expected: Expected) -> Outcome:
     atol = task.atol
-    is_floats = evalplus_module("eval").is_floats
-    for arguments, outcome, text in zip(task.inputs[suite], outcomes, expected.results, strict=True):
+    special = _has_oracle(task)
+    for arguments, outcome, wanted in zip(task.inputs[suite], outcomes, expected.results, strict=True):
         call = f"{task.entry_point}({', '.join(_short(argument, 40) for argument in arguments)[:80]})"
         if outcome.value is None:
             return Outcome(False, f"{call} failed: {(outcome.error or '')[:160]}")
-        wanted, _ = decode(text)
-        if atol == 0 and is_floats(wanted):
+        if atol == 0 and wanted.floats:
             atol = FLOAT_TOLERANCE  # from here on, for later calls as well, as in evalplus
         try:
-            actual, exact = decode(_result(outcome.value)[1])
+            result = _result(outcome.value)
+        except ValueError:
+            return Outcome(False, f"{call} gave something else")
+        if wanted.plain and not special and result.text == wanted.text:
+            continue
+        fault = _difference(task, arguments, result, wanted, atol)
+        if fault is not None:
+            return Outcome(False, f"{call} gave {fault}")
+    return Outcome(True, f"{len(outcomes)} calls")
+
+
+def _difference(task: Task, arguments: Sequence[Any], result: Result, expected: Result, atol: float) -> str | None:
+    """What is wrong with a result, in words; None for a right one."""
+    with _reading if max(result.length, expected.length) > LARGE else nullcontext():
+        wanted, _ = decode(decompressed(expected.text, REFERENCE_CHARACTERS))
+        try:
+            actual, exact = decode(decompressed(result.text, _most(expected) + SPARE_BYTES))
             right = same(task, arguments, actual, exact, wanted, atol)
         except Exception:  # a result of any kind meets comparisons made for another: it is wrong
             right, actual = False, "something else"
-        if not right:
-            return Outcome(False, f"{call} gave {_short(actual, 60)}, expected {_short(wanted, 60)}")
-    return Outcome(True, f"{len(outcomes)} calls")
+        return None if right else f"{_short(actual, 60)}, expected {_short(wanted, 60)}"
+
+
+def _has_oracle(task: Task) -> bool:
+    """Whether equality is not all that counts."""
+    oracle = evalplus_module("eval._special_oracle")
+    return task.entry_point in {
+        *("find_zero", "are_equivalent", "sum_div", "surface_Area", "digit_distance_nums"),
+        *oracle.MBPP_OUTPUT_SET_EQ_TASKS,
+        *oracle.MBPP_OUTPUT_NOT_NONE_TASKS,
+    }
 
 
 def _run_reference(task: Task, suite: str, runner: ProgramRunner) -> Expected:
     inputs = task.inputs[suite]
     outcomes = runner.run(
-        _program(task, task.reference),
+        _program(task, task.reference, REFERENCE_CHARACTERS),
         entry_point="_call",
         calls=_calls(inputs, [REFERENCE_SECONDS] * len(inputs)),
         seconds=REFERENCE_SECONDS,
         value_bytes=REFERENCE_BYTES,
         total_bytes=REFERENCE_BYTES,
     )
-    results, seconds = [], []
+    results = []
     for number, outcome in enumerate(outcomes, start=1):
         if outcome.value is None:
-            return Expected((), (), f"its reference fails call {number} of {suite}: {(outcome.error or '')[:160]}")
-        spent, result = _result(outcome.value)
-        results.append(result)
-        seconds.append(spent)
-    return Expected(tuple(results), tuple(seconds))
+            return Expected((), f"its reference fails call {number} of {suite}: {(outcome.error or '')[:160]}")
+        results.append(_known(_result(outcome.value)))
+    return Expected(tuple(results))
 
 
-def _program(task: Task, source: str) -> str:
+def _known(result: Result) -> Result:
+    """A reference's result with what is to be known of it, so that it need not be read for every solution."""
+    with _reading if result.length > LARGE else nullcontext():
+        text = decompressed(result.text, REFERENCE_CHARACTERS)
+        # NaN and what is opaque equal nothing, an array gives no one truth value.
+        plain = not any(word in text for word in ("NaN", '"opaque"', '"array"'))
+        floats = bool(_FLOAT_FIRST.match(text)) and bool(evalplus_module("eval").is_floats(decode(text)[0]))
+    return result._replace(plain=plain, floats=floats)
+
+
+def _program(task: Task, source: str, most: int) -> str:
     future = _FUTURE.findall(source) if task.before else []  # these must come first
     rest = _FUTURE.sub("", source) if future else source
     program = "\n".join(filter(None, (*future, task.before, rest, task.after)))
     drain = task.entry_point in evalplus_module("eval._special_oracle").MBPP_OUTPUT_SET_EQ_TASKS
-    return f"{_EXCHANGE}\n_call = caller({program!r}, {task.entry_point!r}, drain={drain})\n"
+    return (
+        "import sys\n"
+        f"for name, text in {list(INSIDE.items())!r}:\n"
+        "    if name not in sys.modules:\n"
+        "        sys.modules[name] = type(sys)(name)\n"
+        "        exec(compile(text, name, 'exec', dont_inherit=True), sys.modules[name].__dict__)\n"
+        f"_call = sys.modules[name].caller({program!r}, {task.entry_point!r}, drain={drain}, most={most})\n"
+    )
 
 
 def _calls(inputs: Sequence[list[Any]], limits: Sequence[float]) -> list[str]:
     return [repr((encode(arguments), limit)) for arguments, limit in zip(inputs, limits, strict=True)]
 
 
-def _result(value: str) -> tuple[float, str]:
-    """Seconds and encoded result, out of the ``repr`` of what the caller returned.
+def _result(value: str) -> Result:
+    """What the caller returned, out of its ``repr``.
 
     Raises:
         ValueError: The text is something else.
     """
     from cycleqd.skills.parsing import read_literal
 
-    seconds, space, result = str(read_literal(value, max_chars=len(value))).partition(" ")
-    if not space:
-        raise ValueError("no result")
-    return float(seconds), result
+    seconds, encoding, length, text = str(read_literal(value, max_chars=len(value))).split(" ", 3)
+    return Result(text, int(length), float(seconds), float(encoding))
 
 
 def _short(value: Any, length: int) -> str:

@@ -257,15 +257,9 @@ def test_a_container_killed_from_outside_is_unavailable_and_replaced_for_the_nex
     with sandboxes.runner() as programs, ThreadPoolExecutor(1) as threads:
         waiting = threads.submit(outcome, programs, "import time\ndef f(): time.sleep(100)", seconds=60)
         time.sleep(0.3)
-        engine.containers.get(name_of(programs)).kill()
+        engine.containers.get(programs._channel._name).kill()
         with pytest.raises(SandboxUnavailable, match="retry"):
             waiting.result(timeout=20)
         assert programs.run(ADD, entry_point="add", calls=["(1,)"])[0].value == "2"
     with pytest.raises(SandboxUnavailable, match="closed"):
         programs.run(ADD, entry_point="add", calls=["(1,)"])
-
-
-def name_of(programs: ProgramRunner) -> str:
-    """The name of the runner's container."""
-    assert programs._container is not None
-    return programs._container.channel._name

@@ -164,6 +164,12 @@ def test_shells_hold_no_shared_memory_either(sandboxes: Sandboxes) -> None:
         assert shell.run("cat /proc/sys/kernel/shmmni /proc/sys/kernel/msgmni").output.split() == ["0", "0"]
 
 
+def test_modules_of_ours_are_there_for_every_program(sandboxes: Sandboxes) -> None:
+    texts = {"given.one": "x = 1", "given.two": "from given.one import x\ny = x + 1"}
+    with sandboxes.runner(modules=texts) as programs:
+        assert everywhere(programs, "from given.two import y\ndef f(): return y") == [2] * PROGRAMS
+
+
 def test_threads_are_allowed_and_end_with_their_program(runner: ProgramRunner) -> None:
     program = """
 import threading, time
@@ -189,7 +195,7 @@ def test_a_program_that_can_not_be_confined_is_no_wrong_answer(
     monkeypatch.setattr(
         runner_module,
         "settings",
-        lambda slots, limits: original([slot._replace(directory="/nowhere") for slot in slots], limits),
+        lambda slots, *rest: original([slot._replace(directory="/nowhere") for slot in slots], *rest),
     )
     with sandboxes.runner() as programs:
         with pytest.raises(SandboxUnavailable, match=r"not confined \(FileNotFoundError"):
@@ -206,7 +212,7 @@ def test_a_program_that_ends_before_it_is_confined_is_no_wrong_answer(
     monkeypatch.setattr(
         runner_module,
         "settings",
-        lambda slots, limits: original([slot._replace(uid=2**40) for slot in slots], limits),
+        lambda slots, *rest: original([slot._replace(uid=2**40) for slot in slots], *rest),
     )
     with sandboxes.runner() as programs, pytest.raises(SandboxUnavailable, match="not confined"):
         programs.run("def f(): return 1", entry_point="f", calls=["()"])

@@ -1,6 +1,5 @@
 """Solutions judged in a real container: right ones, wrong ones, and attacks on the judge."""
 
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -193,11 +192,9 @@ ATTACKS = {
 
 @pytest.mark.parametrize("name", ATTACKS)
 def test_an_attack_fails_alone_within_its_limits(name: str, runner: ProgramRunner) -> None:
-    started = time.monotonic()
     outcome = judged(runner, ATTACKS[name])
     assert not outcome.passed, outcome.reason
     assert len(outcome.reason) < 400
-    assert time.monotonic() - started < 15
     assert judged(runner, RIGHT).passed
     assert judged(runner, RIGHT, suite="plus").passed
 

@@ -3,7 +3,7 @@
 Requests: ``{"id", "source", "entry_point", "calls", "seconds", "value_bytes", "total_bytes"}``, the last of which may
 be null. Replies: ``{"id", "outcomes"}``, a list of ``[value, error]``, one a call; or ``{"id", "unusable"}``, the last
 reply of a guest whose programs no longer start as they should. The first request is ``{"slots": [{"uid",
-"directory"}], "memory_bytes", "threads"}``.
+"directory"}], "memory_bytes", "threads", "modules"}``; modules, given by name and text, are there for every program.
 
 A program is one process (a filter of system calls leaves it threads, but no other process), without any open file but
 the pipe for its own values: it can't signal, trace or read the guest or another program, can't outlive its kill, and
@@ -25,9 +25,11 @@ from typing import Any, NoReturn
 from cycleqd.sandbox.guest.confinement import left_over
 from cycleqd.sandbox.guest.zygote import ERROR_CHARACTERS, READ_BYTES, READY, Zygote
 
+START_SECONDS = 30.0
+"""Until a program's process is confined; on a busy machine that takes a while, and is none of the program's time."""
 TRUNCATED = "the program's results are larger than the limit"
 TIMED_OUT = "TimeoutError: no result within {:g} s"
-PATIENCE = 4.0
+PATIENCE = 9.0
 """Time that a program waits for a processor is not its own, up to so many times its own time."""
 
 
@@ -50,8 +52,8 @@ class Job:
     def __init__(self, request: dict[str, Any], slot: dict[str, Any], zygote: Zygote) -> None:
         self.request, self.slot, self.zygote = request, slot, zygote
         self.buffer, self.total = bytearray(), 0
-        self.began = time.monotonic()
-        self.deadline = self.began + request["seconds"]
+        self.ready, self.waited, self.patience = False, 0.0, START_SECONDS
+        self.deadline: float = time.monotonic() + START_SECONDS
         self.cause: str | None = None
         most = len(request["calls"]) * (6 * request["value_bytes"] + 4 * ERROR_CHARACTERS)
         self.limit = most if request["total_bytes"] is None else min(most, request["total_bytes"])
@@ -77,14 +79,20 @@ class Job:
             self.cause = TRUNCATED
             return False
         self.buffer += data
+        if not self.ready and self.buffer.startswith(READY):
+            self.ready, self.waited = True, waited(self.pid)
+            self.deadline = time.monotonic() + self.request["seconds"]
+            self.patience = PATIENCE * self.request["seconds"]
         return bool(data)
 
     def is_late(self) -> bool:
-        """Whether the time is up; moves the deadline by what the program waited for a processor."""
+        """Whether the time is up; moves the deadline by what the program has waited for a processor since."""
         if time.monotonic() < self.deadline:
             return False
-        seconds = self.request["seconds"]
-        self.deadline = self.began + seconds + min(waited(self.pid), PATIENCE * seconds)
+        before, self.waited = self.waited, waited(self.pid)
+        more = min(self.waited - before, self.patience)
+        self.patience -= more
+        self.deadline += max(0.0, more)
         return time.monotonic() >= self.deadline
 
     def finish(self) -> list[list[str | None]]:

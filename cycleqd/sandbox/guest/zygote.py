@@ -11,6 +11,8 @@ the report: ``{"pid"}``; ``{"wait": pid}``, for a process that was killed: ``{"s
 from __future__ import annotations
 
 import ast
+import builtins
+import gc
 import json
 import os
 import socket
@@ -51,7 +53,7 @@ def program(request: dict[str, Any], report: int) -> None:
     """Defines the program, makes the calls, reports one line a call; runs inside the confined process."""
     # What the program may replace afterwards is bound here.
     dumps, literal, text_of, write, to_describe = json.dumps, ast.literal_eval, repr, os.write, described
-    limit, fault, calls = request["value_bytes"], BaseException, request["calls"]
+    limit, fault, calls, length = request["value_bytes"], BaseException, request["calls"], len
 
     def tell(value: str | None, error: str | None) -> None:
         data = memoryview(dumps([value, error]).encode() + b"\n")
@@ -78,7 +80,7 @@ def program(request: dict[str, Any], report: int) -> None:
             value = text_of(function(*literal(call)))
             if type(value) is not str:
                 raise TypeError("repr() of the result is no text")
-            if len(value) > limit:
+            if length(value) > limit:
                 tell(None, f"ValueError: the result is longer than {limit} characters")
             else:
                 tell(value, None)
@@ -113,6 +115,7 @@ class Zygote:
                 kept = theirs.fileno()
                 os.closerange(3, kept)
                 os.closerange(kept + 1, MOST_FILES)
+                load(settings["modules"])
                 serve(theirs, Confinement(settings["memory_bytes"], settings["threads"]))
             finally:
                 os._exit(0)
@@ -132,6 +135,17 @@ class Zygote:
         if "fault" in answer:
             raise OSError(answer["fault"])
         return answer
+
+
+def load(modules: list[list[str]]) -> None:
+    """Makes modules, given by name and text, importable for every program, so that none has to compile them."""
+    for name, text in modules:
+        sys.modules[name] = type(sys)(name)
+        # Of their own: what a program does to its builtins is no business of theirs.
+        sys.modules[name].__dict__["__builtins__"] = dict(vars(builtins))
+        exec(compile(text, name, "exec", dont_inherit=True), sys.modules[name].__dict__)  # noqa: S102 -- our own
+    gc.collect()
+    gc.freeze()  # else a program's first collection would copy all of this
 
 
 def serve(channel: socket.socket, confinement: Confinement) -> None:
