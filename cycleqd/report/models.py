@@ -12,6 +12,9 @@ from cycleqd.evaluation import Evaluation
 from cycleqd.records import Score, pack_episodes
 from cycleqd.report.tables import Grid, percent
 
+BOTH = "all"
+"""In the place of a split's name: both were played."""
+
 
 class DataIdentity(BaseModel):
     """Which samples a score is about; the fields are those of `EvaluationRecord`."""
@@ -98,7 +101,8 @@ def model_table(summary: ModelSummary) -> Grid:
     mean = scores["mean"]
     if isinstance(mean, float):
         cells.append(f"{percent(mean)} ± {percent(summary.mean_se[split][summary.model])}")
-    return Grid(f"Scores on the {split} split, %", (*header, "mean"), (tuple(cells),))
+    played = "both splits" if split == BOTH else f"the {split} split"
+    return Grid(f"Scores on {played}, %", (*header, "mean"), (tuple(cells),))
 
 
 def write_model(out: Path, summary: ModelSummary, evaluations: Sequence[Evaluation]) -> None:

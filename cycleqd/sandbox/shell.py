@@ -27,8 +27,8 @@ HIDDEN = (
     *("/proc/1/oom_adj", "/proc/1/oom_score_adj", "/proc/1/task/1/oom_adj", "/proc/1/task/1/oom_score_adj"),
 )
 """What can't be read of the guest, so that ``find /`` would fail; and what would make the kernel end it first."""
-CAPABILITIES = ("CHOWN", "DAC_OVERRIDE", "FOWNER", "FSETID", "KILL", "SETGID", "SETUID")
-"""What administering users, files and processes takes; root lacks everything else."""
+CAPABILITIES = ("AUDIT_WRITE", "CHOWN", "DAC_OVERRIDE", "FOWNER", "FSETID", "KILL", "SETGID", "SETUID")
+"""What administering users, files and processes takes (`sudo` writes to the audit log); root lacks everything else."""
 
 
 class CommandResult(NamedTuple):

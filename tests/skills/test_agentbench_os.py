@@ -9,16 +9,16 @@ import pytest
 
 from cycleqd.audit import audit
 from cycleqd.sandbox import CommandResult, Sandboxes
-from cycleqd.skills import agentbench_os
+from cycleqd.skills import agentbench_os_setup
 from cycleqd.skills.agentbench_os import (
     Act,
     AgentBenchOsSkill,
     bash_act,
     command_of,
     observation,
-    output_of,
     parse_act,
 )
+from cycleqd.skills.agentbench_os_setup import only_looks, output_of
 from cycleqd.skills.benchmark import DataUnavailable, Source
 from cycleqd.skills.oracle import OracleAgent, Played, oracle_of, play
 from cycleqd.skills.parsing import LONG_REPLY_CHARS
@@ -121,7 +121,7 @@ def test_scripts_are_bash_or_objects_with_code_or_file(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("broken", "reason"),
     [
-        ({"create": [None, INTEGER]}, "malformed record: create is list"),
+        ({"create": "default"}, "malformed record: create is str"),
         ({"create": {"local": "gentoo"}}, "wants the image 'gentoo'; there are default"),
         ({"create": {"init": {"file": "init/none.sh"}}}, "needs the script init/none.sh, which is not given"),
         ({"create": {"init": {"file": "../../../../secret"}}}, "lies outside"),
@@ -246,7 +246,7 @@ def test_gold_replies_come_from_match_or_example_else_there_is_no_reference(tmp_
     assert gold({"match": "log"}) == ["Act: answer(log)"]
     assert gold({"match": {"regex": "^log$"}}) == ["Act: answer(log)"]
     assert gold(COUNT)[-1] == "Act: answer({output})"
-    assert gold({"check": "true", "example": "touch /x"})[-1] == "Act: finish"
+    assert gold({"check": "true", "example": "touch /x"})[-1] == "Act: answer({output})"
     with pytest.raises(NoReference, match="only a pattern"):
         gold({"match": {"regex": "[0-9]{3}"}})
     with pytest.raises(NoReference, match="a check and no example"):
@@ -257,9 +257,43 @@ def test_gold_replies_come_from_match_or_example_else_there_is_no_reference(tmp_
         gold({"check": "true", "example": ": " + "x" * 100_000})
 
 
-def test_commands_quote_scripts_and_arguments() -> None:
-    command = command_of({"language": "bash", "code": "echo '$1'"}, ["a 'b'\0", ""])
-    assert command == "(cd /; exec bash -c 'echo '\"'\"'$1'\"'\"'' -- 'a '\"'\"'b'\"'\"'' '') </dev/null"
+def test_commands_quote_scripts() -> None:
+    assert command_of({"language": "bash", "code": "echo 'a'\0"}) == "(eval 'echo '\"'\"'a'\"'\"'')"
+    assert command_of({"language": "python", "code": "f()"}) == "python3 -c 'f()'"
+
+
+def test_a_list_under_create_is_the_default_image_without_init(tmp_path: Path) -> None:
+    data = only(skill_of(tmp_path, record(create=[None, INTEGER]))).data
+    assert (data["image"], data["init"]) == ("default", [])
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "ls /data | wc -l",
+        "du -sh /home | awk '{print $1}' 2>/dev/null",
+        "getent group | awk -F: '$3 > 50 {count++} END {print count}'",
+        "find / -name ZZTOP -exec cat {} \\; 2>&1",
+        'grep "Bob | Sell" /usr/stock.log | wc -l',
+    ],
+)
+def test_what_only_looks_is_run_before_the_agent(code: str) -> None:
+    assert only_looks({"language": "bash", "code": code})
+
+
+@pytest.mark.parametrize(
+    "code",
+    ["mv /srv/f / && echo /srv/f", "echo x >/a; wc -l /a", 'test "$1" = 3', "apt install sudo -y", "a=`touch x`",
+     "find /x -delete", "sed -i s/a/b/ f", "$(rm x)", 'echo "${2}"', "echo $@"],
+)  # fmt: skip
+def test_what_changes_or_wants_the_answer_is_not(code: str) -> None:
+    assert not only_looks({"language": "bash", "code": code})
+
+
+def test_python_that_writes_or_wants_the_answer_is_not_run_before_the_agent() -> None:
+    assert only_looks({"language": "python", "code": "print(len(open('/a').read()))"})
+    for code in ("open('/a', 'w')", "import os\nos.remove('/a')", "import sys\nprint(sys.argv[1])"):
+        assert not only_looks({"language": "python", "code": code}), code
 
 
 class Plays:
@@ -393,7 +427,7 @@ def test_a_sample_whose_set_up_fails_is_broken(plays: Plays, monkeypatch: pytest
     always = {"check": "true", "example": "true"}
     verdict = plays(record(create={"init": ["true", ":" + " " * 1_000_000]}, evaluation=always)).verdict
     assert verdict == (0.0, "the sample is broken: script 2 of init has more than 1000000 characters", {})
-    monkeypatch.setattr(agentbench_os, "SETUP_SECONDS", 1.0)
+    monkeypatch.setattr(agentbench_os_setup, "SETUP_SECONDS", 1.0)
     verdict = plays(record(create={"init": "sleep 60"}, evaluation=always)).verdict
     assert verdict == (0.0, "the sample is broken: script 1 of init does not end within 1 s", {})
 
