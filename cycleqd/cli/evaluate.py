@@ -11,7 +11,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 from rich.text import Text
 
 from cycleqd.cli.common import ConfigArgument, SetOption, err, out
-from cycleqd.config import ConfigError, RunConfig, SkillConfig, SkillName, load_config
+from cycleqd.config import GENERATED_SKILLS, ConfigError, RunConfig, SkillConfig, SkillName, load_config
 
 if TYPE_CHECKING:
     from cycleqd.evaluation import Evaluation
@@ -32,6 +32,9 @@ def evaluate(
         list[str] | None, typer.Option("--skill", help="Only this skill, of CONFIG or any other. Repeatable.")
     ] = None,
     split: Annotated[Literal["test", "optimization"], typer.Option(help="Which of the skills' splits.")] = "test",
+    whole: Annotated[
+        bool, typer.Option("--all", help="Both splits together, benchmarks whole, to compare with published figures.")
+    ] = False,
     folder: Annotated[
         Path | None, typer.Option("--out", metavar="DIR", help="Write summary, records and episodes to this folder.")
     ] = None,
@@ -46,10 +49,12 @@ def evaluate(
         raise typer.BadParameter("--endpoint and --model go together")
     if folder is not None and folder.exists() and any(folder.iterdir()):
         raise typer.BadParameter(f"--out {folder} is not empty")
-    settings = _with_skills(load_config(config, tuple(overrides or ())), tuple(skills or ()))
+    if whole and split != "test":
+        raise typer.BadParameter("--all plays both splits: leave --split out")
+    settings = _with_skills(load_config(config, tuple(overrides or ())), tuple(skills or ()), whole)
     subject = _checkpoint(settings, path) if path else _endpoint(endpoint or "", model or "", concurrency, timeout)
     try:
-        evaluations = _play(settings, subject, split)
+        evaluations = _play(settings, subject, split, whole)
     finally:
         subject.engine.close()
 
@@ -101,19 +106,33 @@ def _endpoint(url: str, model: str, concurrency: int, timeout: float) -> _Subjec
     return _Subject(engine, model, engine.url, engine.loaded, "throughput")
 
 
-def _with_skills(config: RunConfig, names: tuple[str, ...]) -> RunConfig:
-    """The configuration with these skills only; one that it does not have gets its defaults."""
+def _with_skills(config: RunConfig, names: tuple[str, ...], whole: bool) -> RunConfig:
+    """The configuration with these skills only; one that it does not have gets its defaults.
+
+    Args:
+        config: The user's.
+        names: Skills; none are all that the configuration has.
+        whole: Whether benchmarks are to have all their samples.
+    """
     if unknown := [name for name in names if name not in get_args(SkillName)]:
         raise ConfigError(f"no skill is called {unknown[0]!r}; there are {', '.join(get_args(SkillName))}")
     known = {skill.name: skill for skill in config.skills}
     chosen = [known.get(name) or SkillConfig.model_validate({"name": name}) for name in names]  # type: ignore[call-overload]
+    chosen = chosen or list(config.skills)
+    if whole:
+        everything = {"optimization": None, "test": None}
+        chosen = [skill if skill.name in GENERATED_SKILLS else skill.model_copy(update=everything) for skill in chosen]
     # Containers of a run of the same name must not be taken for this command's. Experts' data does not matter here.
-    return config.model_copy(update={"run_id": f"{config.run_id}-evaluate", "skills": tuple(chosen) or config.skills})
+    return config.model_copy(update={"run_id": f"{config.run_id}-evaluate", "skills": tuple(chosen)})
 
 
-def _play(settings: RunConfig, subject: _Subject, split: Literal["test", "optimization"]) -> list[Evaluation]:
+def _play(
+    settings: RunConfig, subject: _Subject, split: Literal["test", "optimization"], whole: bool
+) -> list[Evaluation]:
     from cycleqd.evaluation import Evaluation
     from cycleqd.evaluation import evaluate as play
+    from cycleqd.report.models import BOTH
+    from cycleqd.skills.benchmark import Whole
     from cycleqd.workspace import build_skills, open_sandboxes
 
     evaluations = []
@@ -123,7 +142,8 @@ def _play(settings: RunConfig, subject: _Subject, split: Literal["test", "optimi
     except ValueError as error:
         raise ConfigError(str(error)) from None
     with open_sandboxes(settings) as sandboxes, Progress(*columns, console=err) as bar:
-        for name, skill in skills.items():
+        for name, part in skills.items():
+            skill = Whole(part) if whole else part
             task = bar.add_task(name, total=len(skill.samples(split)))
             record, episodes = play(
                 skill,
@@ -135,7 +155,7 @@ def _play(settings: RunConfig, subject: _Subject, split: Literal["test", "optimi
                 workers=settings.sandbox.workers,
                 progress=partial(_advance, bar, task),
             )
-            record = record.model_copy(update={"identity": subject.identity})
+            record = record.model_copy(update={"identity": subject.identity} | ({"split": BOTH} if whole else {}))
             evaluations.append(Evaluation(record, episodes))
     return evaluations
 

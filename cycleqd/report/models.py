@@ -13,6 +13,9 @@ from cycleqd.records import Score, pack_episodes
 from cycleqd.report.tables import Grid, scored, with_interval
 from cycleqd.statistics import Interval, interval_of_mean
 
+BOTH = "all"
+"""In the place of a split's name: both were played."""
+
 
 class DataIdentity(BaseModel):
     """Which samples a score is about; the fields are those of `EvaluationRecord`."""
@@ -104,7 +107,8 @@ def model_table(summary: ModelSummary) -> Grid:
     mean = scores["mean"]
     if isinstance(mean, float):
         cells.append(with_interval(mean, summary.intervals[split][summary.model]["mean"]))
-    return Grid(f"Scores on the {split} split, %", (*header, "mean"), (tuple(cells),))
+    played = "both splits" if split == BOTH else f"the {split} split"
+    return Grid(f"Scores on {played}, %", (*header, "mean"), (tuple(cells),))
 
 
 def write_model(out: Path, summary: ModelSummary, evaluations: Sequence[Evaluation]) -> None:

@@ -27,8 +27,8 @@ HIDDEN = (
     *("/proc/1/oom_adj", "/proc/1/oom_score_adj", "/proc/1/task/1/oom_adj", "/proc/1/task/1/oom_score_adj"),
 )
 """What can't be read of the guest, so that ``find /`` would fail; and what would make the kernel end it first."""
-CAPABILITIES = ("CHOWN", "DAC_OVERRIDE", "FOWNER", "FSETID", "KILL", "SETGID", "SETUID")
-"""What administering users, files and processes takes; root lacks everything else."""
+CAPABILITIES = ("AUDIT_WRITE", "CHOWN", "DAC_OVERRIDE", "FOWNER", "FSETID", "KILL", "SETGID", "SETUID")
+"""What administering users, files and processes takes (`sudo` writes to the audit log); root lacks everything else."""
 
 
 class CommandResult(NamedTuple):
@@ -118,7 +118,7 @@ class ShellSession:
         Raises:
             SandboxUnavailable: The container is gone.
         """
-        return self._script(code, language, arguments, directory, timeout, judge=False)
+        return self._script(code, language, arguments, directory, timeout, judge=False, alone=False)
 
     def judge(
         self,
@@ -128,13 +128,22 @@ class ShellSession:
         arguments: Sequence[str] = (),
         directory: str = "/",
         timeout: float = SCRIPT_SECONDS,
+        alone: bool = True,
     ) -> CommandResult:
         """As `script`, if what the script uses is the image's own; else the result's `changed` says what is not.
+
+        Args:
+            code: As for `script`, like what follows.
+            language: What it is written in.
+            arguments: Its arguments.
+            directory: Where it runs.
+            timeout: Wall-clock seconds, positive.
+            alone: Whether all other processes stay stopped, so that none of them meddles.
 
         Raises:
             SandboxUnavailable: The container is gone.
         """
-        return self._script(code, language, arguments, directory, timeout, judge=True)
+        return self._script(code, language, arguments, directory, timeout, judge=True, alone=alone)
 
     def seal(self) -> None:
         """Says that what the container holds now is trusted, and what changes from now on is the agent's doing.
@@ -147,7 +156,15 @@ class ShellSession:
         self._request("seal", {}, 0.0)
 
     def _script(
-        self, code: str, language: str, arguments: Sequence[str], directory: str, timeout: float, *, judge: bool
+        self,
+        code: str,
+        language: str,
+        arguments: Sequence[str],
+        directory: str,
+        timeout: float,
+        *,
+        judge: bool,
+        alone: bool,
     ) -> CommandResult:
         payload = {
             "code": code,
@@ -157,6 +174,7 @@ class ShellSession:
             "seconds": timeout,
             "limit": SCRIPT_OUTPUT_BYTES,
             "judge": judge,
+            "alone": alone,
             "crowd": int(self._limits.pids * CROWD),
         }
         return self._request("script", payload, timeout)

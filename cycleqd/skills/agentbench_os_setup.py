@@ -29,6 +29,12 @@ CHANGING: Final = re.compile(
 )
 """Of a bash script without its quoted parts: it may change the system, so it is not run before the agent."""
 CHANGING_PYTHON: Final = re.compile(r"['\"][rwaxb+]*[wax][b+]*['\"]|\b(?:os|shutil|subprocess|socket|pathlib)\b")
+OTHERS: Final = re.compile(
+    r"\b(?:crontab|curl|http|lsof|localhost|nc|netcat|netstat|pgrep|pidof|ps|service|sleep|socket|ss|systemctl|telnet|top"
+    r"|wait|wget)\b|127\.0\.0\.1|/dev/tcp|/proc/",
+    re.I,
+)
+"""A step of a check that may want something of the processes that were left running; else they stay stopped."""
 ARGUMENT: Final = re.compile(r"(?<!\\)\$(?:[1-9@*#]|\{[1-9@*#])|\bargv\b")
 """The script wants the answer or what ran before it."""
 _QUOTED: Final = re.compile(r"'[^']*'|\\.")
@@ -62,8 +68,11 @@ def run_script(shell: ShellSession, script: Script, arguments: Sequence[str] = (
     Raises:
         SandboxUnavailable: The container is gone.
     """
-    run = shell.judge if judge else shell.script
-    return run(script["code"], language=language_of(script), arguments=arguments, timeout=CHECK_SECONDS)
+    code, language = script["code"], language_of(script)
+    if not judge:
+        return shell.script(code, language=language, arguments=arguments, timeout=CHECK_SECONDS)
+    alone = OTHERS.search(code) is None
+    return shell.judge(code, language=language, arguments=arguments, timeout=CHECK_SECONDS, alone=alone)
 
 
 def language_of(script: Script) -> Any:

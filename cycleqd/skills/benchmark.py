@@ -14,11 +14,13 @@ import os
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-from cycleqd.skills.protocol import Sample, Skill, Skipped, Split
+from cycleqd.sandbox import Sandboxes
+from cycleqd.skills.protocol import Message, Sample, Skill, SkillSession, Skipped, Split
 
 DATA_VARIABLE: Final = "CYCLEQD_DATA_DIR"
 """Environment variable that names a folder with offline copies of all benchmarks' data."""
@@ -262,6 +264,42 @@ def halves(
             Sample(problem.id, skill, split, problem.stratum, problem.data) for problem in members[:count]
         )
     return divided
+
+
+class Whole:
+    """A skill with both its halves in each of its splits, for comparison with figures on the whole benchmark.
+
+    Args:
+        skill: The skill; built without counts it has all samples.
+    """
+
+    def __init__(self, skill: Skill) -> None:
+        self._skill = skill
+        self.name = skill.name
+        self.max_turns = skill.max_turns
+        self.max_new_tokens = skill.max_new_tokens
+        self.stop = skill.stop
+        self.origin = skill.origin
+
+    def samples(self, split: Split) -> Sequence[Sample]:
+        """The samples of both halves; which split is asked for does not matter."""
+        return (*self._skill.samples("optimization"), *self._skill.samples("test"))
+
+    def initial_messages(self, sample: Sample) -> list[Message]:
+        """As the skill's."""
+        return self._skill.initial_messages(sample)
+
+    def gold_replies(self, sample: Sample) -> list[str]:
+        """As the skill's.
+
+        Raises:
+            NoReference: The data does not say how to solve it.
+        """
+        return self._skill.gold_replies(sample)
+
+    def session(self, sandboxes: Sandboxes) -> AbstractContextManager[SkillSession]:
+        """As the skill's."""
+        return self._skill.session(sandboxes)
 
 
 def strata(skill: Skill) -> dict[str, dict[Split, int]]:

@@ -5,6 +5,7 @@ import pytest
 from typer.testing import CliRunner
 
 from cycleqd.cli import app, common
+from cycleqd.cli.evaluate import _with_skills
 from cycleqd.config import parse_config
 from cycleqd.records import EpisodeRecord, EvaluationRecord
 from cycleqd.report.models import ModelSummary
@@ -36,7 +37,7 @@ def gold(solves):
     """Answers as an agent that solves the samples of some skills, and says nothing to the others."""
     replies = {}
     for name, skill in build_skills(parse_config({"skills": SKILLS})).items():
-        for sample in skill.samples("test"):
+        for sample in (*skill.samples("optimization"), *skill.samples("test")):
             start = skill.initial_messages(sample)
             replies[start[-1]["content"]] = len(start), skill.gold_replies(sample) if name in solves else []
 
@@ -91,6 +92,29 @@ def test_half_an_emoji_in_every_reply_costs_no_results(config, tmp_path):
         assert "\ufffd" in episodes
 
 
+def test_all_plays_both_splits_as_one(config, tmp_path):
+    with ChatServer(gold({"coding"})).running() as server:
+        arguments = ["--endpoint", server.url, "--model", "tiny", "--out", tmp_path / "out"]
+        result = call(config, *arguments, "--skill", "coding", "--all")
+    assert result.exit_code == 0, result.output
+    text = " ".join(result.stdout.split())
+    assert "Scores on both splits" in text
+    assert "coding (n 5)" in text
+    record = EvaluationRecord.model_validate_json((tmp_path / "out/coding-all.json").read_text())
+    assert (record.split, record.score.score, record.max_turns) == ("all", 1.0, 1)
+
+
+def test_all_takes_the_whole_of_a_benchmark_whatever_the_counts():
+    counts = {"optimization": 2, "test": 3}
+    skills = [{"name": name} | counts for name in ("os", "agentbench_os")]
+    data = {"agentbench_os": {"sources": [{"recipe": "chat", "path": "mine.jsonl"}]}}
+    config = parse_config({"skills": skills, "experts": {"data": data}})
+    generated, benchmark = _with_skills(config, (), whole=True).skills
+    assert (generated.optimization, generated.test) == (2, 3)
+    assert (benchmark.optimization, benchmark.test) == (None, None)
+    assert _with_skills(config, (), whole=False).skills == config.skills
+
+
 @pytest.mark.docker
 def test_checkpoint_is_measured_by_the_ordinary_engine(config, tmp_path, tiny_tied):
     settings = ["--set", "engine.kind=transformers", "--set", "model.dtype=float32", "--skill", "coding"]
@@ -118,6 +142,7 @@ def test_dead_endpoint_is_told_at_once(config):
         ["--endpoint", "http://localhost:1", "--model", "tiny", "--path", "."],
         ["--endpoint", "localhost", "--model", "tiny"],
         ["--path", "nowhere"],
+        ["--path", ".", "--all", "--split", "optimization"],
         ["--path", "nowhere", "--skill", "cooking"],
     ],
 )

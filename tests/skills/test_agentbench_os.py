@@ -8,17 +8,17 @@ from typing import Any
 import pytest
 
 from cycleqd.audit import audit
-from cycleqd.sandbox import CommandResult, Sandboxes
-from cycleqd.skills import agentbench_os
+from cycleqd.sandbox import CommandResult, Limits, Sandboxes
+from cycleqd.skills import agentbench_os_setup
 from cycleqd.skills.agentbench_os import (
     Act,
     AgentBenchOsSkill,
     bash_act,
     command_of,
     observation,
-    output_of,
     parse_act,
 )
+from cycleqd.skills.agentbench_os_setup import only_looks, output_of
 from cycleqd.skills.benchmark import DataUnavailable, Source
 from cycleqd.skills.oracle import OracleAgent, Played, oracle_of, play
 from cycleqd.skills.parsing import LONG_REPLY_CHARS
@@ -121,7 +121,7 @@ def test_scripts_are_bash_or_objects_with_code_or_file(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("broken", "reason"),
     [
-        ({"create": [None, INTEGER]}, "malformed record: create is list"),
+        ({"create": "default"}, "malformed record: create is str"),
         ({"create": {"local": "gentoo"}}, "wants the image 'gentoo'; there are default"),
         ({"create": {"init": {"file": "init/none.sh"}}}, "needs the script init/none.sh, which is not given"),
         ({"create": {"init": {"file": "../../../../secret"}}}, "lies outside"),
@@ -246,7 +246,7 @@ def test_gold_replies_come_from_match_or_example_else_there_is_no_reference(tmp_
     assert gold({"match": "log"}) == ["Act: answer(log)"]
     assert gold({"match": {"regex": "^log$"}}) == ["Act: answer(log)"]
     assert gold(COUNT)[-1] == "Act: answer({output})"
-    assert gold({"check": "true", "example": "touch /x"})[-1] == "Act: finish"
+    assert gold({"check": "true", "example": "touch /x"})[-1] == "Act: answer({output})"
     with pytest.raises(NoReference, match="only a pattern"):
         gold({"match": {"regex": "[0-9]{3}"}})
     with pytest.raises(NoReference, match="a check and no example"):
@@ -257,9 +257,43 @@ def test_gold_replies_come_from_match_or_example_else_there_is_no_reference(tmp_
         gold({"check": "true", "example": ": " + "x" * 100_000})
 
 
-def test_commands_quote_scripts_and_arguments() -> None:
-    command = command_of({"language": "bash", "code": "echo '$1'"}, ["a 'b'\0", ""])
-    assert command == "(cd /; exec bash -c 'echo '\"'\"'$1'\"'\"'' -- 'a '\"'\"'b'\"'\"'' '') </dev/null"
+def test_commands_quote_scripts() -> None:
+    assert command_of({"language": "bash", "code": "echo 'a'\0"}) == "(eval 'echo '\"'\"'a'\"'\"'')"
+    assert command_of({"language": "python", "code": "f()"}) == "python3 -c 'f()'"
+
+
+def test_a_list_under_create_is_the_default_image_without_init(tmp_path: Path) -> None:
+    data = only(skill_of(tmp_path, record(create=[None, INTEGER]))).data
+    assert (data["image"], data["init"]) == ("default", [])
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "ls /data | wc -l",
+        "du -sh /home | awk '{print $1}' 2>/dev/null",
+        "getent group | awk -F: '$3 > 50 {count++} END {print count}'",
+        "find / -name ZZTOP -exec cat {} \\; 2>&1",
+        'grep "Bob | Sell" /usr/stock.log | wc -l',
+    ],
+)
+def test_what_only_looks_is_run_before_the_agent(code: str) -> None:
+    assert only_looks({"language": "bash", "code": code})
+
+
+@pytest.mark.parametrize(
+    "code",
+    ["mv /srv/f / && echo /srv/f", "echo x >/a; wc -l /a", 'test "$1" = 3', "apt install sudo -y", "a=`touch x`",
+     "find /x -delete", "sed -i s/a/b/ f", "$(rm x)", 'echo "${2}"', "echo $@"],
+)  # fmt: skip
+def test_what_changes_or_wants_the_answer_is_not(code: str) -> None:
+    assert not only_looks({"language": "bash", "code": code})
+
+
+def test_python_that_writes_or_wants_the_answer_is_not_run_before_the_agent() -> None:
+    assert only_looks({"language": "python", "code": "print(len(open('/a').read()))"})
+    for code in ("open('/a', 'w')", "import os\nos.remove('/a')", "import sys\nprint(sys.argv[1])"):
+        assert not only_looks({"language": "python", "code": code}), code
 
 
 class Plays:
@@ -393,7 +427,7 @@ def test_a_sample_whose_set_up_fails_is_broken(plays: Plays, monkeypatch: pytest
     always = {"check": "true", "example": "true"}
     verdict = plays(record(create={"init": ["true", ":" + " " * 1_000_000]}, evaluation=always)).verdict
     assert verdict == (0.0, "the sample is broken: script 2 of init has more than 1000000 characters", {})
-    monkeypatch.setattr(agentbench_os, "SETUP_SECONDS", 1.0)
+    monkeypatch.setattr(agentbench_os_setup, "SETUP_SECONDS", 1.0)
     verdict = plays(record(create={"init": "sleep 60"}, evaluation=always)).verdict
     assert verdict == (0.0, "the sample is broken: script 1 of init does not end within 1 s", {})
 
@@ -409,16 +443,145 @@ def test_a_server_that_start_leaves_running_is_reached_by_name(plays: Plays) -> 
     assert plays(one, "Act: finish").verdict.score == 1.0
 
 
+def seen_by(played: Played) -> list[str]:
+    """The observations of an episode."""
+    return [message["content"] for message in played.messages if message["content"].startswith("The output of the OS")]
+
+
+COMPARE = {"file": "check/string-match.py"}
+
+
+@pytest.mark.docker
+@pytest.mark.parametrize(
+    "agent",
+    [
+        "ln -sf true /bin/bash",
+        "ln -sf true /usr/bin/python3",
+        "printf '#!/bin/sh\necho 42\n' >/opt/b; chmod 755 /opt/b; mv /opt/b /usr/bin/bash",
+        "printf '#!/bin/sh\nexit 0\n' >/usr/local/sbin/test; chmod 755 /usr/local/sbin/test",
+        "printf '#!/bin/sh\nexit 0\n' >/usr/sbin/grep; chmod 755 /usr/sbin/grep",
+        "printf '#!/bin/dash\nwhile :; do sleep 1; done\n' >/opt/b; chmod 755 /opt/b; mv /opt/b /usr/bin/bash",
+        "rm -rf --no-preserve-root /usr 2>/dev/null",
+    ],
+)
+def test_a_check_is_not_passed_by_replacing_what_it_runs(plays: Plays, agent: str) -> None:
+    for step in ("grep -q x /x", {"language": "python", "code": "assert open('/x').read() == 'x'"}):
+        verdict = plays(change(step), bash_act(agent), "Act: finish").verdict
+        assert verdict.score == 0.0, verdict
+    one = record(evaluation={"check": [None, INTEGER], "example": "ls /data | wc -l"})
+    assert plays(one, bash_act(agent), "Act: answer(42)").verdict.score == 0.0
+    assert plays(one, bash_act(agent), "Act: answer(2)").verdict.score == 1.0
+
+
+@pytest.mark.docker
+def test_an_agent_that_replaced_a_program_fails_with_that_reason(plays: Plays) -> None:
+    reply = bash_act("echo x >/x; mv /bin/grep /bin/grab; cp /bin/true /bin/grep")
+    verdict = plays(change("grep -q x /x"), reply, "Act: finish").verdict
+    assert verdict.reason.startswith("step 1 of the check can't be trusted: /usr/bin/grep was")
+    honest = bash_act("echo x >/x; chmod 700 /bin/grep; printf '#!/bin/sh\n' >/usr/local/bin/own")
+    assert plays(change("grep -q x /x"), honest, "Act: finish").verdict.score == 1.0
+
+
+@pytest.mark.docker
+def test_what_an_example_that_only_looks_prints_is_taken_before_the_agent_acts(plays: Plays) -> None:
+    empties = bash_act("rm /data/*")
+    assert plays(record(), empties, "Act: answer(0)").verdict.score == 0.0
+    assert plays(record(), empties, "Act: answer(2)").verdict.score == 1.0
+    # One that changes something would spoil the task: it waits, as in AgentBench.
+    moves = record(evaluation={"check": [None, COMPARE], "example": "mv /data/a / && echo /data/a"})
+    assert plays(moves, bash_act("ls /data"), "Act: answer(/data/a)").verdict.score == 1.0
+    assert plays(moves).verdict.reason.startswith("step 1 of the check ends with 1")
+
+
+@pytest.mark.docker
+def test_an_examples_output_is_not_cut(plays: Plays) -> None:
+    example = "seq 30000 | tr -d '\\n'"
+    one = record(evaluation={"check": [None, {"file": "check/in.py"}], "example": example})
+    assert plays(one, "Act: answer(2999930000)").verdict.score == 1.0
+
+
+@pytest.mark.docker
+def test_start_runs_in_the_agents_own_shell(plays: Plays) -> None:
+    one = record(
+        create={"init": "useradd -m -s /bin/bash jack"},
+        start="v=10; cd /data 2>/dev/null || cd /srv",
+        evaluation={"check": '[ "$1" = yes ]', "example": 'test "$v" -eq "$v" && echo yes'},
+    )
+    played = plays(one, bash_act("echo $v; pwd"), "Act: answer(yes)")
+    assert seen_by(played) == ["The output of the OS:\n\n10\n/srv\n"]
+    assert played.verdict.score == 1.0
+    assert plays(one).verdict.score == 1.0  # the example, too
+    played = plays(
+        one | {"start": "su - jack"}, bash_act("whoami"), bash_act("x=1; pwd"), bash_act("echo $x; cat"), "Act: finish"
+    )
+    assert seen_by(played) == [f"The output of the OS:\n\n{text}\n" for text in ("jack", "/home/jack", "1")]
+
+
+@pytest.mark.docker
+def test_what_init_leaves_running_is_not_in_an_observation(plays: Plays) -> None:
+    one = record(
+        create={"init": "(while sleep 0.05; do echo NOISE; done) & mkdir /data"}, evaluation={"check": "true"}
+    )
+    played = plays(one, bash_act("sleep 0.5; echo quiet"), "Act: finish")
+    assert seen_by(played) == ["The output of the OS:\n\nquiet\n"]
+
+
+@pytest.mark.docker
+@pytest.mark.parametrize(
+    ("example", "agent"),
+    [
+        ("find / -name ZZTOP", "find / -name ZZTOP"),
+        ("find /var/log -type f -exec du -k {} + | awk '{sum += $1} END {print (sum > 0)}'", "echo 1"),
+        ("grep -c sandbox /etc/hosts", "sudo true && echo 1"),
+    ],
+)
+def test_the_machine_is_as_a_task_expects_it(plays: Plays, example: str, agent: str) -> None:
+    one = record(create={"init": "echo 1 >/usr/ZZTOP"}, evaluation={"check": [None, COMPARE], "example": example})
+    assert plays(one).verdict.score == 1.0
+    (seen,) = seen_by(plays(one, bash_act(agent), "Act: finish"))
+    assert seen in ("The output of the OS:\n\n/usr/ZZTOP\n", "The output of the OS:\n\n1\n")
+
+
+@pytest.mark.docker
+def test_sudo_can_be_installed_where_that_is_the_task_and_is_there_elsewhere(plays: Plays) -> None:
+    check = {"check": '[ "$(sudo whoami)" = root ]', "example": "apt update && apt install sudo -y"}
+    one = record(create={"init": "apt remove sudo"}, evaluation=check)
+    assert plays(one, "Act: finish").verdict.score == 0.0
+    assert plays(one).verdict.score == 1.0
+    assert plays(record(evaluation={"check": "command -v sudo"}), "Act: finish").verdict.score == 1.0
+
+
+@pytest.mark.docker
+def test_a_check_has_more_time_than_a_command(sandboxes: Sandboxes, tmp_path: Path) -> None:
+    limits = Limits(command_seconds=1.0)
+    with Sandboxes(run_id="test-check-time", limits=limits) as pool:
+        plays = Plays(pool, tmp_path)
+        one = record(evaluation={"check": [None, COMPARE, "sleep 2"], "example": "sleep 2; echo a"})
+        assert plays(one, "Act: answer(a)").verdict.score == 1.0
+
+
+@pytest.mark.docker
+def test_the_oracle_answers_where_a_script_checks_the_answer(plays: Plays) -> None:
+    steps = [{"language": "python", "code": "import sys\nassert sys.argv[1].strip() == '/srv/f'"}, "[ ! -e /srv/f ]"]
+    one = record(create={"init": "touch /srv/f"}, evaluation={"check": steps, "example": "mv /srv/f / && echo /srv/f"})
+    played = plays(one)
+    assert (played.messages[-1]["content"], played.verdict.score) == ("Act: answer(/srv/f)", 1.0)
+    silent = plays(record(evaluation={"check": "[ -e /x ]", "example": "touch /x"}))
+    assert (silent.messages[-1]["content"], silent.verdict.score) == ("Act: finish", 1.0)
+
+
 @needs_dev
 @pytest.mark.docker
 @pytest.mark.slow
 def test_every_development_task_whose_files_are_given_is_solved_by_its_reference() -> None:
     found = audit("agentbench_os", source=Source(data=str(DEV)), counts={})
-    assert (found.n, found.oracle_passed, found.empty_passed) == (22, 22, 0)
+    assert (found.n, found.oracle_passed, found.empty_passed) == (23, 22, 0)
     assert sorted(entry.reason for entry in found.skipped) == [
-        "malformed record: create is list, not an object",
         "needs the script example/0.sh, which is not given",
         "needs the script example/0.sh, which is not given",
         "needs the script init/stock-log.sh, which is not given",
     ]
-    assert found.broken == found.cheated == []
+    assert found.cheated == []
+    # AgentBench's own comparator reads no "4.0K" either.
+    (broken,) = found.broken
+    assert "size-match" in broken.reason

@@ -44,18 +44,27 @@ def test_containing_wants_the_output_in_the_answer_and_in_the_answer_in_the_outp
 
 @pytest.mark.parametrize(
     ("answer", "wanted"),
-    [("4.0K", "4096"), ("4K", "4.0K"), ("4 KB", "4.0K"), ("1m", "1024K"), ("2GB", "2G"), ("1T", "1024G"),
-     ("1P", "1024T"), ("12B", "12"), ("12", "12\n")],
+    [("4K", "4096"), (" 4 K", "4K\n"), ("1M", "1024K"), ("2048M", "2G"), ("1T", "1024G"), ("1P", "1024T"),
+     ("12B", "12"), ("12", "12\n"), ("1024Byte", "1K"), ("+1024", "1K"), ("-4K", "-4096"),
+     ("9007199254740993", "9007199254740993B")],
 )  # fmt: skip
 def test_sizes_are_equal_in_powers_of_1024(answer: str, wanted: str) -> None:
     assert same_size(answer, wanted)
     assert same_size(wanted, answer)
 
 
-@pytest.mark.parametrize("answer", ["", "K", "4.0X", "four", "4K used", "-4K", "4,0K", "5K", "1e3"])
-def test_what_is_no_size_equals_none(answer: str) -> None:
-    assert not same_size(answer, "4.0K")
-    assert not same_size(answer, answer) or answer == "5K"
+@pytest.mark.parametrize(
+    "answer",
+    ["", "K", "4X", "four", "4K used", "4,0K", "1e3", "1KB", "1 MB", "1k", "1.5K", "4.0K", "1 bytes", "9" * 5000],
+)
+def test_what_is_no_size_to_the_published_script_equals_none(answer: str) -> None:
+    assert not same_size(answer, "4K")
+    assert not same_size(answer, answer)
+
+
+def test_sizes_beyond_what_a_float_holds_are_exact() -> None:
+    assert not same_size("9007199254740993", "9007199254740992")
+    assert not same_size("9007199254740993K", "9007199254740992K")
 
 
 @given(st.sampled_from(sorted(COMPARATORS)), st.text(), st.text())

@@ -12,6 +12,7 @@ from cycleqd.skills.benchmark import (
     DataUnavailable,
     Problem,
     Source,
+    Whole,
     files_sha256,
     half_of,
     halves,
@@ -52,6 +53,15 @@ def test_the_same_content_is_in_the_same_half_whatever_its_id() -> None:
     for half in ("optimization", "test"):
         names = {name.partition("/")[2] for name in _ids(split[half]) if name.startswith("p/")}
         assert names == {name.partition("/")[2] for name in _ids(split[half]) if name.startswith("twin/")}
+
+
+def test_a_whole_benchmark_has_the_samples_of_both_halves_in_either() -> None:
+    skill = build_skill("os", counts={"optimization": 2, "test": 3})
+    whole = Whole(skill)
+    both = [*skill.samples("optimization"), *skill.samples("test")]
+    assert list(whole.samples("test")) == list(whole.samples("optimization")) == both
+    assert (whole.name, whole.max_turns, whole.origin) == (skill.name, skill.max_turns, skill.origin)
+    assert whole.gold_replies(both[0]) == skill.gold_replies(both[0])
 
 
 def test_the_seed_draws_the_halves() -> None:
@@ -98,6 +108,8 @@ def test_exclusions_are_read_from_a_list_and_from_an_audit(tmp_path: Path) -> No
     audit.write_text(json.dumps({"skill": "x", "broken": [{"id": "Mbpp/1", "reason": "?"}]}))
     assert read_exclusions(listing) == ("Mbpp/1", "Mbpp/2")
     assert read_exclusions(audit) == ("Mbpp/1",)
+    audit.write_text(json.dumps({"broken": [{"id": "a"}], "cheated": [{"id": "b"}, {"id": "a"}, {"id": "b"}]}))
+    assert read_exclusions(audit) == ("a", "b")
     audit.write_text("{}")
     with pytest.raises(DataUnavailable, match="exclude_file"):
         read_exclusions(audit)

@@ -159,6 +159,27 @@ def test_wrong_answers_and_half_done_changes_fail(sandboxes: Sandboxes) -> None:
 
 
 @pytest.mark.docker
+@pytest.mark.parametrize(
+    "forgery",
+    [
+        "printf '#!/bin/sh\\necho {0}\\n' >/usr/local/sbin/stat; chmod 755 /usr/local/sbin/stat",
+        "printf '#!/bin/sh\\necho {0}\\n' >/opt/s; chmod 755 /opt/s; mv /opt/s /usr/bin/stat",
+        "printf '#!/bin/sh\\necho {0}\\n' >/opt/s; chmod 755 /opt/s; mv /opt/s /bin/bash",
+        "printf '#!/bin/sh\\nwhile :; do :; done\\n' >/opt/s; chmod 755 /opt/s; mv /opt/s /bin/bash; exit 0",
+        "(while :; do for f in /proc/[0-9]*/fd/1; do echo {0} >$f; done; done) 2>/dev/null &",
+        "(while :; do for f in /proc/[0-9]*/fd/1; do echo {0} >$f; done; pkill -9 stat; done) 2>/dev/null &",
+        "rm -rf --no-preserve-root / 2>/dev/null",
+    ],
+)
+def test_what_the_probe_shows_cannot_be_forged(sandboxes: Sandboxes, forgery: str) -> None:
+    skill = OsSkill(seed=0, counts={})
+    mode = _one("set-mode")
+    with skill.session(sandboxes) as session:
+        replies = [_bash(forgery.format(mode.data["expected"])), "Act: finish"]
+        assert play(session, mode, OracleAgent(replies)).verdict.score == 0.0
+
+
+@pytest.mark.docker
 def test_reply_that_is_no_act_ends_the_episode(sandboxes: Sandboxes) -> None:
     skill = OsSkill(seed=0, counts={})
     with skill.session(sandboxes) as session:

@@ -185,12 +185,14 @@ def processes() -> list[int]:
 
 
 def is_stopped(pid: int) -> bool:
-    """Whether a process is stopped by a signal."""
+    """Whether a process is stopped by a signal, or will be as soon as it sees one that was sent."""
     try:
-        with open(f"/proc/{pid}/stat", "rb") as file:
-            return file.read().rpartition(b")")[2].split()[0] == b"T"
-    except OSError:
+        with open(f"/proc/{pid}/status", "rb") as file:
+            fields = dict(line.split(b":", 1) for line in file.read().splitlines() if b":" in line)
+        pending = int(fields[b"ShdPnd"], 16)
+    except (OSError, KeyError, ValueError):
         return False
+    return fields[b"State"].lstrip().startswith(b"T") or bool(pending >> (signal.SIGSTOP - 1) & 1)
 
 
 def read_some(descriptor: int, kept: bytearray, limit: int) -> int:

@@ -4,7 +4,7 @@ Requests: ``{"id", "do", ...}`` with
 
 * ``do: "command"``, ``command``, ``seconds``, ``limit``, ``attached``, ``leave``: the agent's bash runs a command;
 * ``do: "script"``, ``code``, ``language``, ``arguments``, ``directory``, ``seconds``, ``limit``, ``judge``,
-  ``crowd``: a process of its own runs a script;
+  ``alone``, ``crowd``: a process of its own runs a script, ``alone`` while the others stay stopped;
 * ``do: "seal"``: what the container is now is not the agent's doing.
 
 Replies: ``{"id", "output", "exit_code", "timed_out", "truncated", "restarted", "changed"}``.
@@ -97,6 +97,7 @@ class Shell:
         self.disk = Disk(disk_bytes)
         # Processes that the agent stopped: they stay so.
         self.stopped: set[int] = set()
+        self.paused = False
         # Outputs of scripts that somebody may still write to; what comes is read and dropped.
         self.left: list[int] = []
         # The exit codes of bash and of a running script once they ended.
@@ -107,12 +108,15 @@ class Shell:
 
     def pause(self) -> None:
         """Stops everything."""
-        self.stopped = {pid for pid in processes() if is_stopped(pid)}
+        if not self.paused:
+            self.stopped = {pid for pid in processes() if is_stopped(pid)}
+        self.paused = True
         with contextlib.suppress(ProcessLookupError):
             os.kill(-1, signal.SIGSTOP)
 
     def resume(self) -> None:
         """Lets everything go on that `pause` stopped."""
+        self.paused = False
         with contextlib.suppress(ProcessLookupError):
             if not self.stopped:
                 os.kill(-1, signal.SIGCONT)
@@ -247,7 +251,7 @@ class Shell:
             program.append(f"/dev/fd/{STATUS_FD}")
         else:
             program += ["-c", data.decode("utf-8")]
-            if language == "bash":
+            if language == "bash" and arguments:
                 program.append("--")  # bash -c takes its own name first
         program += [argument.replace("\0", "").encode("utf-8", "replace").decode("utf-8") for argument in arguments]
         environment = {**ENVIRONMENT, **JUDGING} if judge else ENVIRONMENT
@@ -378,8 +382,9 @@ def reply(
 def answer(shell: Shell, request: dict[str, Any]) -> dict[str, Any]:
     """Does what a request asks for."""
     what = request.pop("do")
-    shell.resume()
     try:
+        if not request.pop("alone", False):
+            shell.resume()
         if what == "command":
             return shell.command(**request)
         if what == "script":
