@@ -2,7 +2,7 @@
 
 Everything a model wrote runs here and nowhere else: without network, with few capabilities, within limits on
 memory, processes, disk, time and output. Public: `Sandboxes` (the pool that owns every container of a run),
-`ShellSession`, `ProgramRunner`, `DatabaseServer` and what they return, `Limits`, the fault `SandboxUnavailable`,
+`ShellSession`, `ProgramRunner`, `DatabaseServer` (and `DatabaseServers`, which replaces one that died) and what they return, `Limits`, the fault `SandboxUnavailable`,
 `reap` (removes what dead processes left), `image_tags` and `missing_images`.
 
 What isn't bounded: a shell's root file system is writable (tasks administer users and `/etc`), and outside the
@@ -10,7 +10,14 @@ in-memory file systems only the size of each file is limited, so a model can fil
 for as long as its commands may run; all of it goes with the container. There is no loopback interface.
 """
 
-from cycleqd.sandbox.database import Database, DatabaseServer, StatementResult, Table
+from cycleqd.sandbox.database import (
+    Database,
+    DatabaseServer,
+    DatabaseServers,
+    StatementResult,
+    Table,
+    UnreadableTable,
+)
 from cycleqd.sandbox.errors import SandboxUnavailable
 from cycleqd.sandbox.images import image_tags
 from cycleqd.sandbox.limits import Limits
@@ -23,6 +30,7 @@ __all__ = [
     "CommandResult",
     "Database",
     "DatabaseServer",
+    "DatabaseServers",
     "Limits",
     "ProgramRunner",
     "SandboxUnavailable",
@@ -30,6 +38,7 @@ __all__ = [
     "ShellSession",
     "StatementResult",
     "Table",
+    "UnreadableTable",
     "image_tags",
     "missing_images",
     "reap",

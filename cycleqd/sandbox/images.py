@@ -10,7 +10,7 @@ import hashlib
 from pathlib import Path
 
 IMAGE_NAMES = (
-    *("shell", "python", "mariadb", "evalplus"),
+    *("shell", "python", "mariadb", "mysql", "evalplus"),
     *("agentbench-default", "agentbench-packages", "agentbench-ubuntu"),
 )
 IMAGE_DIRECTORY = Path(__file__).resolve().parents[2] / "infra" / "images"
