@@ -11,7 +11,14 @@ from cycleqd.sandbox.database.products import MARIADB, MYSQL, PRODUCTS, Product
 from cycleqd.sandbox.database.server import PIDS, SOCKET_MOUNT, SOCKET_NAME, DatabaseServer
 from cycleqd.sandbox.database.servers import DatabaseServers
 from cycleqd.sandbox.database.session import STATEMENT_CHARACTERS, Database
-from cycleqd.sandbox.database.values import IDENTIFIER_CHARACTERS, StatementResult, Table, UnreadableTable, quoted
+from cycleqd.sandbox.database.values import (
+    IDENTIFIER_CHARACTERS,
+    StatementResult,
+    Table,
+    UnreadableTable,
+    folded,
+    quoted,
+)
 
 __all__ = [
     "IDENTIFIER_CHARACTERS",
@@ -29,5 +36,6 @@ __all__ = [
     "StatementResult",
     "Table",
     "UnreadableTable",
+    "folded",
     "quoted",
 ]

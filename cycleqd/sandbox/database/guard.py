@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from types import TracebackType
 from typing import Literal, Self
 
@@ -23,26 +24,36 @@ class Guard:
         seconds: Wall-clock time, positive.
         look: Says what the statement has too much of by now; None is nothing. Called from another thread.
         bite: Ends the statement. Called from another thread, at most once, never after the block's end.
+        working: Entered, by another thread, while the statement is being looked at.
     """
 
-    def __init__(self, seconds: float, look: Callable[[], Excess | None], bite: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        seconds: float,
+        look: Callable[[], Excess | None],
+        bite: Callable[[], None],
+        working: Callable[[], AbstractContextManager[None]] = nullcontext,
+    ) -> None:
         self.excess: Excess | None = None
         self._seconds = seconds
         self._look = look
         self._bite = bite
+        self._working = working
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._watch, name="guard", daemon=True)
 
     def _watch(self) -> None:
         deadline = time.monotonic() + self._seconds
-        pause = min(FIRST_LOOK_SECONDS, self._seconds)
-        while not self._over.wait(pause):
-            pause = LOOK_SECONDS
-            excess: Excess | None = "time" if time.monotonic() >= deadline else self._look()
-            if excess is not None and not self._over.is_set():
-                self.excess = excess
-                self._bite()
-                return
+        if self._over.wait(min(FIRST_LOOK_SECONDS, self._seconds)):
+            return
+        with self._working():
+            while not self._over.is_set():
+                excess: Excess | None = "time" if time.monotonic() >= deadline else self._look()
+                if excess is not None and not self._over.is_set():
+                    self.excess = excess
+                    self._bite()
+                    return
+                self._over.wait(LOOK_SECONDS)
 
     def __enter__(self) -> Self:
         self._thread.start()

@@ -87,6 +87,7 @@ class DatabaseServer:
         self._idle: queue.LifoQueue[pymysql.Connection[Any]] = queue.LifoQueue()
         self._closed = False
         self._failed = False
+        self._working = 0
         self._names: set[str] = set()
         self._naming = threading.Lock()
         # One line a statement, then an empty line (serve.sh).
@@ -107,6 +108,23 @@ class DatabaseServer:
         """Whether at most one database is open."""
         with self._naming:
             return len(self._names) <= 1
+
+    @property
+    def busy(self) -> bool:
+        """Whether any statement runs that does not end at once; asked by an episode whose own has ended."""
+        with self._naming:
+            return self._working > 0
+
+    @contextlib.contextmanager
+    def working(self) -> Iterator[None]:
+        """While a statement runs that does not end at once."""
+        with self._naming:
+            self._working += 1
+        try:
+            yield
+        finally:
+            with self._naming:
+                self._working -= 1
 
     def wait(self) -> None:
         """Blocks until the server answers.

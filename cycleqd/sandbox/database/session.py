@@ -23,12 +23,14 @@ STATEMENT_CHARACTERS = 16_384
 """Of a model's statement: each call in it may hold a value of max_allowed_packet, so a longer one ends the server."""
 GRACE_SECONDS = 1.0
 """How much longer than the server's own limit a statement may take before it is killed from here."""
-STUCK_SECONDS = 10.0
+STUCK_SECONDS = 5.0
 """A statement that goes on for so long after it was killed never ends: the server is of no more use to anybody."""
 CROWDED = 0.75
 """The part of the disk that all episodes may fill: what is left lets transactions be rolled back."""
 CONTENT_ROWS, CONTENT_BYTES = 500_000, 64 * 1024 * 1024
 """Of a table to judge."""
+TEMPORARY_TABLE = "#sql"
+"""In the name of a statement's own temporary table, which MariaDB calls damaged where there was no room for it."""
 NOT_UTF8 = "ERROR 1300: Invalid utf8mb4 character string in the result (a new connection was made)"
 """The result is in another character set (SET NAMES), or holds half a surrogate pair, which MariaDB stores."""
 _MEGABYTE = 1024 * 1024
@@ -187,18 +189,24 @@ class Database:
 
     def _blame(self, error: MySQLError | OSError, excess: Excess | None) -> None:
         """Raises SandboxUnavailable unless the error is this episode's own doing."""
-        number = error_number(error)
-        if excess is None and number in DAMAGE:
+        number, product = error_number(error), self.server.product
+        if excess is None and number in DAMAGE and TEMPORARY_TABLE not in described(error):
             raise self.server.fault(described(error)) from error
-        if excess != "crowd" and (excess is not None or number not in DISK_FULL):
+        if excess != "crowd" and (excess is not None or number not in DISK_FULL | DAMAGE):
             return
-        # Nobody else could have filled the disk, or a large part of it is this episode's.
-        if self.server.alone or self._usage().files > self.server.product.episode_mb * _MEGABYTE // 4:
+        if self.server.alone:
+            return
+        usage = self._usage()
+        if usage.files > product.episode_mb * _MEGABYTE // 4:
+            return
+        # What is left are temporary files, which are those of statements that run.
+        if usage.every_file < CROWDED * product.data_mb * _MEGABYTE and not self.server.busy:
             return
         raise SandboxUnavailable("the database server's disk is full through other episodes; retry") from error
 
     def _guard(self, connection: Any) -> Guard:
-        return Guard(self.server.limits.command_seconds + GRACE_SECONDS, self._excess, self._killer(connection))
+        seconds = self.server.limits.command_seconds + GRACE_SECONDS
+        return Guard(seconds, self._excess, self._killer(connection), self.server.working)
 
     def _excess(self) -> Excess | None:
         """What this episode has too much of by now."""

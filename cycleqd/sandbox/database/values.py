@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -61,9 +62,15 @@ def quoted(identifier: str) -> str:
     return "`" + identifier.replace("`", "``") + "`"
 
 
+def folded(name: str) -> str:
+    """What a name of a column is to the servers: without case and accents, of which neither makes another name."""
+    plain = "".join(c for c in unicodedata.normalize("NFD", name) if not unicodedata.combining(c))
+    return plain.replace("ß", "s").casefold()
+
+
 def check(table: Table) -> None:
     """Raises ValueError unless columns and rows fit together; what else is wrong the server says."""
-    if not table.columns or len({column.casefold() for column in table.columns}) != len(table.columns):
+    if not table.columns or len(set(map(folded, table.columns))) != len(table.columns):
         raise ValueError(f"table {table.name!r} needs at least one column, all distinct, got {table.columns}")
     for row in table.rows:
         if len(row) != len(table.columns) or not all(value is None or isinstance(value, str) for value in row):
