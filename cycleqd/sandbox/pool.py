@@ -22,7 +22,7 @@ from cycleqd.sandbox.channel import Channel, guest_command, guest_source
 from cycleqd.sandbox.database import PRODUCTS, DatabaseServer
 from cycleqd.sandbox.engine import Engine
 from cycleqd.sandbox.errors import SandboxUnavailable
-from cycleqd.sandbox.images import image_tag, image_tags
+from cycleqd.sandbox.images import IMAGE_USERS, image_tag, image_tags
 from cycleqd.sandbox.limits import Limits
 from cycleqd.sandbox.runner import ProgramRunner
 from cycleqd.sandbox.shell import ShellSession
@@ -304,15 +304,22 @@ def _removed_on_failure(remove: Callable[[], None]) -> Iterator[None]:
         raise
 
 
-def missing_images() -> tuple[str, ...]:
+def missing_images(*skills: str) -> tuple[str, ...]:
     """The tags of the project's sandbox images that the engine does not have; ``make images`` builds them.
+
+    Args:
+        skills: The skills to play; an image that another skill alone needs is not missed.
 
     Raises:
         SandboxUnavailable: No Docker engine answers.
     """
     engine = Engine()
     try:
-        return tuple(tag for tag in image_tags().values() if not engine.has_image(tag))
+        return tuple(
+            tag
+            for name, tag in image_tags().items()
+            if (name not in IMAGE_USERS or IMAGE_USERS[name] in skills) and not engine.has_image(tag)
+        )
     finally:
         engine.close()
 

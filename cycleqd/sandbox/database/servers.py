@@ -17,8 +17,9 @@ from cycleqd.sandbox.errors import SandboxUnavailable
 class DatabaseServers:
     """Opens databases on a shared server that is replaced when it dies; a context manager; thread-safe.
 
-    A database whose name was opened before is a replay's: the server died on that episode or on one beside it. It gets
-    a server of its own, which goes with it, so that whoever is to blame spoils nobody else's replay.
+    An episode whose database became unavailable, because its server died on it or on one beside it, may be played again
+    under the same name. Then it gets a server of its own, which goes with it, so that whoever is to blame spoils nobody
+    else's replay.
 
     Args:
         start: Starts a server.
@@ -30,7 +31,7 @@ class DatabaseServers:
     def __init__(self, start: Callable[[], DatabaseServer]) -> None:
         self._start = start
         self._lock = threading.Lock()
-        self._opened: set[str] = set()
+        self._last: dict[str, Database | None] = {}
         self._shared: DatabaseServer | None = start()
 
     def open(self, tables: Sequence[Table], *, name: str, collation: str | None = None) -> Database:
@@ -41,17 +42,22 @@ class DatabaseServers:
             SandboxUnavailable: No server can be started, or the one that was has died.
         """
         with self._lock:
-            again = name in self._opened
-            self._opened.add(name)
-        if not again:
-            return self._current().open(tables, name=name, collation=collation)
-        server = self._start()
+            replayed = name in self._last and ((last := self._last[name]) is None or last.unavailable)
+            self._last[name] = None  # until it is open
+        server = self._start() if replayed else self._current()
         try:
-            return server.open(tables, name=name, collation=collation).then(server.close)
-        except BaseException:
-            with contextlib.suppress(SandboxUnavailable):
-                server.close()
+            database = server.open(tables, name=name, collation=collation)
+        except BaseException as error:
+            if replayed:
+                with contextlib.suppress(SandboxUnavailable):
+                    server.close()
+            if isinstance(error, ValueError):
+                with self._lock:
+                    del self._last[name]
             raise
+        with self._lock:
+            self._last[name] = database
+        return database.then(server.close) if replayed else database
 
     def close(self) -> None:
         """Removes the shared server; idempotent. Databases with servers of their own remove those themselves."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
@@ -48,8 +48,14 @@ class Database:
         self._name = name
         self._columns = columns
         self._closed = False
+        self._unavailable = False
         self._after: Callable[[], None] | None = None
         self._connection = server.connect(name)
+
+    @property
+    def unavailable(self) -> bool:
+        """Whether `SandboxUnavailable` was raised here, or would be."""
+        return self._unavailable or not (self._closed or self.server.usable)
 
     def then(self, after: Callable[[], None]) -> Self:
         """Has `close` call `after`."""
@@ -71,6 +77,10 @@ class Database:
         Raises:
             SandboxUnavailable: The server is gone, or full through other episodes.
         """
+        with self._noted():
+            return self._execute(sql, characters)
+
+    def _execute(self, sql: str, characters: int) -> StatementResult:
         if self._closed:
             raise SandboxUnavailable("this database is closed")
         text = sql.encode("utf-8", "replace").decode("utf-8")
@@ -84,10 +94,10 @@ class Database:
         except (MySQLError, OSError) as error:
             return self._failed(error, guard.excess)
         except Exception:  # noqa: BLE001 -- whatever the client library stumbles over in a result
-            self.renew()
+            self._renew()
             return failed(NOT_UTF8)
         if guard.excess or ("@" in text and self._variables_exceed()):
-            self.renew()
+            self._renew()
         return result
 
     def content(self, table: str) -> tuple[tuple[str | None, ...], ...]:
@@ -101,6 +111,10 @@ class Database:
             UnreadableTable: The episode has made it unreadable.
             SandboxUnavailable: The server is gone, or full through other episodes.
         """
+        with self._noted():
+            return self._content(table)
+
+    def _content(self, table: str) -> tuple[tuple[str | None, ...], ...]:
         if table not in self._columns:
             raise ValueError(f"no table {table!r}; there are {sorted(self._columns)}")
         columns = ", ".join(f"CAST({quoted(column)} AS BINARY)" for column in self._columns[table])
@@ -132,6 +146,10 @@ class Database:
         Raises:
             SandboxUnavailable: The server is gone, or can't end what the old connection does.
         """
+        with self._noted():
+            self._renew()
+
+    def _renew(self) -> None:
         self._end(self._connection)
         self._let_in()
         self._connection = self.server.connect(self._name)
@@ -149,6 +167,14 @@ class Database:
         finally:
             if self._after is not None:
                 self._after()
+
+    @contextlib.contextmanager
+    def _noted(self) -> Iterator[None]:
+        try:
+            yield
+        except SandboxUnavailable:
+            self._unavailable = True
+            raise
 
     def _fetched(self, cursor: Any, sql: str, most_rows: int, most_bytes: int) -> StatementResult:
         cursor.execute(sql)
@@ -172,7 +198,7 @@ class Database:
         """The result of a statement that failed, if it is the statement's fault."""
         if excess is not None or is_connection_error(error):
             # The guard cut the connection, or the statement did (KILL), or the server is dead: then this raises.
-            self.renew()
+            self._renew()
         self._blame(error, excess)
         return failed(self._told(error, excess))
 
