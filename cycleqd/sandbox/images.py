@@ -14,7 +14,7 @@ IMAGE_NAMES = (
     *("agentbench-default", "agentbench-packages", "agentbench-ubuntu"),
 )
 IMAGE_USERS = {"mysql": "agentbench_db"}
-"""The skill that alone needs an image. Without that image all other runs start; its server's packages come from Debian's
+"""The skill that alone needs an image. Without that image all other runs start: its packages come from Debian's
 unstable suite, which nobody's first run should depend on."""
 IMAGE_DIRECTORY = Path(__file__).resolve().parents[2] / "infra" / "images"
 BASE_RELEASE = "bookworm"

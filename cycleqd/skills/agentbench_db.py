@@ -177,7 +177,9 @@ class AgentBenchDbSession:
             errors = [executed(database, statement, sample).error for statement in sample.data["label"]]
             error = next((error for error in errors if error is not None), None)
             try:
-                state = database.content(sample.data["table"]) if error is None else f"the gold statement fails: {error}"
+                state = (
+                    database.content(sample.data["table"]) if error is None else f"the gold statement fails: {error}"
+                )
             except UnreadableTable as fault:
                 state = f"after the gold statement {fault}"
         with self._lock:

@@ -16,6 +16,8 @@ OUT_OF_MEMORY = frozenset({5, 1037, 1038, 1041, 4082, 4083})
 of all connections."""
 DAMAGE = frozenset({126, 127, 130, 134, 144, 145, 1033, 1034, 1035, 1040, 1135, 1194, 1195})
 """A damaged table, a server without free connections or threads: nothing that a statement could have meant."""
+LOCKED_OUT = frozenset({1045, 1698, 1820, 1862, 3118, 3955, 4151})
+"""An account that its user has given a password, or let expire or be locked."""
 
 
 def described(error: MySQLError | OSError) -> str:
@@ -39,4 +41,6 @@ def is_connection_error(error: MySQLError | OSError) -> bool:
 def is_of_the_data(error: MySQLError | OSError) -> bool:
     """Whether a statement that loads a table failed because of the table."""
     of_the_server = CONNECTION_ERRORS | DISK_FULL | OUT_OF_MEMORY | DAMAGE
-    return isinstance(error, MySQLError) and not is_connection_error(error) and error_number(error) not in of_the_server
+    return (
+        isinstance(error, MySQLError) and not is_connection_error(error) and error_number(error) not in of_the_server
+    )

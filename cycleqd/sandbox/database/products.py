@@ -58,11 +58,12 @@ MYSQL: Final = Product(
     image="mysql",
     collation="utf8mb4_0900_ai_ci",
     privileges=(
-        "SELECT, INSERT, UPDATE, DELETE, CREATE, ALTER, DROP, INDEX, REFERENCES, CREATE TEMPORARY TABLES, CREATE VIEW, "
-        "SHOW VIEW"
+        "SELECT, INSERT, UPDATE, DELETE, CREATE, ALTER, DROP, INDEX, REFERENCES, CREATE TEMPORARY TABLES, "
+        "CREATE VIEW, SHOW VIEW"
     ),
     arguments=lambda seconds: [f"--max-execution-time={round(seconds * 1000)}"],
-    initial=("DROP USER IF EXISTS root@localhost;",),
+    # MD5 and SHA1 are a component of their own from 9.6 on.
+    initial=("INSTALL COMPONENT 'file://component_classic_hashing';", "DROP USER IF EXISTS root@localhost;"),
     usage=(
         "SELECT 0, COALESCE(SUM(IF(NAME LIKE %(files)s, FILE_SIZE, 0)), 0), COALESCE(SUM(FILE_SIZE), 0) "
         "FROM information_schema.INNODB_TABLESPACES"

@@ -19,7 +19,14 @@ import pymysql.cursors
 from pymysql.err import MySQLError
 
 from cycleqd.sandbox.channel import Channel
-from cycleqd.sandbox.database.faults import DAMAGE, described, error_number, is_connection_error, is_of_the_data
+from cycleqd.sandbox.database.faults import (
+    DAMAGE,
+    LOCKED_OUT,
+    described,
+    error_number,
+    is_connection_error,
+    is_of_the_data,
+)
 from cycleqd.sandbox.database.products import Product
 from cycleqd.sandbox.database.session import Database, discard
 from cycleqd.sandbox.database.values import Table, check, creation, insertion
@@ -28,7 +35,7 @@ from cycleqd.sandbox.limits import Limits
 
 SOCKET_NAME = "server.sock"
 SOCKET_MOUNT = "/run/sandbox"
-START_SECONDS = 60.0
+START_SECONDS = 120.0
 ADMIN_SECONDS = 30
 READ_SECONDS = 10.0
 """How much longer than the server's own limit a connection may be silent before the server counts as dead."""
@@ -202,8 +209,17 @@ class DatabaseServer:
         """
         if self._closed:
             raise SandboxUnavailable("this database server is closed")
+        seconds = self.limits.command_seconds + READ_SECONDS
         try:
-            return self._connect(user, "", self.limits.command_seconds + READ_SECONDS, database=user)
+            return self._connect(user, "", seconds, database=user)
+        except (MySQLError, OSError) as error:
+            if error_number(error) not in LOCKED_OUT:
+                raise self.fault(str(error)) from error
+        # Users may set passwords of their own.
+        with self.admin() as connection, connection.cursor() as cursor:
+            cursor.execute(f"ALTER USER {user}@localhost IDENTIFIED BY '' PASSWORD EXPIRE NEVER ACCOUNT UNLOCK")
+        try:
+            return self._connect(user, "", seconds, database=user)
         except (MySQLError, OSError) as error:
             raise self.fault(str(error)) from error
 
@@ -327,4 +343,3 @@ class DatabaseServer:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
-

@@ -17,9 +17,9 @@ from cycleqd.sandbox.errors import SandboxUnavailable
 class DatabaseServers:
     """Opens databases on a shared server that is replaced when it dies; a context manager; thread-safe.
 
-    An episode whose database became unavailable, because its server died on it or on one beside it, may be played again
-    under the same name. Then it gets a server of its own, which goes with it, so that whoever is to blame spoils nobody
-    else's replay.
+    An episode whose database became unavailable, because its server died on it or on one beside it, may be played
+    again under the same name. Then it gets a server of its own, which goes with it, so that whoever is to blame spoils
+    nobody else's replay.
 
     Args:
         start: Starts a server.

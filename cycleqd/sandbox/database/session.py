@@ -93,7 +93,7 @@ class Database:
                 result = self._fetched(cursor, text, limits.sql_rows, limits.sql_bytes)
         except (MySQLError, OSError) as error:
             return self._failed(error, guard.excess)
-        except Exception:  # noqa: BLE001 -- whatever the client library stumbles over in a result
+        except Exception:
             self._renew()
             return failed(NOT_UTF8)
         if guard.excess or ("@" in text and self._variables_exceed()):
@@ -119,7 +119,6 @@ class Database:
             raise ValueError(f"no table {table!r}; there are {sorted(self._columns)}")
         columns = ", ".join(f"CAST({quoted(column)} AS BINARY)" for column in self._columns[table])
         query = f"SELECT {columns} FROM {quoted(table)}"  # noqa: S608 -- quoted
-        self._let_in()
         connection = self.server.connect(self._name)
         guard = self._guard(connection)
         try:
@@ -130,7 +129,7 @@ class Database:
                 raise self.server.fault(described(error)) from error
             self._blame(error, guard.excess)
             raise UnreadableTable(f"the table can't be read: {self._told(error, guard.excess)}") from error
-        except Exception as error:  # noqa: BLE001 -- whatever the client library stumbles over in a result
+        except Exception as error:
             raise UnreadableTable(f"the table can't be read: {NOT_UTF8}") from error
         finally:
             self._end(connection)
@@ -141,17 +140,18 @@ class Database:
         return tuple(sorted(rows, key=lambda row: [(value is not None, value or "") for value in row]))
 
     def renew(self) -> None:
-        """Goes on with a new connection: an open transaction is rolled back, variables are lost.
+        """Goes on with a new connection: an open transaction is rolled back, variables and locks are lost.
 
         Raises:
-            SandboxUnavailable: The server is gone, or can't end what the old connection does.
+            SandboxUnavailable: The server is gone.
         """
         with self._noted():
-            self._renew()
+            discard(self._connection)
+            self._connection = self.server.connect(self._name)
 
     def _renew(self) -> None:
+        """As `renew`, after a statement that may not have ended."""
         self._end(self._connection)
-        self._let_in()
         self._connection = self.server.connect(self._name)
 
     def close(self) -> None:
@@ -284,11 +284,6 @@ class Database:
                 if time.monotonic() > deadline:
                     raise self.server.fault("a statement can't be ended")
                 time.sleep(0.01)
-
-    def _let_in(self) -> None:
-        """The user may have set a password."""
-        with self.server.admin() as connection, connection.cursor() as cursor:
-            cursor.execute(f"ALTER USER {self._name}@localhost IDENTIFIED BY '' PASSWORD EXPIRE NEVER ACCOUNT UNLOCK")
 
     def __enter__(self) -> Self:
         return self
