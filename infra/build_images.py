@@ -1,8 +1,8 @@
 """Builds the sandbox images that don't exist yet: ``python infra/build_images.py [--force] [NAME ...]``.
 
 Without names all are built. One that only some skills need may fail, as `mysql` does while Debian's unstable suite is
-being rearranged: that is told, and the others are made all the same. Every image starts from Debian 12: the public image where a registry can be reached, otherwise a root file system made
-by debootstrap on this machine. Needs the Docker command line, and nothing of Python but its standard library.
+being rearranged: that is told, and the others are made all the same. Every image starts from Debian 12: the public
+image where a registry can be reached, otherwise a root file system made by debootstrap on this machine. Needs the Docker command line, and nothing of Python but its standard library.
 """
 
 from __future__ import annotations

@@ -2,8 +2,9 @@
 
 Everything a model wrote runs here and nowhere else: without network, with few capabilities, within limits on
 memory, processes, disk, time and output. Public: `Sandboxes` (the pool that owns every container of a run),
-`ShellSession`, `ProgramRunner`, `DatabaseServer` (and `DatabaseServers`, which replaces one that died) and what they return, `Limits`, the fault `SandboxUnavailable`,
-`reap` (removes what dead processes left), `image_tags` and `missing_images`.
+`ShellSession`, `ProgramRunner`, `DatabaseServer` (and `DatabaseServers`, which replaces one that died) and what they
+return, `Limits`, the fault `SandboxUnavailable`, `reap` (removes what dead processes left), `image_tags` and
+`missing_images`.
 
 What isn't bounded: a shell's root file system is writable (tasks administer users and `/etc`), and outside the
 in-memory file systems only the size of each file is limited, so a model can fill the engine's disk with many files

@@ -176,12 +176,12 @@ class AgentBenchDbSession:
         with beside.server.open([table_of(sample)], name=name) as database:
             errors = [executed(database, statement, sample).error for statement in sample.data["label"]]
             error = next((error for error in errors if error is not None), None)
-            try:
-                state = (
-                    database.content(sample.data["table"]) if error is None else f"the gold statement fails: {error}"
-                )
-            except UnreadableTable as fault:
-                state = f"after the gold statement {fault}"
+            state = f"the gold statement fails: {error}"
+            if error is None:
+                try:
+                    state = database.content(sample.data["table"])
+                except UnreadableTable as fault:
+                    state = f"after the gold statement {fault}"
         with self._lock:
             self._states[sample.id] = state
         return state
