@@ -2,7 +2,8 @@
 
 Without names all are built. One that only some skills need may fail, as `mysql` does while Debian's unstable suite is
 being rearranged: that is told, and the others are made all the same. Every image starts from Debian 12: the public
-image where a registry can be reached, otherwise a root file system made by debootstrap on this machine. Needs the Docker command line, and nothing of Python but its standard library.
+image where a registry can be reached, otherwise a root file system made by debootstrap on this machine. Needs the
+Docker command line, and nothing of Python but its standard library.
 """
 
 from __future__ import annotations

@@ -39,7 +39,7 @@ TABLE_STATE: Final = "table_state"
 """Our own verdict on a change, beside AgentBench's hash."""
 
 OVERALL: Final = "overall"
-"""AgentBench's headline, beside the score: the mean of the accuracies of SELECT (every question), INSERT and UPDATE."""
+"""AgentBench's headline, beside the score: the mean of the accuracies of SELECT (all questions), INSERT and UPDATE."""
 SERVER: Final = "mysql"
 """The benchmark's own."""
 
