@@ -42,6 +42,8 @@ OVERALL: Final = "overall"
 """AgentBench's headline, beside the score: the mean of the accuracies of SELECT (all questions), INSERT and UPDATE."""
 SERVER: Final = "mysql"
 """The benchmark's own."""
+COLLATION: Final = "utf8mb4_0900_ai_ci"
+"""MySQL's own since its version 8."""
 
 State = tuple[tuple[str | None, ...], ...]
 
@@ -85,7 +87,7 @@ class AgentBenchDbEpisode(TurnEpisode[Action]):
         self._database: Database | None = None
         self._fault = ""
         try:
-            self._database = session.servers.open([table_of(sample)], name=sample.id)
+            self._database = session.servers.open([table_of(sample)], name=sample.id, collation=COLLATION)
         except ValueError as error:  # the data is at fault: the sample is broken, the evaluation goes on
             self._fault = str(error)
 
@@ -173,7 +175,7 @@ class AgentBenchDbSession:
         state: State | str
         # A name of its own: the episode's database is still open.
         name = f"{sample.id} after gold"
-        with beside.server.open([table_of(sample)], name=name) as database:
+        with beside.server.open([table_of(sample)], name=name, collation=COLLATION) as database:
             errors = [executed(database, statement, sample).error for statement in sample.data["label"]]
             error = next((error for error in errors if error is not None), None)
             state = f"the gold statement fails: {error}"

@@ -21,7 +21,7 @@ LONG = Table("t", ("a", "b"), tuple((f"row {number} " + "x" * 4_000, str(number)
 @pytest.fixture(scope="module", params=["mariadb", "mysql"])
 def patient(request: pytest.FixtureRequest) -> Iterator[DatabaseServer]:
     """A server that gives a statement time enough to reach its other bounds on a busy machine."""
-    limits = Limits(command_seconds=60.0)
+    limits = Limits(command_seconds=30.0)
     with (
         Sandboxes(run_id="tests-database-bounds", limits=limits) as pool,
         pool.database(image=request.param) as server,
@@ -35,9 +35,7 @@ def patient(request: pytest.FixtureRequest) -> Iterator[DatabaseServer]:
     "sql",
     [
         "SELECT a.a, b.a, c.a FROM t a, t b, t c ORDER BY b.a, a.a, c.a",
-        "SELECT ROW_NUMBER() OVER (ORDER BY a.a, b.a), a.a, b.a, c.a FROM t a, t b, t c",
         "INSERT INTO t SELECT CONCAT(a.a, b.a, b.a, b.a), c.a FROM t a, t b, t c",
-        "INSERT INTO t (b) SELECT REPEAT('x', 65000) FROM t a, t b",
         f"SET {', '.join(f'@v{number} = REPEAT(0, 250000)' for number in range(450))}",
         f"INSERT INTO t (b) VALUES {', '.join(['(REPEAT(0, 60000))'] * 700)}",
     ],

@@ -22,6 +22,7 @@ class Product:
         memory_mb: Memory in MiB, without the file systems below.
         data_mb: Size of the data's file system.
         temporary_mb: Size of the file system of temporary files.
+        nearest: Collations that the server lacks, each with what takes its place.
         episode_mb: What one episode's tables may fill of the data's file system.
         session_mb: What one session may hold in memory.
     """
@@ -35,8 +36,13 @@ class Product:
     memory_mb: int
     data_mb: int
     temporary_mb: int
+    nearest: tuple[tuple[str, str], ...] = ()
     episode_mb: int = 64
     session_mb: int = 64
+
+    def collation_of(self, name: str | None) -> str:
+        """The server's collation for a name: its own, that of the name, or the nearest that it has."""
+        return self.collation if name is None else dict(self.nearest).get(name, name)
 
 
 MARIADB: Final = Product(
@@ -53,6 +59,8 @@ MARIADB: Final = Product(
     memory_mb=512,
     data_mb=768,
     temporary_mb=128,
+    # Unicode's order, spaces at the end count, no two emoji are equal, ß is ss.
+    nearest=(("utf8mb4_0900_ai_ci", "uca1400_nopad_ai_ci"),),
 )
 MYSQL: Final = Product(
     image="mysql",

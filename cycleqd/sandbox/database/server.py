@@ -170,7 +170,7 @@ class DatabaseServer:
                 # What an earlier drop may have left is replaced.
                 f"DROP DATABASE IF EXISTS {name}",
                 f"DROP USER IF EXISTS {name}@localhost",
-                f"CREATE DATABASE {name} COLLATE {collation or self.product.collation}",
+                f"CREATE DATABASE {name} COLLATE {self.product.collation_of(collation)}",
                 # Without a password: the socket is private, and SHOW GRANTS would show the password's hash.
                 f"CREATE USER {name}@localhost",
                 f"GRANT {self.product.privileges} ON {name}.* TO {name}@localhost",
@@ -298,7 +298,7 @@ class DatabaseServer:
         try:
             cursor.execute(creation(table))
             if table.rows:
-                cursor.max_stmt_length = LOAD_BYTES
+                cursor.max_stmt_length = LOAD_BYTES  # type: ignore[misc]  # the stubs take it for the class's alone
                 cursor.executemany(insertion(table), table.rows)
         except MySQLError as error:
             if is_of_the_data(error):

@@ -17,7 +17,7 @@ from cycleqd.sandbox.database.values import StatementResult, UnreadableTable, fa
 from cycleqd.sandbox.errors import SandboxUnavailable
 
 if TYPE_CHECKING:
-    from cycleqd.sandbox.database.server import DatabaseServer
+    from cycleqd.sandbox.database.server import DatabaseServer, Usage
 
 STATEMENT_CHARACTERS = 16_384
 """Of a model's statement: each call in it may hold a value of max_allowed_packet, so a longer one ends the server."""
@@ -251,7 +251,7 @@ class Database:
         """Whether the session's variables hold too much: the server bounds each value, not how many there are."""
         return self._usage().memory > self.server.product.session_mb * _MEGABYTE
 
-    def _usage(self) -> Any:
+    def _usage(self) -> Usage:
         return self.server.usage(self._name, self._connection.server_thread_id[0])
 
     def _killer(self, connection: Any, what: str = "CONNECTION") -> Callable[[], None]:
