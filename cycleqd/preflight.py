@@ -84,7 +84,8 @@ def _docker(config: RunConfig) -> Check:
     from cycleqd.sandbox import Sandboxes, SandboxUnavailable, missing_images
     from cycleqd.workspace import limits_of
 
-    if missing := missing_images():
+    names = [skill.name for skill in config.skills]
+    if missing := missing_images(*names):
         return Check("docker", False, f"images are missing: {', '.join(missing)}", "build them with make images")
     limits = limits_of(config.sandbox)
     with Sandboxes(run_id=f"{config.run_id}-preflight", limits=limits) as sandboxes:
@@ -92,6 +93,8 @@ def _docker(config: RunConfig) -> Check:
             with sandboxes.shell() as shell, sandboxes.runner() as runner, sandboxes.database():
                 shell.run("true")
                 runner.run("f = int", entry_point="f", calls=["()"])
+            if "agentbench_db" in names:
+                sandboxes.database(image="mysql").close()
         except SandboxUnavailable as error:
             limits_are = "sandbox.memory_mb, sandbox.cpus, sandbox.pids and sandbox.tmpfs_mb"
             return Check("docker", False, str(error), f"see the message; a container's limits are {limits_are}")

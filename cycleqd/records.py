@@ -159,11 +159,27 @@ class EvaluationRecord(Record):
 
     @property
     def beside(self) -> dict[str, Score]:
-        """Means of the verdicts that the judge gives beside the score, such as MBPP+'s plus tests, by name."""
+        """Means of the verdicts that the judge gives beside the score, such as MBPP+'s plus tests, by name.
+
+        A name ``whole/part`` is a part of a whole: beside the parts' means there is ``whole``, the mean of the parts,
+        of which none counts more than another however many samples it has.
+        """
         names = sorted({name for sample in self.samples for name in sample.extra})
-        return {
+        found = {
             name: Score.of([sample.extra[name] for sample in self.samples if name in sample.extra]) for name in names
         }
+        for whole in sorted({name.partition("/")[0] for name in names if "/" in name}):
+            found[whole] = _mean_of_parts([part for name, part in found.items() if name.startswith(f"{whole}/")])
+        return found
+
+
+def _mean_of_parts(parts: Sequence[Score]) -> Score:
+    """The mean of means; the samples of different parts are independent."""
+    return Score(
+        score=math.fsum(part.score for part in parts) / len(parts),
+        n=sum(part.n for part in parts),
+        se=math.sqrt(math.fsum(part.se**2 for part in parts)) / len(parts),
+    )
 
 
 def pack_episodes(episodes: Iterable[EpisodeRecord]) -> bytes:

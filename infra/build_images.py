@@ -1,7 +1,9 @@
-"""Builds the sandbox images that don't exist yet: ``python infra/build_images.py [--force]``.
+"""Builds the sandbox images that don't exist yet: ``python infra/build_images.py [--force] [NAME ...]``.
 
-Every image starts from Debian 12: the public image where a registry can be reached, otherwise a root file system made
-by debootstrap on this machine. Needs the Docker command line, and nothing of Python but its standard library.
+Without names all are built. One that only some skills need may fail, as `mysql` does while Debian's unstable suite is
+being rearranged: that is told, and the others are made all the same. Every image starts from Debian 12: the public
+image where a registry can be reached, otherwise a root file system made by debootstrap on this machine. Needs the
+Docker command line, and nothing of Python but its standard library.
 """
 
 from __future__ import annotations
@@ -16,6 +18,7 @@ import tempfile
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import NamedTuple
 
 ROOT = Path(__file__).resolve().parents[1]
 PUBLIC_BASE = "debian:12-slim"
@@ -54,7 +57,19 @@ def run(*command: str, seconds: float = 900) -> str:
     return done.stdout
 
 
-def wanted_tags() -> dict[str, str]:
+class Wanted(NamedTuple):
+    """What `cycleqd.sandbox.images` says.
+
+    Attributes:
+        tags: By image name.
+        users: Who alone needs an image, for those that not every run needs.
+    """
+
+    tags: dict[str, str]
+    users: dict[str, str]
+
+
+def wanted() -> Wanted:
     """The tags by image name, as `cycleqd.sandbox.images` defines them.
 
     That module is loaded by its path, so that images can be built before the package's dependencies are installed.
@@ -65,8 +80,7 @@ def wanted_tags() -> dict[str, str]:
         raise BuildError(f"{path} can't be loaded")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    tags: dict[str, str] = module.image_tags()
-    return tags
+    return Wanted(module.image_tags(), module.IMAGE_USERS)
 
 
 def exists(tag: str) -> bool:
@@ -169,20 +183,43 @@ def build(name: str, tag: str, base: str) -> None:
     say(f"{tag} ready in {time.monotonic() - started:.0f} s, {size:.0f} MB")
 
 
+def build_unless_optional(name: str, tag: str, base: str, user: str | None) -> None:
+    """Builds an image; the failure of one that only `user` needs is told and no more.
+
+    Raises:
+        BuildError: An image that every run needs can't be built.
+    """
+    try:
+        build(name, tag, base)
+    except BuildError as error:
+        if user is None:
+            raise
+        say(f"{tag} could not be built, so {user} can't be played until 'infra/build_images.py {name}' succeeds:")
+        say(str(error))
+
+
 def main() -> int:
     """Builds what is missing; returns the exit status."""
     parser = argparse.ArgumentParser(description="Build the sandbox images that don't exist yet.")
     parser.add_argument("--force", action="store_true", help="build even those that exist")
-    force = parser.parse_args().force
+    parser.add_argument("names", nargs="*", metavar="NAME", help="only these, each of which must succeed")
+    options = parser.parse_args()
     try:
-        tags = wanted_tags()
-        missing = {name: tag for name, tag in tags.items() if force or not exists(tag)}
+        tags, users = wanted()
+        if unknown := set(options.names) - tags.keys():
+            raise BuildError(f"no image is called {', '.join(sorted(unknown))}; there are {', '.join(tags)}")
+        if options.names:
+            tags, users = {name: tags[name] for name in options.names}, {}
+        missing = {name: tag for name, tag in tags.items() if options.force or not exists(tag)}
         for name in tags.keys() - missing.keys():
             say(f"{tags[name]} is there")
         if missing:
             base = base_image()
             with ThreadPoolExecutor(max_workers=3) as threads:
-                list(threads.map(lambda item: build(*item, base), missing.items()))
+                done = [threads.submit(build_unless_optional, name, tag, base, users.get(name))
+                        for name, tag in missing.items()]  # fmt: skip
+            for one in done:
+                one.result()
     except BuildError as error:
         print(f"images: {error}", file=sys.stderr)
         return 1

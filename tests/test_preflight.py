@@ -91,14 +91,14 @@ def test_a_benchmark_without_its_data_names_the_setting(tmp_path, monkeypatch):
 
 
 def test_missing_images_name_the_command(config, monkeypatch):
-    monkeypatch.setattr("cycleqd.sandbox.missing_images", lambda: ("cycleqd-shell:123",))
+    monkeypatch.setattr("cycleqd.sandbox.missing_images", lambda *skills: ("cycleqd-shell:123",))
     docker = preflight._docker(config)
     assert not docker.ok
     assert docker.remedy == "build them with make images"
 
 
 def test_an_engine_of_docker_that_does_not_answer_is_a_finding(config, monkeypatch):
-    def dead():
+    def dead(*skills):
         raise SandboxUnavailable("no Docker engine answers")
 
     monkeypatch.setattr("cycleqd.sandbox.missing_images", dead)

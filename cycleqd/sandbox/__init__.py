@@ -2,8 +2,9 @@
 
 Everything a model wrote runs here and nowhere else: without network, with few capabilities, within limits on
 memory, processes, disk, time and output. Public: `Sandboxes` (the pool that owns every container of a run),
-`ShellSession`, `ProgramRunner`, `DatabaseServer` and what they return, `Limits`, the fault `SandboxUnavailable`,
-`reap` (removes what dead processes left), `image_tags` and `missing_images`.
+`ShellSession`, `ProgramRunner`, `DatabaseServer` (and `DatabaseServers`, which replaces one that died) and what they
+return, `Limits`, the fault `SandboxUnavailable`, `reap` (removes what dead processes left), `image_tags` and
+`missing_images`.
 
 A shell's root file system is writable (tasks administer users and `/etc`). What a model may write there is watched, not
 enforced: its processes end when they are some tenths of a second past the limit. All of it goes with the container.
@@ -11,7 +12,14 @@ Between commands a shell's processes are stopped. Whoever judges a shell runs sc
 learns that the model replaced them (`ShellSession.judge`).
 """
 
-from cycleqd.sandbox.database import Database, DatabaseServer, StatementResult, Table
+from cycleqd.sandbox.database import (
+    Database,
+    DatabaseServer,
+    DatabaseServers,
+    StatementResult,
+    Table,
+    UnreadableTable,
+)
 from cycleqd.sandbox.errors import SandboxUnavailable
 from cycleqd.sandbox.images import image_tags
 from cycleqd.sandbox.limits import Limits
@@ -24,6 +32,7 @@ __all__ = [
     "CommandResult",
     "Database",
     "DatabaseServer",
+    "DatabaseServers",
     "Limits",
     "ProgramRunner",
     "SandboxUnavailable",
@@ -31,6 +40,7 @@ __all__ = [
     "ShellSession",
     "StatementResult",
     "Table",
+    "UnreadableTable",
     "image_tags",
     "missing_images",
     "reap",

@@ -10,9 +10,12 @@ import hashlib
 from pathlib import Path
 
 IMAGE_NAMES = (
-    *("shell", "python", "mariadb", "evalplus"),
+    *("shell", "python", "mariadb", "mysql", "evalplus"),
     *("agentbench-default", "agentbench-packages", "agentbench-ubuntu"),
 )
+IMAGE_USERS = {"mysql": "agentbench_db"}
+"""The skill that alone needs an image. Without that image all other runs start: its packages come from Debian's
+unstable suite, which nobody's first run should depend on."""
 IMAGE_DIRECTORY = Path(__file__).resolve().parents[2] / "infra" / "images"
 BASE_RELEASE = "bookworm"
 """The Debian release under every image, pulled (`debian:12-slim`) or made with debootstrap."""

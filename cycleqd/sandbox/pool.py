@@ -19,10 +19,10 @@ from typing import Any, Self
 from cycleqd.owner import OWNER_LABEL, RUN_LABEL, current_owner, is_gone, remove_orphaned_folders, temporary_folder
 from cycleqd.sandbox import database, runner, shell
 from cycleqd.sandbox.channel import Channel, guest_command, guest_source
-from cycleqd.sandbox.database import DatabaseServer
+from cycleqd.sandbox.database import PRODUCTS, DatabaseServer
 from cycleqd.sandbox.engine import Engine
 from cycleqd.sandbox.errors import SandboxUnavailable
-from cycleqd.sandbox.images import image_tag, image_tags
+from cycleqd.sandbox.images import IMAGE_USERS, image_tag, image_tags
 from cycleqd.sandbox.limits import Limits
 from cycleqd.sandbox.runner import Container, ProgramRunner
 from cycleqd.sandbox.shell import ShellSession
@@ -162,12 +162,19 @@ class Sandboxes:
             channel.send(runner.settings(slots, limits, modules))
             return Container(channel, remove)
 
-    def database(self) -> DatabaseServer:
+    def database(self, *, image: str = "mariadb") -> DatabaseServer:
         """Starts a database server and waits until it answers.
 
+        Args:
+            image: The product: ``mariadb`` or ``mysql``.
+
         Raises:
+            ValueError: There is no such product.
             SandboxUnavailable: The engine can't, the server does not start, or this is closed.
         """
+        if image not in PRODUCTS:
+            raise ValueError(f"no database server is called {image!r}; there are {', '.join(PRODUCTS)}")
+        product = PRODUCTS[image]
         directory = temporary_folder()
         try:
             if len(os.fsencode(directory / database.SOCKET_NAME)) > MAX_SOCKET_PATH:
@@ -181,15 +188,16 @@ class Sandboxes:
             owned = f"mode=0700,uid={uid},gid={gid},nosuid,nodev,noexec"
             channel, remove = self._start(
                 "database",
-                "mariadb",
-                ["/usr/local/bin/serve", f"--max-statement-time={self._limits.command_seconds:g}"],
-                memory_mb=database.MEMORY_MB + database.DATA_MB + database.TEMPORARY_MB,
+                image,
+                ["/usr/local/bin/serve", *product.arguments(self._limits.command_seconds)],
+                memory_mb=product.memory_mb + product.data_mb + product.temporary_mb,
                 pids=database.PIDS,
                 cpus=2 * self._limits.cpus,
-                file_mb=database.DATA_MB,
+                # Beyond the file systems: a full one is an error, a file that reaches this limit is a signal.
+                file_mb=2 * product.data_mb,
                 tmpfs={
-                    "/var/lib/mysql": f"size={database.DATA_MB}m,{owned}",
-                    "/tmp": f"size={database.TEMPORARY_MB}m,{owned}",  # noqa: S108 -- inside the container
+                    "/var/lib/mysql": f"size={product.data_mb}m,{owned}",
+                    "/tmp": f"size={product.temporary_mb}m,{owned}",  # noqa: S108 -- inside the container
                 },
                 user=f"{uid}:{gid}",
                 binds=[f"{directory}:{database.SOCKET_MOUNT}"],
@@ -197,7 +205,7 @@ class Sandboxes:
         except BaseException:
             shutil.rmtree(directory, ignore_errors=True)
             raise
-        server = DatabaseServer(channel, directory, secrets.token_hex(16), self._limits, remove)
+        server = DatabaseServer(product, channel, directory, secrets.token_hex(16), self._limits, remove)
         with _removed_on_failure(server.close):
             server.wait()
             return server
@@ -308,15 +316,22 @@ def _removed_on_failure(remove: Callable[[], None]) -> Iterator[None]:
         raise
 
 
-def missing_images() -> tuple[str, ...]:
+def missing_images(*skills: str) -> tuple[str, ...]:
     """The tags of the project's sandbox images that the engine does not have; ``make images`` builds them.
+
+    Args:
+        skills: The skills to play; an image that another skill alone needs is not missed.
 
     Raises:
         SandboxUnavailable: No Docker engine answers.
     """
     engine = Engine()
     try:
-        return tuple(tag for tag in image_tags().values() if not engine.has_image(tag))
+        return tuple(
+            tag
+            for name, tag in image_tags().items()
+            if (name not in IMAGE_USERS or IMAGE_USERS[name] in skills) and not engine.has_image(tag)
+        )
     finally:
         engine.close()
 

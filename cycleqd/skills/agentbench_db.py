@@ -19,10 +19,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
-from cycleqd.sandbox import Database, DatabaseServer, Sandboxes, StatementResult, Table
+from cycleqd.sandbox import Database, DatabaseServers, Sandboxes, StatementResult, Table, UnreadableTable
 from cycleqd.sandbox.database import STATEMENT_CHARACTERS
 from cycleqd.skills.agentbench_db_data import CHANGES, FILES, read_problems
-from cycleqd.skills.agentbench_db_judge import published_hash, same_answer, table_hash
+from cycleqd.skills.agentbench_db_judge import category, published_form, same_answer
 from cycleqd.skills.benchmark import Source, files_sha256, halves, locate, prompt_text, without_excluded
 from cycleqd.skills.db import Action, final_answer, operation
 from cycleqd.skills.parsing import LONG_REPLY_CHARS, blocks
@@ -38,9 +38,12 @@ MAX_OUTPUT_CHARS: Final = 800
 TABLE_STATE: Final = "table_state"
 """Our own verdict on a change, beside AgentBench's hash."""
 
-COLLATION: Final = "uca1400_nopad_ai_ci"
-"""MariaDB's nearest to utf8mb4_0900_ai_ci, which AgentBench's MySQL 8 has by default: Unicode's order, spaces at the
-end count, no two emoji are equal, ß is ss."""
+OVERALL: Final = "overall"
+"""AgentBench's headline, beside the score: the mean of the accuracies of SELECT (all questions), INSERT and UPDATE."""
+SERVER: Final = "mysql"
+"""The benchmark's own."""
+COLLATION: Final = "utf8mb4_0900_ai_ci"
+"""MySQL's own since its version 8."""
 
 State = tuple[tuple[str | None, ...], ...]
 
@@ -84,12 +87,17 @@ class AgentBenchDbEpisode(TurnEpisode[Action]):
         self._database: Database | None = None
         self._fault = ""
         try:
-            self._database = session.server.open([table_of(sample)], name=sample.id, collation=COLLATION)
+            self._database = session.servers.open([table_of(sample)], name=sample.id, collation=COLLATION)
         except ValueError as error:  # the data is at fault: the sample is broken, the evaluation goes on
             self._fault = str(error)
 
     def judge(self) -> Verdict:
-        """Compares the answer, or the table's state."""
+        """Compares the answer, or the table's state; the score counts in AgentBench's headline, too."""
+        verdict = self._judge()
+        group = f"{OVERALL}/{category(self.sample.data['kind'])}"
+        return verdict._replace(extra={**verdict.extra, group: verdict.score})
+
+    def _judge(self) -> Verdict:
         if self._database is None:
             return Verdict(0.0, self._fault)
         if self._last is None and not self._executed:
@@ -113,15 +121,17 @@ class AgentBenchDbEpisode(TurnEpisode[Action]):
         if self._database is None:
             return self._fault
         seen = observation(executed(self._database, statement, self.sample))
-        if self.sample.data["kind"] in CHANGES:
-            self._database.execute("COMMIT")  # AgentBench commits after every statement, whatever a model began
+        self._database.renew()  # AgentBench has a connection a statement: neither variables nor locks outlive it
         return seen
 
     def _judge_state(self, database: Database) -> Verdict:
         data = self.sample.data
-        found = database.content(data["table"])
-        matches = table_hash(found) == published_hash(data["md5"])
-        wanted = self._session.state_after_gold(self.sample)
+        wanted = self._session.state_after_gold(self.sample, database)
+        try:
+            found = database.content(data["table"])
+        except UnreadableTable as fault:
+            return Verdict(0.0, str(fault), {} if isinstance(wanted, str) else {TABLE_STATE: 0.0})
+        matches = published_form(found) == data["md5"]
         if isinstance(wanted, str):
             reason, extra = f"no comparison of states ({wanted})", {}
         else:
@@ -134,22 +144,26 @@ class AgentBenchDbEpisode(TurnEpisode[Action]):
 class AgentBenchDbSession:
     """Episodes that share a server, each with a database and a user of its own."""
 
-    def __init__(self, skill: AgentBenchDbSkill, server: DatabaseServer) -> None:
-        self.server = server
+    def __init__(self, skill: AgentBenchDbSkill, servers: DatabaseServers) -> None:
+        self.servers = servers
         self._skill = skill
         self._states: dict[str, State | str] = {}
         self._lock = threading.Lock()
 
     def start(self, sample: Sample) -> AgentBenchDbEpisode:
-        """Creates and fills a database.
+        """Creates and fills a database; on a server of its own where the sample was started before.
 
         Raises:
             SandboxUnavailable: The server is at fault.
         """
         return AgentBenchDbEpisode(sample, self._skill.initial_messages(sample), self, self._skill.max_turns)
 
-    def state_after_gold(self, sample: Sample) -> State | str:
+    def state_after_gold(self, sample: Sample, beside: Database) -> State | str:
         """The rows that the gold statements leave, or the server's error; computed once a sample.
+
+        Args:
+            sample: The sample.
+            beside: The episode's database, whose server is asked.
 
         Raises:
             SandboxUnavailable: The server is at fault.
@@ -161,10 +175,15 @@ class AgentBenchDbSession:
         state: State | str
         # A name of its own: the episode's database is still open.
         name = f"{sample.id} after gold"
-        with self.server.open([table_of(sample)], name=name, collation=COLLATION) as database:
+        with beside.server.open([table_of(sample)], name=name, collation=COLLATION) as database:
             errors = [executed(database, statement, sample).error for statement in sample.data["label"]]
             error = next((error for error in errors if error is not None), None)
-            state = database.content(sample.data["table"]) if error is None else f"the gold statement fails: {error}"
+            state = f"the gold statement fails: {error}"
+            if error is None:
+                try:
+                    state = database.content(sample.data["table"])
+                except UnreadableTable as fault:
+                    state = f"after the gold statement {fault}"
         with self._lock:
             self._states[sample.id] = state
         return state
@@ -225,6 +244,6 @@ class AgentBenchDbSkill:
 
     @contextmanager
     def session(self, sandboxes: Sandboxes) -> Iterator[SkillSession]:
-        """Opens one database server for all episodes."""
-        with sandboxes.database() as server:
-            yield AgentBenchDbSession(self, server)
+        """Opens one MySQL server for all episodes; another one where it dies."""
+        with DatabaseServers(lambda: sandboxes.database(image=SERVER)) as servers:
+            yield AgentBenchDbSession(self, servers)

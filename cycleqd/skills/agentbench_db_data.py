@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from cycleqd.sandbox.database import IDENTIFIER_CHARACTERS
+from cycleqd.sandbox.database import IDENTIFIER_CHARACTERS, folded
 from cycleqd.skills.benchmark import DataUnavailable, Problem
 from cycleqd.skills.protocol import Skipped
 
@@ -86,7 +86,7 @@ def _parsed(record: Any) -> tuple[str, str, Mapping[str, Any]]:
         table = record["table"]
         name, info = str(table["table_name"]), table["table_info"]
         columns = [str(column["name"]) for column in info["columns"]]
-        rows = [[None if value is None else str(value) for value in row] for row in info["rows"]]
+        rows = [[_as_text(value) for value in row] for row in info["rows"]]
         label = record["label"]
     except (KeyError, IndexError, TypeError, AttributeError) as error:
         raise MalformedRecord(f"malformed record: {type(error).__name__} {error}") from error
@@ -105,6 +105,21 @@ def _parsed(record: Any) -> tuple[str, str, Mapping[str, Any]]:
     return kind, problem, {**facts, "md5": md5} if changes else facts
 
 
+def _as_text(value: Any) -> str | None:
+    """A value as the server's text of it.
+
+    Raises:
+        TypeError: It is nothing that a client could insert.
+    """
+    if value is None or isinstance(value, str):
+        return value
+    if isinstance(value, bool):
+        return str(int(value))  # MySQL's TRUE is 1
+    if isinstance(value, int | float):
+        return str(value)
+    raise TypeError(f"a row holds {str(value)[:50]!r}, which is neither text nor number nor null")
+
+
 def _check_table(name: str, columns: Sequence[str], rows: Sequence[Sequence[str | None]]) -> None:
     """Finds what no server would load, before an episode stumbles over it.
 
@@ -114,12 +129,12 @@ def _check_table(name: str, columns: Sequence[str], rows: Sequence[Sequence[str 
     for identifier in (name, *columns):
         what = "the table's name" if identifier is name else f"a column name ({identifier!r})"
         if not identifier:
-            raise MalformedRecord("the table can't be loaded: a name (of a column) is empty, which MariaDB refuses")
+            raise MalformedRecord("the table can't be loaded: a name (of a column) is empty, which the server refuses")
         if len(identifier) > IDENTIFIER_CHARACTERS:
             raise MalformedRecord(f"the table can't be loaded: {what} is longer than {IDENTIFIER_CHARACTERS}")
         if identifier.endswith(" ") or "\0" in identifier:
             raise MalformedRecord(f"the table can't be loaded: {what} ends in a space or holds NUL")
-    if not columns or len({column.casefold() for column in columns}) != len(columns):
+    if not columns or len(set(map(folded, columns))) != len(columns):
         raise MalformedRecord("the table can't be loaded: columns are missing or share a name")
     if any(len(row) != len(columns) for row in rows):
         raise MalformedRecord("the table can't be loaded: a row has more or fewer values than there are columns")

@@ -2,7 +2,8 @@
 
 Questions. The text behind ``Final Answer:`` is read as a Python literal and made a list: a list, tuple or set gives
 its values, a dict its keys, a quoted string its characters; a number, and whatever is no literal, is a list of that
-text as it stands, space around it included. Then
+text as it stands, space around it included. Python's own spaces may surround a literal, no others: a list behind a
+no-break space is text. Then
 
 * one value against a label of one: both as numbers where both can be read as such (``"7"``, ``7``, ``7.0`` are the
   same; NaN equals nothing; True is 1), otherwise the two themselves, so the texts must be the same to the letter;
@@ -12,18 +13,19 @@ text as it stands, space around it included. Then
 Here AgentBench evaluates the text as Python code; we read literals only, so ``[3 + 4]`` is text. And an episode that
 never gives an answer is wrong, where AgentBench compares the empty text.
 
-Changes. `table_hash` is compared with the published one.
+Changes. The table's hash, printed as MySQL's client prints it, is compared with the published text.
 """
 
 from __future__ import annotations
 
 import hashlib
-import re
 from collections.abc import Sequence
 from typing import Any, Final
 
 from cycleqd.skills.parsing import LONG_REPLY_CHARS, LiteralError, read_literal
 
+CATEGORIES: Final = ("SELECT", "INSERT", "UPDATE")
+"""AgentBench's headline is the mean of these categories' accuracies."""
 GROUP_CONCAT_BYTES: Final = 1_024
 """MySQL's default group_concat_max_len: the published hashes of tables with more than 170 rows are cut there."""
 
@@ -31,7 +33,7 @@ GROUP_CONCAT_BYTES: Final = 1_024
 def answer_values(text: str) -> list[Any]:
     """The values of an answer."""
     try:
-        return list(read_literal(text, max_chars=LONG_REPLY_CHARS))
+        return list(read_literal(text, max_chars=LONG_REPLY_CHARS, strip=False))
     except (LiteralError, TypeError):
         return [text]
 
@@ -71,10 +73,17 @@ def table_hash(rows: Sequence[Sequence[str | None]]) -> str | None:
     return _md5(",".join(digests)[:GROUP_CONCAT_BYTES])
 
 
-def published_hash(text: str) -> str | None:
-    """The hash in an `answer_md5`, which is a client's printed rows: ``[('0123...',)]``; None of ``[(None,)]``."""
-    found = re.search(r"[0-9a-f]{32}", text)
-    return found[0] if found else None
+def published_form(rows: Sequence[Sequence[str | None]]) -> str:
+    """The hash of a table's content as an `answer_md5` has it, which is a client's printed rows.
+
+    ``[('0123...',)]``; ``[(None,)]`` for an empty table.
+    """
+    return f"[({table_hash(rows)!r},)]"
+
+
+def category(kind: str) -> str:
+    """Which of AgentBench's three accuracies a type of task belongs to: all but INSERT and UPDATE are SELECT."""
+    return kind if kind in CATEGORIES else CATEGORIES[0]
 
 
 def _md5(text: str) -> str:

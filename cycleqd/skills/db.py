@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, Final, Literal, NamedTuple
 
-from cycleqd.sandbox import Database, DatabaseServer, Sandboxes, StatementResult, Table
+from cycleqd.sandbox import Database, DatabaseServers, Sandboxes, StatementResult, Table, UnreadableTable
 from cycleqd.skills.db_templates import DB_TEMPLATES
 from cycleqd.skills.parsing import END_OF_BLOCK, MAX_REPLY_CHARS, LiteralError, fenced_block, read_literal
 from cycleqd.skills.protocol import GENERATED, Message, Sample, SkillSession, Split, Verdict
@@ -148,7 +148,10 @@ class DbEpisode(TurnEpisode[Action]):
                 return Verdict(1.0, "the answer is right")
             return Verdict(0.0, f"answered {self._last.text[:100]}, expected {str(data['answer'])[:100]}")
         after = sorted(map(tuple, data["after"]))
-        found = sorted((tuple(row) for row in self._database.content(data["table"])), key=str)
+        try:
+            found = sorted((tuple(row) for row in self._database.content(data["table"])), key=str)
+        except UnreadableTable as fault:
+            return Verdict(0.0, str(fault))
         if found == sorted(after, key=str):
             return Verdict(1.0, "the table is in the wanted state")
         missing = len(set(after) - set(found))
@@ -162,19 +165,19 @@ class DbEpisode(TurnEpisode[Action]):
 class DbSession:
     """Episodes that share a server, each with a database and a user of its own."""
 
-    def __init__(self, skill: DbSkill, server: DatabaseServer) -> None:
+    def __init__(self, skill: DbSkill, servers: DatabaseServers) -> None:
         self._skill = skill
-        self._server = server
+        self._servers = servers
 
     def start(self, sample: Sample) -> DbEpisode:
-        """Creates and fills a database.
+        """Creates and fills a database; on a server of its own where the sample was started before.
 
         Raises:
             SandboxUnavailable: The server is at fault.
         """
         data = sample.data
         table = Table(data["table"], tuple(data["columns"]), tuple(tuple(row) for row in data["rows"]))
-        database = self._server.open([table], name=sample.id)
+        database = self._servers.open([table], name=sample.id)
         return DbEpisode(sample, self._skill.initial_messages(sample), database, self._skill.max_turns)
 
 
@@ -217,6 +220,6 @@ class DbSkill:
 
     @contextmanager
     def session(self, sandboxes: Sandboxes) -> Iterator[SkillSession]:
-        """Opens one database server for all episodes."""
-        with sandboxes.database() as server:
-            yield DbSession(self, server)
+        """Opens one database server for all episodes; another one where it dies."""
+        with DatabaseServers(sandboxes.database) as servers:
+            yield DbSession(self, servers)

@@ -33,8 +33,14 @@ class LiteralError(ValueError):
     """The text is not a plain Python literal, or too long to be read as one."""
 
 
-def read_literal(text: str, *, max_chars: int = MAX_LITERAL_CHARS) -> Any:
+def read_literal(text: str, *, max_chars: int = MAX_LITERAL_CHARS, strip: bool = True) -> Any:
     """Parses a Python literal (numbers, strings, containers) without evaluating anything.
+
+    Args:
+        text: The literal.
+        max_chars: Longer texts are refused.
+        strip: Whether all kinds of space around it are ignored; else only what Python's `eval` ignores, which is no
+            space of other alphabets.
 
     Raises:
         LiteralError: The text is something else, nests too deeply, or has more than `max_chars` characters.
@@ -42,7 +48,7 @@ def read_literal(text: str, *, max_chars: int = MAX_LITERAL_CHARS) -> Any:
     if len(text) > max_chars:
         raise LiteralError(f"{len(text)} characters, at most {max_chars} are read")
     try:
-        return alone(lambda: ast.literal_eval(text.strip()))
+        return alone(lambda: ast.literal_eval(text.strip() if strip else text))
     except _LITERAL_FAULTS as fault:
         raise LiteralError(f"{type(fault).__name__}: not a literal") from None
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from cycleqd.sandbox import missing_images
-from cycleqd.sandbox.images import IMAGE_NAMES, image_tag, image_tags
+from cycleqd.sandbox.images import IMAGE_NAMES, IMAGE_USERS, image_tag, image_tags
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -48,7 +48,7 @@ def test_a_missing_context_says_what_to_do(tmp_path: Path) -> None:
 
 @pytest.mark.docker
 def test_building_again_does_nothing_at_once() -> None:
-    assert missing_images() == ()
+    assert missing_images(*IMAGE_USERS.values()) == ()
     started = time.monotonic()
     done = subprocess.run(
         [sys.executable, "infra/build_images.py"], cwd=ROOT, capture_output=True, text=True, check=True

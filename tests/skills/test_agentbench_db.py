@@ -1,23 +1,26 @@
 import json
 import re
 import time
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
+import docker
 import pytest
 
 from cycleqd.audit import audit
-from cycleqd.sandbox import Sandboxes, StatementResult, Table
+from cycleqd.sandbox import DatabaseServer, DatabaseServers, Sandboxes, SandboxUnavailable, StatementResult, Table
 from cycleqd.skills.agentbench_db import (
     TABLE_STATE,
     Action,
+    AgentBenchDbSession,
     AgentBenchDbSkill,
     final_answer,
     observation,
     operation,
     parse_action,
 )
-from cycleqd.skills.agentbench_db_judge import GROUP_CONCAT_BYTES, table_hash
+from cycleqd.skills.agentbench_db_judge import published_form
 from cycleqd.skills.benchmark import DataUnavailable, Source
 from cycleqd.skills.oracle import OracleAgent, Played, play
 from cycleqd.skills.parsing import LONG_REPLY_CHARS
@@ -113,6 +116,8 @@ def test_results_are_shown_as_tuples_and_cut_at_800_characters() -> None:
     [
         ({"table": table(["", "b"], [])}, "a name .* is empty"),
         ({"table": table(["a", "A"], [])}, "share a name"),
+        ({"table": table(["resume", "Résumé"], [])}, "share a name"),
+        ({"table": table(["a"], [[["x"]]])}, "neither text nor number nor null"),
         ({"table": table(["a" * 65], [])}, "longer than 64"),
         ({"table": table(["a "], [])}, "ends in a space"),
         ({"table": table(["a", "b"], [["1"]])}, "more or fewer values"),
@@ -134,6 +139,8 @@ def test_what_no_server_loads_or_nobody_can_judge_is_skipped_with_a_reason(
 
 def test_values_are_texts_and_null_stays_null(tmp_path: Path) -> None:
     assert only(skill_of(tmp_path, record())).data["rows"] == [["Ada", "1815"], ["Alan", "1912"], ["Grace", None]]
+    values = record(table=table(["a", "b", "c", "d"], [[1, 2.5, None, True]]))
+    assert only(skill_of(tmp_path, values)).data["rows"] == [["1", "2.5", None, "1"]]
 
 
 def test_ids_stay_when_the_file_grows_and_tell_twins_apart(tmp_path: Path) -> None:
@@ -184,27 +191,33 @@ def test_a_label_too_long_for_a_reply_is_no_reference(tmp_path: Path) -> None:
 
 
 class Plays:
-    """Plays replies on one record."""
+    """Plays replies on one record, on one server for all."""
 
-    def __init__(self, sandboxes: Sandboxes, path: Path) -> None:
-        self._sandboxes = sandboxes
+    def __init__(self, server: DatabaseServer, path: Path) -> None:
+        self._server = server
         self._path = path
 
     def __call__(self, one: dict[str, Any], *replies: str) -> Played:
         skill = skill_of(self._path, one)
-        with skill.session(self._sandboxes) as session:
-            return play(session, only(skill), OracleAgent(replies))
+        session = AgentBenchDbSession(skill, cast(DatabaseServers, self._server))
+        return play(session, only(skill), OracleAgent(replies))
+
+
+@pytest.fixture(scope="module")
+def mysql(sandboxes: Sandboxes) -> Iterator[DatabaseServer]:
+    with sandboxes.database(image="mysql") as server:
+        yield server
 
 
 @pytest.fixture
-def plays(sandboxes: Sandboxes, tmp_path: Path) -> Plays:
-    return Plays(sandboxes, tmp_path)
+def plays(mysql: DatabaseServer, tmp_path: Path) -> Plays:
+    return Plays(mysql, tmp_path)
 
 
 def change(**changes: Any) -> dict[str, Any]:
     after = [("Ada", "1815"), ("Alan", "1913"), ("Grace", None)]
     statement = "UPDATE people SET `born in` = '1913' WHERE name = 'Alan'"
-    return record(type=["UPDATE"], label=[statement], answer_md5=f"[({table_hash(after)!r},)]") | changes
+    return record(type=["UPDATE"], label=[statement], answer_md5=published_form(after)) | changes
 
 
 @pytest.mark.docker
@@ -228,15 +241,15 @@ def test_a_change_is_judged_by_the_state_however_the_episode_ends(plays: Plays) 
     gold = operation(change()["label"][0])
     for replies in ((gold, final_answer("[]")), (gold, "nonsense"), (gold, *[operation("SELECT 1")] * 4)):
         verdict = plays(change(), *replies).verdict
-        assert (verdict.score, verdict.extra) == (1.0, {TABLE_STATE: 1.0})
+        assert (verdict.score, verdict.extra[TABLE_STATE]) == (1.0, 1.0)
     assert plays(change(), final_answer("[]")).verdict.score == 0.0
     spoilt = plays(change(), gold, operation("DELETE FROM people WHERE name = 'Ada'"), final_answer("[]")).verdict
-    assert (spoilt.score, spoilt.extra) == (0.0, {TABLE_STATE: 0.0})
+    assert (spoilt.score, spoilt.extra[TABLE_STATE]) == (0.0, 0.0)
 
 
 @pytest.mark.docker
 def test_an_episode_that_is_played_again_shows_the_same(plays: Plays) -> None:
-    replies = [operation("SELECT * FROM nope"), operation("SELECT DATABASE(), USER()"), operation("DROP TABLE people")]
+    replies = [operation("SELECT * FROM nope"), operation("SELECT DATABASE(), USER()"), operation("CREATE USER x")]
     broken = change(label=["UPDATE nowhere SET a = 1"])
     first, second = plays(broken, *replies, final_answer("[]")), plays(broken, *replies, final_answer("[]"))
     assert first.messages == second.messages
@@ -254,10 +267,10 @@ def test_every_statement_is_committed_as_in_agentbench(plays: Plays) -> None:
 def test_both_verdicts_are_given_where_the_hash_and_the_state_differ(plays: Plays) -> None:
     wrong_hash = change(answer_md5="[('" + "0" * 32 + "',)]")
     verdict = plays(wrong_hash, operation(wrong_hash["label"][0]), final_answer("[]")).verdict
-    assert (verdict.score, verdict.extra) == (0.0, {TABLE_STATE: 1.0})
+    assert (verdict.score, verdict.extra[TABLE_STATE]) == (0.0, 1.0)
     no_gold = change(label=["UPDATE nowhere SET a = 1"])
     verdict = plays(no_gold, operation(change()["label"][0]), final_answer("[]")).verdict
-    assert (verdict.score, verdict.extra) == (1.0, {})
+    assert (verdict.score, verdict.extra) == (1.0, {"overall/UPDATE": 1.0})
     assert "the gold statement fails: ERROR 1146" in verdict.reason or "1142" in verdict.reason
 
 
@@ -273,10 +286,10 @@ def test_a_long_gold_statement_runs_and_a_models_own_does_not(plays: Plays) -> N
     rows = [(f"a person with the name {number}", str(number)) for number in range(2000)]
     statement = f"INSERT INTO people VALUES {', '.join(map(str, rows))}"
     before = [("Ada", "1815"), ("Alan", "1912"), ("Grace", None)]
-    md5 = f"[({table_hash([*before, *rows])!r},)]"
+    md5 = published_form([*before, *rows])
     one = record(type=["INSERT"], label=[statement], answer_md5=md5)
     verdict = plays(one, operation(statement), final_answer("[]")).verdict
-    assert (verdict.score, verdict.extra) == (1.0, {TABLE_STATE: 1.0})
+    assert (verdict.score, verdict.extra[TABLE_STATE]) == (1.0, 1.0)
     played = plays(one, operation(statement.replace("person", "animal")), final_answer("[]"))
     assert played.messages[-2]["content"] == "ERROR 1153: statement longer than 16384 characters"
 
@@ -299,7 +312,7 @@ def test_texts_compare_as_in_mysql_8(plays: Plays) -> None:
 @pytest.mark.docker
 def test_silence_is_wrong_even_where_the_gold_statement_changes_nothing(plays: Plays) -> None:
     before = [("Ada", "1815"), ("Alan", "1912"), ("Grace", None)]
-    idle = change(label=["DELETE FROM people WHERE name = 'x'"], answer_md5=f"[({table_hash(before)!r},)]")
+    idle = change(label=["DELETE FROM people WHERE name = 'x'"], answer_md5=published_form(before))
     assert plays(idle, "").verdict.score == 0.0
     assert plays(idle, operation(idle["label"][0]), final_answer("[]")).verdict.score == 1.0
 
@@ -326,17 +339,108 @@ def test_episodes_of_tables_with_the_same_name_do_not_meet(sandboxes: Sandboxes,
 
 
 @pytest.mark.docker
-def test_the_hash_is_the_servers_own(sandboxes: Sandboxes) -> None:
+def test_the_hash_is_the_servers_own(mysql: DatabaseServer) -> None:
     rows = tuple((f"ligne {i} é", None if i % 3 else str(i)) for i in range(400))
     query = (
-        f"SET STATEMENT group_concat_max_len = {GROUP_CONCAT_BYTES} FOR "
         "SELECT md5(group_concat(part ORDER BY part)) FROM "
         "(SELECT substring(md5(concat_ws(',', a, `b c`)), 1, 5) AS part FROM t) AS parts"
     )
-    with sandboxes.database() as server:
-        for some in (rows[:0], rows[:1], rows[:100], rows):
-            with server.open([Table("t", ("a", "b c"), some)]) as database:
-                assert database.execute(query).rows == ((table_hash(some),),)
+    for some in (rows[:0], rows[:1], rows[:100], rows):
+        with mysql.open([Table("t", ("a", "b c"), some)]) as database:
+            assert str(list(database.execute(query).rows)) == published_form(some)
+
+
+@pytest.mark.docker
+def test_a_statement_finds_nothing_of_the_session_before_it_as_in_agentbench(plays: Plays) -> None:
+    for sql in ("SET @x = 5", "SET sql_mode = ''", "SET PASSWORD = 'mine'", "LOCK TABLES people WRITE", "BEGIN"):
+        replies = (sql, "SELECT @x, @@sql_mode LIKE '%ONLY_FULL%', COUNT(*) FROM people")
+        assert plays(record(), *map(operation, replies), "end").messages[-2]["content"] == "[(None, 1, 3)]", sql
+    spare = ("CREATE TEMPORARY TABLE spare (a INT)", "SELECT * FROM spare")
+    assert "1146" in plays(record(), *map(operation, spare), "end").messages[-2]["content"]
+
+
+@pytest.mark.docker
+@pytest.mark.parametrize(
+    ("sql", "seen"),
+    [
+        ("SELECT name FROM people WHERE `born in` = 1912", "[('Alan',)]"),  # a text compares with a number
+        ("SELECT COUNT(*) FROM people WHERE name = 0", "[(3,)]"),
+        ("SELECT ANY_VALUE(name) FROM people WHERE name = 'Ada'", "[('Ada',)]"),
+        ("SELECT name, COUNT(*) FROM people", "ERROR 1140"),
+        ("SELECT name, MAX(`born in`) FROM people GROUP BY `born in`", "ERROR 1055"),
+        ("ALTER TABLE people ADD COLUMN age TEXT", "[]"),
+        ("ALTER TABLE people RENAME COLUMN name TO title", "[]"),
+        ("CREATE TABLE other AS SELECT * FROM people", "[]"),
+        ("CREATE VIEW seen AS SELECT 1", "[]"),
+        ("TRUNCATE TABLE people", "[]"),
+        ("DROP TABLE people", "[]"),
+        ("CREATE DATABASE other", "ERROR 1044"),
+        ("DROP DATABASE mysql", "ERROR 1044"),
+        ("CREATE USER x", "ERROR 1227"),
+        ("SET GLOBAL max_connections = 1", "ERROR 1227"),
+        ("SHUTDOWN", "ERROR 1227"),
+        ("SELECT * FROM mysql.user", "ERROR 1142"),
+        ("SELECT LOAD_FILE('/etc/passwd')", "[(None,)]"),
+        ("SELECT 1 INTO OUTFILE '/tmp/x'", "ERROR 1227"),
+    ],
+)
+def test_statements_do_what_mysql_does_inside_the_episodes_own_database(plays: Plays, sql: str, seen: str) -> None:
+    assert plays(record(), operation(sql), "end").messages[-2]["content"].startswith(seen)
+
+
+@pytest.mark.docker
+@pytest.mark.parametrize(
+    "statements",
+    [
+        ("DROP TABLE people",),
+        ("ALTER TABLE people DROP COLUMN name",),
+        ("ALTER TABLE people RENAME TO others",),
+        ("DROP TABLE people", "CREATE VIEW people AS SELECT SLEEP(60) AS name, 1 AS `born in`"),
+        ("DROP TABLE people", "CREATE VIEW people AS SELECT a.* FROM nowhere.a"),
+    ],
+)
+def test_a_table_that_is_gone_or_no_table_any_more_is_a_wrong_state(plays: Plays, statements: tuple[str, ...]) -> None:
+    verdict = plays(change(), *map(operation, statements), final_answer("[]")).verdict
+    assert verdict.score == 0.0
+    assert verdict.extra == {TABLE_STATE: 0.0, "overall/UPDATE": 0.0}
+
+
+@pytest.mark.docker
+def test_a_column_more_does_not_change_the_verdict(plays: Plays) -> None:
+    replies = [operation("ALTER TABLE people ADD COLUMN age INT"), operation(change()["label"][0])]
+    verdict = plays(change(), *replies, final_answer("[]")).verdict
+    assert (verdict.score, verdict.extra[TABLE_STATE]) == (1.0, 1.0)
+
+
+@pytest.mark.docker
+def test_an_episode_whose_server_died_is_played_again_on_a_server_of_its_own(
+    sandboxes: Sandboxes, tmp_path: Path
+) -> None:
+    skill = skill_of(tmp_path, record(), record(description="Who?"))
+    samples = [*skill.samples("optimization"), *skill.samples("test")]
+    with skill.session(sandboxes) as session:
+        first, beside = session.start(samples[0]), session.start(samples[1])
+        first.act(operation("SELECT 1"))
+        kill(first)
+        for episode in (first, beside):
+            with pytest.raises(SandboxUnavailable):
+                episode.act(operation("SELECT 1"))
+            episode.close()
+        again, other = session.start(samples[0]), session.start(samples[1])
+        again.act(operation("SELECT COUNT(*) FROM people"))
+        assert again.messages[-1]["content"] == "[(3,)]"
+        kill(again)
+        with pytest.raises(SandboxUnavailable):
+            again.act(operation("SELECT 1"))
+        other.act(operation("SELECT COUNT(*) FROM people"))
+        assert other.messages[-1]["content"] == "[(3,)]"
+        again.close()
+        other.close()
+
+
+def kill(episode: Any) -> None:
+    """Has the server of an episode die."""
+    docker.from_env().containers.get(episode._database.server._channel._name).kill()
 
 
 @needs_dev
@@ -345,6 +449,6 @@ def test_every_development_task_that_loads_is_solved_by_its_reference() -> None:
     found = audit("agentbench_db", source=Source(data=str(DEV)), counts={})
     assert (found.n, found.oracle_passed, found.empty_passed) == (59, 59, 0)
     assert [entry.reason for entry in found.skipped] == [
-        "the table can't be loaded: a name (of a column) is empty, which MariaDB refuses"
+        "the table can't be loaded: a name (of a column) is empty, which the server refuses"
     ]
     assert found.broken == found.cheated == []

@@ -6,7 +6,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cycleqd.skills.agentbench_db_judge import answer_values, published_hash, same_answer, table_hash
+from cycleqd.skills.agentbench_db_judge import (
+    answer_values,
+    category,
+    published_form,
+    same_answer,
+    table_hash,
+)
 
 
 @pytest.mark.parametrize(
@@ -108,5 +114,24 @@ def test_the_hash_leaves_null_out_and_knows_no_order_of_rows() -> None:
 
 def test_an_empty_table_has_no_hash() -> None:
     assert table_hash([]) is None
-    assert published_hash("[(None,)]") is None
-    assert published_hash("[('09aa8fbf72f39362970f95a1276b957c',)]") == "09aa8fbf72f39362970f95a1276b957c"
+    assert published_form([]) == "[(None,)]"
+    assert published_form([("a",)]) == f"[('{table_hash([('a',)])}',)]"
+
+
+@pytest.mark.parametrize("space", ["\u00a0", "\u3000", "\u2003", "\x0b", "\x1c", "\x85", "\ufeff"])
+def test_a_list_in_foreign_spaces_is_text_as_it_is_to_python(space: str) -> None:
+    assert not same_answer(f"{space}['a', 'b']", ["a", "b"])
+    assert not same_answer(f" ['a']{space}", ["a"])
+    assert answer_values(f"{space}['a']") == [f"{space}['a']"]
+    assert same_answer(f" ['{space}a']", [f"{space}a"])
+
+
+@pytest.mark.parametrize("space", ["", " ", "\t", " \t ", "\r", "\x0c"])
+def test_a_list_in_pythons_own_spaces_is_a_list(space: str) -> None:
+    assert same_answer(f"{space}['a', 'b']{space}", ["a", "b"])
+
+
+def test_the_headline_has_three_categories_and_what_is_no_insert_or_update_is_a_select() -> None:
+    assert [category(kind) for kind in ("INSERT", "UPDATE", "DELETE", "counting", "other")] == [
+        *("INSERT", "UPDATE", "SELECT", "SELECT", "SELECT")
+    ]

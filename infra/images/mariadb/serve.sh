@@ -3,6 +3,7 @@
 # when the process that owns the container closes it or dies.
 # Standard input begins with the initial SQL (accounts), up to an empty line: no command line ever shows it.
 set -eu
+trap '' XFSZ # a file that grows too large is a failed write, not the server's end
 cp -r /opt/prepared/. /var/lib/mysql/
 while IFS= read -r line && [ -n "$line" ]; do
     printf '%s\n' "$line"
