@@ -87,14 +87,13 @@ def _table(skill: str, found: dict[str, Any]) -> Table:
 
 def _tokenizer(name: str) -> Any:
     """The base model's tokenizer without its weights; None, with a warning, where it cannot be had."""
-    from transformers import AutoTokenizer
-
     from cycleqd.base_model import EMBEDDED_MODEL, resolve_base
+    from cycleqd.inference.rendering import load_tokenizer
     from cycleqd.workspace import cache_dir
 
     place = resolve_base(name, cache_dir()) if name == EMBEDDED_MODEL else name
     try:
-        return AutoTokenizer.from_pretrained(place)
+        return load_tokenizer(place)
     except (OSError, ValueError) as error:
         first = str(error).partition("\n")[0]
         err.print(Text(f"Lengths are not counted: no tokenizer of {name} ({first})", style="yellow"), soft_wrap=True)
@@ -107,7 +106,10 @@ def _too_long(tokenizer: Any, conversations: list[Any], max_length: int) -> int 
     if tokenizer is None:
         return None
     ends = (tokenizer.eos_token_id,)
-    return sum(len(encode(tokenizer, conversation, ends).input_ids) > max_length for conversation in conversations)
+    return sum(
+        any(len(example.input_ids) > max_length for example in encode(tokenizer, conversation, ends))
+        for conversation in conversations
+    )
 
 
 @data.callback()
