@@ -203,7 +203,9 @@ def _look(request: _Request) -> Facts:
     date = datetime.date.fromisoformat(request.date)
     _begin("chat template", TEMPLATE_SECONDS)
     longest = _guarded(
-        folder, "its chat template cannot be used", lambda: _conversations(tokenizer, request.samples, ends, date)
+        folder,
+        "its chat template cannot be used",
+        lambda: _conversations(tokenizer, request.samples, ends, date, trained=request.method is not None),
     )
     return Facts(tokens, rows, context, longest)
 
@@ -289,8 +291,10 @@ def _adapt(folder: Path, model: Any, weights: Any, rank: int) -> None:
         raise BaseModelInvalid(f"base model {folder}: LoRA finds no linear layer to adapt; {remedy}")
 
 
-def _conversations(tokenizer: Any, samples: Sequence[str], ends: tuple[int, ...], date: datetime.date) -> int:
-    """Renders openings and whole conversations, and encodes them for training; returns the longest opening."""
+def _conversations(
+    tokenizer: Any, samples: Sequence[str], ends: tuple[int, ...], date: datetime.date, *, trained: bool
+) -> int:
+    """Renders openings and conversations, and encodes them if experts are trained; returns the longest opening."""
     from cycleqd.experts.conversations import IGNORED, encode
 
     openings: list[list[Message]] = [json.loads(sample) for sample in samples] or [list(_TALK[:2])]
@@ -304,6 +308,9 @@ def _conversations(tokenizer: Any, samples: Sequence[str], ends: tuple[int, ...]
             if not all(word in text for word in message["content"].split()[-1:]):
                 raise ValueError(f"it leaves out what the {message['role']} says")
         render(tokenizer, talk[:-1], reply_follows=True, date=date)
+        render(tokenizer, talk, reply_follows=False, date=date)
+        if not trained:
+            continue
         examples = encode(tokenizer, talk, ends, date=date)
         first = examples[0]
         begins = next(index for index, label in enumerate(first.labels) if label != IGNORED)

@@ -18,6 +18,7 @@ from cycleqd.storage import ObjectStore, StoreError, cache_dir
 
 _SPARE_BYTES = 2**30
 """Room for transcripts, records and adapters on top of what the weights take."""
+_OTHER_MODEL = "mend the folder, or set model.name to another one"
 
 
 class Check(NamedTuple):
@@ -54,6 +55,8 @@ def check(config: RunConfig) -> list[Check]:
 def _guarded(name: str, config: RunConfig, look: Callable[[RunConfig], Check]) -> Check:
     try:
         return look(config)
+    except BaseModelInvalid as error:
+        return Check(name, False, str(error), _OTHER_MODEL)
     except Exception as error:  # a check that fails in an unforeseen way is a finding, too
         return Check(name, False, f"{type(error).__name__}: {error}", "see the message")
 
@@ -109,9 +112,6 @@ def _engine(config: RunConfig) -> Check:
     if kind == "auto" and not has_vllm:
         return Check("engine", True, f"transformers, several times slower; for vLLM: {install}")
     return Check("engine", True, "transformers" if kind == "transformers" else "vLLM")
-
-
-_OTHER_MODEL = "mend the folder, or set model.name to another one"
 
 
 def _model(config: RunConfig) -> Check:
