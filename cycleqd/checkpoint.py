@@ -31,10 +31,10 @@ _FINITE: Final = re.compile(r".*(eps|theta|epsilon|range|factor|scaling|scale|mu
 _PLAIN_DTYPES: Final = frozenset({"F64", "F32", "F16", "BF16"})
 _WHOLE_DTYPES: Final = frozenset({"BOOL", "U8", "I8", "I16", "U16", "I32", "U32", "I64", "U64"})
 _BUFFERS: Final = re.compile(
-    r"(^|\.)(rotary_emb\.(inv_freq|cos_cached|sin_cached)|rotary_pos_emb\.inv_freq|(attn|attention)\.masked_bias|"
+    r"(^|\.)(rotary_emb\.(inv_freq|cos_cached|sin_cached)|rotary_pos_emb\.inv_freq|\w*(attn|attention)\.masked_bias|"
     r"embeddings\.position_ids|position_ids)$"
 )
-_CAUSAL_MASK: Final = re.compile(r"(^|\.)(attn|attention)\.bias$")
+_CAUSAL_MASK: Final = re.compile(r"(^|\.)\w*(attn|attention)\.bias$")
 _EMBEDDINGS: Final = ("embed_tokens.weight", "wte.weight", "embed_in.weight", "word_embeddings.weight")
 _HEADS: Final = ("lm_head.weight", "embed_out.weight")
 
@@ -44,8 +44,8 @@ class BaseModelInvalid(ValueError):
 
 
 def one_line(error: BaseException, *, longest: int = 300) -> str:
-    """An error's text without line breaks, with its class where the text alone says little."""
-    text = " ".join(str(error).split())
+    """An error's text without line breaks and control characters, with its class where the text says little."""
+    text = "".join(character if character.isprintable() else "?" for character in " ".join(str(error).split()))
     telling = type(error) is ValueError or isinstance(error, BaseModelInvalid)
     named = text if telling else f"{type(error).__name__}: {text}"
     return named if len(named) <= longest else f"{named[:longest]}..."

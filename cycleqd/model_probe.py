@@ -101,7 +101,10 @@ def probe(
     check_folder(folder)
     openings = tuple(json.dumps(list(sample)) for sample in samples)
     request = _Request(str(folder), str(tokenizer or folder), method, rank, openings, date.isoformat())
-    return _remembered(request, _stamp(folder), _stamp(tokenizer or folder))
+    found = _remembered(request, _stamp(folder), _stamp(tokenizer or folder))
+    if isinstance(found, BaseModelInvalid):
+        raise type(found)(str(found))
+    return found
 
 
 def _stamp(folder: Path) -> tuple[tuple[str, int, int], ...]:
@@ -110,7 +113,7 @@ def _stamp(folder: Path) -> tuple[tuple[str, int, int], ...]:
 
 
 @lru_cache(maxsize=16)
-def _remembered(request: _Request, *stamps: object) -> Facts:
+def _remembered(request: _Request, *stamps: object) -> Facts | BaseModelInvalid:
     code = f"import sys; sys.path[:] = {sys.path!r}; from cycleqd.model_probe import _child; _child()"
     quiet = {
         "CUDA_VISIBLE_DEVICES": "",
@@ -133,6 +136,8 @@ def _remembered(request: _Request, *stamps: object) -> Facts:
     except subprocess.TimeoutExpired:
         child.kill()
         output, errors = child.communicate()
+    finally:
+        child.kill()  # whoever interrupts us must not leave it behind
     said = [json.loads(line.removeprefix(_MARK)) for line in output.splitlines() if line.startswith(_MARK)]
     step = next((entry["step"] for entry in reversed(said) if "step" in entry), "")
     kind = TokenizerInvalid if step.startswith(("tokenizer", "chat template")) else BaseModelInvalid
@@ -140,13 +145,13 @@ def _remembered(request: _Request, *stamps: object) -> Facts:
     if "facts" in last:
         return Facts(*last["facts"])
     if "fault" in last:
-        raise kind(last["fault"])
+        return kind(last["fault"])
     where = f"base model {request.folder}"
     if child.returncode in (-signal.SIGXCPU, -signal.SIGKILL):
         seconds = TEMPLATE_SECONDS if step == "chat template" else BUILD_SECONDS
-        raise kind(f"{where}: {step or 'reading it'}: not done after {seconds} s of processor time, or out of memory")
+        return kind(f"{where}: {step or 'reading it'}: not done after {seconds} s of processor time, or out of memory")
     last_line = (errors.strip().splitlines() or ["no message"])[-1]
-    raise kind(f"{where}: {step or 'reading it'}: the check ended with status {child.returncode} ({last_line:.200})")
+    return kind(f"{where}: {step or 'reading it'}: the check ended with status {child.returncode} ({last_line:.200})")
 
 
 # What follows runs in the child.
@@ -159,7 +164,7 @@ def _child() -> None:
         try:
             facts = _look(request._replace(samples=tuple(request.samples)))
         except BaseModelInvalid as error:
-            _tell(fault=one_line(error))
+            _tell(fault=one_line(error, longest=800))
         except MemoryError:
             _tell(fault=f"base model {request.folder}: it needs more than {MEMORY_BYTES >> 30} GiB to be looked at")
         else:

@@ -94,7 +94,7 @@ def _tokenizer(name: str) -> Any:
     place = resolve_base(name, cache_dir()) if name == EMBEDDED_MODEL else name
     try:
         return load_tokenizer(place)
-    except (OSError, ValueError) as error:
+    except Exception as error:  # the libraries raise all classes over what is in a file
         first = str(error).partition("\n")[0]
         err.print(Text(f"Lengths are not counted: no tokenizer of {name} ({first})", style="yellow"), soft_wrap=True)
         return None

@@ -143,6 +143,8 @@ def _encode_spans(
         kept = last + 1 if wanted else 0
         ids += shown + said
         labels += [IGNORED] * len(shown) + said[:kept] + [IGNORED] * (len(said) - kept)
+    if all(label == IGNORED for label in labels):
+        raise ValueError("the chat template leaves out what the assistant says, so there is nothing to train on")
     return Encoded(ids, labels)
 
 
