@@ -109,7 +109,8 @@ def test_weights_that_are_no_numbers_are_found(config, monkeypatch, tiny_tied, t
 def test_a_folder_that_is_not_what_it_says_is_a_finding_of_one_line(config, tiny_tied, tmp_path):
     copy = shutil.copytree(tiny_tied, tmp_path / "copy")
     (copy / "config.json").write_text("{")
-    for name, look in (("model", preflight._model), ("tokenizer", preflight._tokenizer), ("disk", preflight._disk)):
+    assert not preflight._tokenizer(with_base(config, copy)).ok
+    for name, look in (("model", preflight._model), ("disk", preflight._disk)):
         check = preflight._guarded(name, with_base(config, copy), look)
         assert not check.ok
         assert "config.json is no JSON" in check.detail

@@ -105,7 +105,7 @@ def encode(
         ValueError: Nothing to train on, or a template under which the assistant's text cannot be told from the rest.
     """
     turns = [position for position, message in enumerate(conversation) if message["role"] == "assistant"]
-    trained = [conversation[position].get("trained", True) for position in turns]
+    trained = [bool(conversation[position].get("trained", True)) for position in turns]
     if not any(trained):
         raise ValueError("a training conversation has no assistant turn to train on")
 
