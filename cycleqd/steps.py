@@ -142,6 +142,7 @@ def train(ws: Workspace, skill: str, progress: Callable[..., None] | None = None
             weight_decay=settings.weight_decay,
             validation_fraction=settings.validation_fraction,
             dtype=ws.config.model.dtype,
+            date=ws.config.model.date,
             seed=int(rng(ws.config.seed, 0, f"train {skill}").integers(2**31)),
             progress=progress,
             stop=ws.stop,

@@ -211,6 +211,7 @@ def start_engine(config: RunConfig, base: Path) -> Engine:
         max_model_len=settings.max_model_len,
         kv_cache_gb=settings.kv_cache_gb,
         gpu_memory_fraction=settings.gpu_memory_fraction,
+        date=config.model.date,
     )
 
 

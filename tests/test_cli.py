@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import signal
 import sys
 from collections.abc import Iterator
@@ -367,6 +368,7 @@ def exported(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str]]:
     module = ModuleType("cycleqd.export")
     module.export_individual = export  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "cycleqd.export", module)
+    monkeypatch.setattr("cycleqd.model_probe.probe", lambda *arguments, **options: None)
     return calls
 
 
@@ -462,6 +464,49 @@ def test_chat_on_a_terminal_ends_with_quit(model: Path) -> None:
     result = call("chat", str(model), "--max-new-tokens", "3", stdin="hello\n/reset\n/quit\n")
     assert result.exit_code == 0
     assert "Forgotten." in result.stdout
+
+
+@pytest.mark.parametrize("damage", ["config.json", "tokenizer_config.json", "model.safetensors"])
+def test_chat_with_a_damaged_folder_is_one_line(model: Path, tmp_path: Path, damage: str) -> None:
+    copy = shutil.copytree(model, tmp_path / "copy")
+    (copy / damage).write_text("[1, 2")
+    result = call("chat", str(copy), "--prompt", "hello")
+    assert result.exit_code == 2
+    assert "Traceback" not in result.output
+    assert damage in text(result)
+
+
+def test_chat_is_greedy_and_ends_where_the_model_ends_whatever_its_sampling_values_say(
+    model: Path, tmp_path: Path
+) -> None:
+    from cycleqd.chat import load_chat
+
+    copy = shutil.copytree(model, tmp_path / "copy")
+    values = {"do_sample": True, "temperature": 0.6, "repetition_penalty": 9.0, "eos_token_id": [0, 3]}
+    (copy / "generation_config.json").write_text(json.dumps(values))
+    plain, sampling = (load_chat(folder, max_new_tokens=5) for folder in (model, copy))
+    assert "".join(sampling.reply("hello there")) == "".join(plain.reply("hello there"))
+    settings = sampling.model.generation_config
+    assert (settings.eos_token_id, settings.do_sample, settings.repetition_penalty) == ([0, 3], None, None)
+
+
+def test_chat_with_missing_or_senseless_weights_is_refused(model: Path, tmp_path: Path) -> None:
+    import torch
+    from safetensors.torch import load_file, save_file
+
+    from cycleqd.chat import load_chat
+    from cycleqd.checkpoint import BaseModelInvalid
+
+    copy = shutil.copytree(model, tmp_path / "copy")
+    tensors = load_file(copy / "model.safetensors")
+    lost = tensors.pop("model.layers.0.mlp.up_proj.weight")
+    save_file(tensors, copy / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(BaseModelInvalid, match="missing from the files"):
+        load_chat(copy)
+    tensors["model.layers.0.mlp.up_proj.weight"] = torch.full_like(lost, float("nan"))
+    save_file(tensors, copy / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(BaseModelInvalid, match="NaN"):
+        load_chat(copy)
 
 
 def test_chat_with_a_folder_without_a_model_is_refused(tmp_path: Path) -> None:

@@ -1,11 +1,15 @@
 """What `cycleqd doctor` finds, and that a fault names what to change."""
 
+import shutil
 from types import SimpleNamespace
 
 import pytest
+from safetensors.torch import load_file, save_file
 
 from cycleqd import preflight
+from cycleqd.checkpoint import BaseModelInvalid
 from cycleqd.config import RunConfig, load_config
+from cycleqd.model_probe import Facts, TokenizerInvalid
 from cycleqd.preflight import check
 from cycleqd.sandbox import SandboxUnavailable
 from tests.tiny_models import save_tied
@@ -43,16 +47,74 @@ def test_an_engine_that_is_not_installed_names_the_setting_and_the_command(confi
     assert preflight._engine(config).ok  # auto falls back
 
 
-def test_a_context_beyond_the_models_names_the_setting(tmp_path, config):
+def test_a_context_beyond_the_models_names_the_setting(tmp_path, config, monkeypatch):
     base = tmp_path / "model"
     save_tied(base)
-    wide = config.model_copy(update={
-        "model": config.model.model_copy(update={"name": str(base)}),
-        "engine": config.engine.model_copy(update={"max_model_len": 10**6}),
-    })  # fmt: skip
+    monkeypatch.setattr(preflight, "probe", lambda base, **options: Facts(99, 99, 512, 100))
+    wide = with_base(config, base).model_copy(
+        update={"engine": config.engine.model_copy(update={"max_model_len": 10**6})}
+    )
     tokenizer = preflight._tokenizer(wide)
     assert not tokenizer.ok
     assert "engine.max_model_len" in tokenizer.remedy
+
+
+def with_base(config, base):
+    return config.model_copy(update={"model": config.model.model_copy(update={"name": str(base)})})
+
+
+@pytest.mark.parametrize(("longest", "fit"), [(100, True), (1024, False)])
+def test_an_episode_that_begins_beyond_the_context_used_is_found(config, monkeypatch, tiny_tied, longest, fit):
+    seen = []
+
+    def probe(base, **options):
+        seen.append(options)
+        return Facts(99, 99, None, longest)
+
+    monkeypatch.setattr(preflight, "probe", probe)
+    tokenizer = preflight._tokenizer(with_base(config, tiny_tied))
+    assert tokenizer.ok is fit
+    assert fit or "leaves no room" in tokenizer.detail
+    assert [opening[-1]["role"] for opening in seen[0]["samples"]] == ["user"] * 3  # one of each skill
+    assert (seen[0]["method"], seen[0]["date"]) == ("lora", config.model.date)
+
+
+@pytest.mark.parametrize(("kind", "name", "other"), [
+    (BaseModelInvalid, "model", "tokenizer"),
+    (TokenizerInvalid, "tokenizer", "model"),
+])  # fmt: skip
+def test_what_is_wrong_with_a_folder_stands_where_it_belongs(config, monkeypatch, tiny_tied, kind, name, other):
+    def probe(base, **options):
+        raise kind("what is wrong")
+
+    monkeypatch.setattr(preflight, "probe", probe)
+    checks = {"model": preflight._model, "tokenizer": preflight._tokenizer}
+    found = checks[name](with_base(config, tiny_tied))
+    assert (found.ok, found.detail) == (False, "what is wrong")
+    assert "model.name" in found.remedy
+    assert "what is wrong" not in checks[other](with_base(config, tiny_tied)).detail
+
+
+def test_weights_that_are_no_numbers_are_found(config, monkeypatch, tiny_tied, tmp_path):
+    copy = shutil.copytree(tiny_tied, tmp_path / "copy")
+    tensors = load_file(copy / "model.safetensors")
+    tensors["model.norm.weight"][0] = float("nan")
+    save_file(tensors, copy / "model.safetensors")
+    monkeypatch.setattr(preflight, "probe", lambda base, **options: Facts(99, 99, 512, 100))
+    model = preflight._model(with_base(config, copy))
+    assert not model.ok
+    assert "model.norm.weight holds NaN" in model.detail
+
+
+def test_a_folder_that_is_not_what_it_says_is_a_finding_of_one_line(config, tiny_tied, tmp_path):
+    copy = shutil.copytree(tiny_tied, tmp_path / "copy")
+    (copy / "config.json").write_text("{")
+    assert not preflight._tokenizer(with_base(config, copy)).ok
+    for name, look in (("model", preflight._model), ("disk", preflight._disk)):
+        check = preflight._guarded(name, with_base(config, copy), look)
+        assert not check.ok
+        assert "config.json is no JSON" in check.detail
+        assert "\n" not in check.detail
 
 
 def test_a_model_that_is_not_there_is_a_finding_not_a_traceback(config):

@@ -46,11 +46,19 @@ def _printable(text: str) -> str:
 
 def _is_fault(error: Exception) -> bool:
     from cycleqd.base_model import BaseModelUnavailable
+    from cycleqd.checkpoint import BaseModelInvalid
     from cycleqd.sandbox import SandboxUnavailable
     from cycleqd.skills.benchmark import DataUnavailable
 
     return isinstance(
-        error, ConfigError | StoreError | SandboxUnavailable | DataUnavailable | BaseModelUnavailable | OSError
+        error,
+        ConfigError
+        | StoreError
+        | SandboxUnavailable
+        | DataUnavailable
+        | BaseModelInvalid
+        | BaseModelUnavailable
+        | OSError,
     )
 
 

@@ -91,15 +91,14 @@ def _table(skill: str, found: dict[str, Any]) -> Table:
 
 def _tokenizer(name: str) -> Any:
     """The base model's tokenizer without its weights; None, with a warning, where it cannot be had."""
-    from transformers import AutoTokenizer
-
     from cycleqd.base_model import EMBEDDED_MODEL, resolve_base
+    from cycleqd.inference.rendering import load_tokenizer
     from cycleqd.workspace import cache_dir
 
     place = resolve_base(name, cache_dir()) if name == EMBEDDED_MODEL else name
     try:
-        return AutoTokenizer.from_pretrained(place, trust_remote_code=False)
-    except (OSError, ValueError) as error:
+        return load_tokenizer(place)
+    except Exception as error:  # the libraries raise all classes over what is in a file
         first = str(error).partition("\n")[0]
         err.print(Text(f"Lengths are not counted: no tokenizer of {name} ({first})", style="yellow"), soft_wrap=True)
         return None
@@ -129,7 +128,8 @@ def _lengths(tokenizer: Any, conversations: list[Any], max_length: int) -> _Leng
     first = ""
     for number, conversation in enumerate(conversations, start=1):
         try:
-            too_long += len(encode(tokenizer, conversation, ends).input_ids) > max_length
+            examples = encode(tokenizer, conversation, ends)
+            too_long += any(len(example.input_ids) > max_length for example in examples)
         except Exception as error:  # a template is a program, and may raise what it likes
             refused += 1
             first = first or f"conversation {number}: {error}"

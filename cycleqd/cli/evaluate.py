@@ -80,14 +80,18 @@ class _Subject(NamedTuple):
 
 def _checkpoint(settings: RunConfig, path: Path) -> _Subject:
     from cycleqd.base_model import BaseWeights, resolve_base
+    from cycleqd.model_probe import probe
     from cycleqd.workspace import cache_dir, start_engine
 
     if not path.is_dir():
         raise ConfigError(f"--path {path}: no such folder")
     base = resolve_base(str(path), cache_dir())
     with err.status("Loading the model"):
+        probe(base, date=settings.model.date)
+        weights = BaseWeights(base)
+        weights.check_values()
         engine = start_engine(settings, base)
-    return _Subject(engine, base.name, str(path), BaseWeights(base).hash(), settings.engine.batching)
+    return _Subject(engine, path.resolve().name, str(path), weights.hash(), settings.engine.batching)
 
 
 def _endpoint(url: str, model: str, concurrency: int, timeout: float) -> _Subject:

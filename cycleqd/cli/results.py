@@ -46,11 +46,18 @@ def export(
     identifier = _elite(store, elite) if elite else known_individual(store, individual or "aggregate")
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise StoreError(f"{folder} is not an empty folder; choose another one, nothing is overwritten")
+    from cycleqd.base_model import resolve_base
+    from cycleqd.checkpoint import BaseModelInvalid
     from cycleqd.export import export_individual
+    from cycleqd.model_probe import probe
+    from cycleqd.storage import cache_dir
 
     with err.status(f"Exporting {identifier}"):
         try:
+            probe(resolve_base(store.config().model.name, cache_dir()))
             export_individual(store, identifier, folder, format=form)
+        except BaseModelInvalid:
+            raise
         except ValueError as error:  # this individual does not exist in this format
             raise StoreError(str(error)) from error
     out.print(Text(f"{identifier} of run {store.run_id} is in {folder} ({form})."), soft_wrap=True)
@@ -65,10 +72,13 @@ def chat(
     temperature: Annotated[float, typer.Option(min=0.0, help="0 is greedy, as in the evaluations.")] = 0.0,
 ) -> None:
     """Talk to an exported model with plain transformers; /reset forgets, /quit leaves."""
-    from cycleqd.chat import converse, load_chat
+    from cycleqd.chat import converse, folders, load_chat
+    from cycleqd.model_probe import probe
     from cycleqd.report.transcripts import visible
 
     with err.status("Loading the model"):
+        whole, tokenizer = folders(path)
+        probe(whole, tokenizer=tokenizer)
         partner = load_chat(path, system=system, max_new_tokens=max_new_tokens, temperature=temperature)
     if prompt is not None:
         for piece in partner.reply(prompt):

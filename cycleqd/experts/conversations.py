@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import datetime
 import hashlib
+import itertools
 import json
 import logging
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Final, NamedTuple, NotRequired
 
 import torch
-from datasets import Dataset
 
+from cycleqd.inference.rendering import TEMPLATE_DATE, template_text, tokens_of
 from cycleqd.messages import Message
 
 IGNORED: Final = -100
@@ -71,83 +73,147 @@ def content_hash(conversations: Iterable[Conversation]) -> str:
     return digest.hexdigest()
 
 
-def encode(tokenizer: Any, conversation: Conversation, ends: Sequence[int]) -> Encoded:
+class EncodedData(NamedTuple):
+    """What is trained on.
+
+    Attributes:
+        rows: Examples: one of each conversation, or one of each assistant turn, see `encode`.
+        left_out: Conversations left out, wholly or from a turn on, because they are too long.
+    """
+
+    rows: list[Encoded]
+    left_out: int
+
+
+def encode(
+    tokenizer: Any, conversation: Conversation, ends: Sequence[int], *, date: datetime.date = TEMPLATE_DATE
+) -> list[Encoded]:
     """Token ids and labels of a conversation under the tokenizer's chat template.
 
-    Where the assistant speaks is found by rendering the conversation's prefixes, so any template will do whose
-    rendering of a conversation begins with the rendering of its beginning. The pieces are tokenized one by one: the
-    first reply then follows exactly the tokens that an engine shows the model.
+    Where the assistant speaks is found by rendering the conversation's prefixes. A conversation is one example where
+    its rendering begins with the rendering of its beginning. Other templates show a turn differently once others
+    follow (thoughts are left out of earlier turns, for one). There each assistant turn is an example of its own,
+    behind exactly the tokens that an engine shows the model.
 
     Args:
         tokenizer: A transformers tokenizer with a chat template.
         conversation: Messages, at least one of them the assistant's and trained.
         ends: Token ids that end a turn.
+        date: Today, as far as the template is concerned.
 
     Raises:
-        ValueError: Nothing to train on, or a template that rewrites what came before.
+        ValueError: Nothing to train on, or a template under which the assistant's text cannot be told from the rest.
     """
-    if not tokenizer.chat_template:
-        raise ValueError("the base model's tokenizer has no chat template: use a chat (instruct) model, or set one")
+    turns = [position for position, message in enumerate(conversation) if message["role"] == "assistant"]
+    trained = [bool(conversation[position].get("trained", True)) for position in turns]
+    if not any(trained):
+        raise ValueError("a training conversation has no assistant turn to train on")
+
+    def text(length: int, *, reply_follows: bool) -> str:
+        return template_text(tokenizer, conversation[:length], reply_follows=reply_follows, date=date)
+
+    spans = [(text(turn, reply_follows=True), text(turn + 1, reply_follows=False)) for turn in turns]
+    done = ""
+    for prompt, through in spans:
+        if not (prompt.startswith(done) and through.startswith(prompt)):
+            break
+        done = through
+    else:
+        return [_encode_spans(tokenizer, spans, trained, ends)]
+    single = [span for span, wanted in zip(spans, trained, strict=True) if wanted]
+    if not all(through.startswith(prompt) for prompt, through in single):
+        raise ValueError(
+            "the chat template renders an assistant's turn differently from what opens it for a reply, so the "
+            "assistant's tokens cannot be told from the others; use a template without such rewriting"
+        )
+    return [_encode_spans(tokenizer, [span], [True], ends) for span in single]
+
+
+def _encode_spans(
+    tokenizer: Any, spans: Sequence[tuple[str, str]], trained: Sequence[bool], ends: Sequence[int]
+) -> Encoded:
+    """One example; a span is the text up to a reply and the text through it, which the next span continues."""
+    whole = tokens_of(tokenizer, spans[-1][1])
     ids: list[int] = []
     labels: list[int] = []
-    done = ""
-    for position, message in enumerate(conversation):
-        if message["role"] != "assistant":
-            continue
-        prompt = _template(tokenizer, conversation[:position], reply_follows=True)
-        through = _template(tokenizer, conversation[: position + 1], reply_follows=False)
-        if not (prompt.startswith(done) and through.startswith(prompt)):
-            raise ValueError(
-                "the chat template renders earlier turns differently once later ones follow, so the assistant's "
-                "tokens cannot be told from the others; use a template without such rewriting"
-            )
-        shown, said = _tokens(tokenizer, prompt[len(done) :]), _tokens(tokenizer, through[len(prompt) :])
+    pieces = _pieces(tokenizer, spans, whole)
+    for (shown, said), wanted in zip(pieces, trained, strict=True):
         # Behind the end of the turn the template may write a line break, which no engine ever generates.
         last = max((index for index, token in enumerate(said) if token in ends), default=len(said) - 1)
-        kept = last + 1 if message.get("trained", True) else 0
+        kept = last + 1 if wanted else 0
         ids += shown + said
         labels += [IGNORED] * len(shown) + said[:kept] + [IGNORED] * (len(said) - kept)
-        done = through
     if all(label == IGNORED for label in labels):
-        raise ValueError("a training conversation has no assistant turn to train on")
+        raise ValueError("the chat template leaves out what the assistant says, so there is nothing to train on")
     return Encoded(ids, labels)
 
 
-def _template(tokenizer: Any, messages: Conversation, *, reply_follows: bool) -> str:
-    plain = [{"role": message["role"], "content": message["content"]} for message in messages]
-    text: str = tokenizer.apply_chat_template(plain, tokenize=False, add_generation_prompt=reply_follows)
-    return text
+def _pieces(tokenizer: Any, spans: Sequence[tuple[str, str]], whole: list[int]) -> list[tuple[list[int], list[int]]]:
+    """What is shown and what is said, turn by turn, as token ids.
+
+    An engine shows the tokens of the whole text so far. Where these are a beginning of the tokens of the
+    conversation, the conversation is cut there. Elsewhere a token reaches across the seam (a reply that starts with a
+    line break). Then the pieces are tokenized one by one, so that the first reply follows what an engine shows. A
+    tokenizer that puts a space in front of every text would change the pieces; for it the seams are found by the
+    places of the tokens in the text.
+    """
+    cuts: list[int] = []
+    for prompt, through in spans:
+        for text in (prompt, through):
+            ids = tokens_of(tokenizer, text)
+            if whole[: len(ids)] != ids:
+                break
+            cuts.append(len(ids))
+    if len(cuts) < 2 * len(spans):
+        if not _prefixes_a_space(tokenizer):
+            done, pieces = "", []
+            for prompt, through in spans:
+                pieces.append(
+                    (tokens_of(tokenizer, prompt[len(done) :]), tokens_of(tokenizer, through[len(prompt) :]))
+                )
+                done = through
+            return pieces
+        places = tokenizer(spans[-1][1], add_special_tokens=False, return_offsets_mapping=True)["offset_mapping"]
+        seams = [len(text) for span in spans for text in span]
+        cuts = [sum(end <= seam for _, end in places) for seam in seams]
+    bounds = [0, *cuts]
+    parts = [whole[first:last] for first, last in itertools.pairwise(bounds)]
+    return list(zip(parts[::2], parts[1::2], strict=True))
 
 
-def _tokens(tokenizer: Any, text: str) -> list[int]:
-    ids: list[int] = tokenizer(text, add_special_tokens=False)["input_ids"]
-    return ids
+def _prefixes_a_space(tokenizer: Any) -> bool:
+    ids = tokens_of(tokenizer, "x")
+    return bool(ids) and str(tokenizer.convert_ids_to_tokens(ids)[0]).startswith("\u2581")
 
 
-def build_dataset(
-    tokenizer: Any, conversations: Sequence[Conversation], ends: Sequence[int], max_length: int
-) -> Dataset:
-    """Encodes conversations and leaves out, with a warning, those longer than `max_length` tokens.
-
-    Returns:
-        A data set with columns ``input_ids`` and ``labels``.
+def encode_all(
+    tokenizer: Any,
+    conversations: Sequence[Conversation],
+    ends: Sequence[int],
+    max_length: int,
+    *,
+    date: datetime.date = TEMPLATE_DATE,
+) -> EncodedData:
+    """Encodes conversations and leaves out, with a warning, what is longer than `max_length` tokens.
 
     Raises:
         ValueError: No conversations, or none short enough.
     """
     if not conversations:
         raise ValueError("no training conversations: the skill's train split is empty")
-    rows = [encode(tokenizer, conversation, ends)._asdict() for conversation in conversations]
-    kept = [row for row in rows if len(row["input_ids"]) <= max_length]
+    examples = [encode(tokenizer, conversation, ends, date=date) for conversation in conversations]
+    rows = [row for each in examples for row in each]
+    kept = [row for row in rows if len(row.input_ids) <= max_length]
     if not kept:
-        shortest = min(len(row["input_ids"]) for row in rows)
+        shortest = min(len(row.input_ids) for row in rows)
         raise ValueError(
-            f"all {len(rows)} training conversations are longer than max_length={max_length} tokens "
+            f"all {len(conversations)} training conversations are longer than max_length={max_length} tokens "
             f"(the shortest has {shortest}): raise experts.max_length"
         )
-    if left_out := len(rows) - len(kept):
-        _log.warning("%d of %d conversations exceed max_length=%d: left out", left_out, len(rows), max_length)
-    return Dataset.from_list(kept)
+    left_out = sum(any(len(row.input_ids) > max_length for row in each) for each in examples)
+    if left_out:
+        _log.warning("%d of %d conversations exceed max_length=%d: left out", left_out, len(examples), max_length)
+    return EncodedData(kept, left_out)
 
 
 def schedule(lengths: Sequence[int], total: int, batch: int, generator: torch.Generator) -> Iterator[list[int]]:

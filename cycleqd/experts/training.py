@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import math
 import threading
 import time
@@ -13,21 +14,21 @@ from typing import Any, Literal, NamedTuple
 import torch
 from peft import LoraConfig, get_peft_model
 from peft.helpers import disable_input_dtype_casting
-from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers import AutoModelForCausalLM, GenerationConfig
 
 from cycleqd.experts.conversations import (
     IGNORED,
     Batch,
     Conversation,
     Encoded,
-    build_dataset,
     collate,
     content_hash,
+    encode_all,
     schedule,
 )
 from cycleqd.experts.packing import collate_packed, pack
 from cycleqd.experts.progress import ProgressCallback, TrainingProgress, default_progress
-from cycleqd.inference.rendering import end_tokens
+from cycleqd.inference.rendering import TEMPLATE_DATE, end_tokens, load_tokenizer
 
 Method = Literal["lora", "full"]
 
@@ -90,6 +91,7 @@ def train_expert(
     seed: int = 0,
     dtype: str = "bfloat16",
     validation_fraction: float = 0.0,
+    date: datetime.date = TEMPLATE_DATE,
     progress: ProgressCallback | None = None,
     stop: threading.Event | None = None,
 ) -> TrainingSummary:
@@ -122,6 +124,7 @@ def train_expert(
         dtype: ``float32`` computes in fp32; ``bfloat16`` and ``float16`` compute in bf16. What is trained is fp32.
         validation_fraction: Share of the conversations held out, in [0, 0.5). After each epoch their loss is
             measured, and the weights of the lowest are saved.
+        date: Today, as far as the chat template is concerned.
         progress: Called after each step; by default a progress bar, or log lines without a terminal.
         stop: When set, training ends at its next step, and nothing is saved.
 
@@ -130,11 +133,11 @@ def train_expert(
         ValueError: Nothing to train on (no conversations, all too long).
         RuntimeError: The loss is not finite any more.
     """
-    tokenizer: Any = AutoTokenizer.from_pretrained(base)
+    tokenizer = load_tokenizer(base)
     ends = end_tokens(tokenizer, base)
-    data = build_dataset(tokenizer, conversations, ends, max_length)
+    data = encode_all(tokenizer, conversations, ends, max_length, date=date)
     generator = torch.Generator().manual_seed(seed)
-    train, held_out = _split(list(map(Encoded, data["input_ids"], data["labels"])), validation_fraction, generator)
+    train, held_out = _split(data.rows, validation_fraction, generator)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     model = _build_model(base, method, rank, alpha, dtype, seed, max_length).to(device)
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
@@ -181,7 +184,7 @@ def train_expert(
     return TrainingSummary(
         steps=len(order),
         conversations=total,
-        left_out=len(conversations) - len(data),
+        left_out=data.left_out,
         tokens=tokens,
         seconds=seconds,
         tokens_per_second=tokens / seconds,
@@ -226,15 +229,23 @@ def _build_model(base: Path, method: Method, rank: int, alpha: float, dtype: str
     # What is trained stays fp32: bf16 would swallow small steps. A frozen base may be bf16.
     frozen_bf16 = method == "lora" and dtype == "bfloat16"
     model = AutoModelForCausalLM.from_pretrained(
-        base, dtype=torch.bfloat16 if frozen_bf16 else torch.float32, attn_implementation=_attention(max_length)
+        base,
+        dtype=torch.bfloat16 if frozen_bf16 else torch.float32,
+        attn_implementation=_attention(max_length),
+        trust_remote_code=False,
     )
     model.config.use_cache = False  # with a cache, packed rows would attend across their conversations
     if method == "full":
         return model
-    config = LoraConfig(r=rank, lora_alpha=alpha, target_modules="all-linear", lora_dropout=0.0, task_type="CAUSAL_LM")
+    config = lora_config(rank, alpha)
     with torch.random.fork_rng():  # peft draws from the global generator
         torch.manual_seed(seed)
         return get_peft_model(model, config)
+
+
+def lora_config(rank: int, alpha: float) -> LoraConfig:
+    """What is adapted by LoRA: all linear layers but the output head."""
+    return LoraConfig(r=rank, lora_alpha=alpha, target_modules="all-linear", lora_dropout=0.0, task_type="CAUSAL_LM")
 
 
 def _warmup_then_cosine(steps: int, warmup_fraction: float) -> Callable[[int], float]:
@@ -320,5 +331,9 @@ def _save(model: Any, tokenizer: Any, out: Path, method: Method) -> None:
         (out / "README.md").unlink(missing_ok=True)  # peft's empty model card
         return
     model.config.use_cache = True
+    # A base's sampling values, which its saved expert does not need, may contradict each other: saving refuses them.
+    given = model.generation_config
+    special = {name: getattr(given, name, None) for name in ("bos_token_id", "eos_token_id", "pad_token_id")}
+    model.generation_config = GenerationConfig(**special)
     model.save_pretrained(out)
     tokenizer.save_pretrained(out)

@@ -10,12 +10,14 @@ Public: `open_engine`, the protocol's `Engine`, `ChatRequest`, `Reply` and `Weig
 
 from __future__ import annotations
 
+import datetime
 import logging
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Literal
 
 from cycleqd.inference.protocol import ChatRequest, Engine, Reply, WeightsNotLoaded
+from cycleqd.inference.rendering import TEMPLATE_DATE
 
 __all__ = ["ChatRequest", "Engine", "Reply", "WeightsNotLoaded", "open_engine"]
 
@@ -43,6 +45,7 @@ def open_engine(
     kv_cache_gb: float = 2.0,
     gpu_memory_fraction: float = 0.85,
     seed: int = 0,
+    date: datetime.date = TEMPLATE_DATE,
 ) -> Engine:
     """Starts an engine that serves the base.
 
@@ -54,6 +57,7 @@ def open_engine(
         kv_cache_gb: vLLM on a CPU: memory for cached keys and values, in GiB.
         gpu_memory_fraction: vLLM on a GPU: share of its memory to take, in (0, 1].
         seed: vLLM's seed; decoding is greedy.
+        date: Today, as far as the chat template is concerned.
 
     Raises:
         ValueError: vLLM was asked for but is not installed, or the base cannot be served.
@@ -70,7 +74,8 @@ def open_engine(
             kv_cache_gb=kv_cache_gb,
             gpu_memory_fraction=gpu_memory_fraction,
             seed=seed,
+            date=date,
         )
     from cycleqd.inference.transformers import TransformersEngine
 
-    return TransformersEngine(base, dtype=dtype, max_model_len=max_model_len)
+    return TransformersEngine(base, dtype=dtype, max_model_len=max_model_len, date=date)

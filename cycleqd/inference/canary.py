@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Final
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
+from cycleqd.checkpoint import BaseModelInvalid
 from cycleqd.inference.merging import MergedWeights
 from cycleqd.inference.protocol import WeightsNotLoaded
 
@@ -26,6 +28,17 @@ may well round to the same ones.
 """
 
 LogProbabilities = npt.NDArray[np.float32]
+
+
+def finite(base: Path, values: LogProbabilities) -> LogProbabilities:
+    """The base's log-probabilities, once they are known to be numbers.
+
+    Raises:
+        BaseModelInvalid: Some are NaN or infinite, so every reply would be arbitrary.
+    """
+    if not np.isfinite(values).all():
+        raise BaseModelInvalid(f"base model {base}: it computes NaN or infinite log-probabilities")
+    return values
 
 
 class Canary:

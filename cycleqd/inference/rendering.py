@@ -2,21 +2,45 @@
 
 from __future__ import annotations
 
+import datetime
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
+from weakref import WeakKeyDictionary
 
 from cycleqd.messages import Message, whole_text
 
+TEMPLATE_DATE: Final = datetime.date(2026, 1, 1)
+"""What a chat template is told that asks for today's date: prompts must not change from one day to the next."""
 
-def render(tokenizer: Any, messages: Sequence[Message], *, reply_follows: bool) -> list[int]:
-    """Token ids of a conversation under the tokenizer's chat template.
+_PROBE: Final = "0123 instructions 4567"
+_folding: WeakKeyDictionary[Any, tuple[str, bool]] = WeakKeyDictionary()
+
+
+def load_tokenizer(folder: Path | str) -> Any:
+    """A checkpoint's tokenizer; code that the checkpoint brings along is never run."""
+    from transformers import AutoTokenizer
+
+    return AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
+
+
+def template_text(
+    tokenizer: Any,
+    messages: Sequence[Mapping[str, Any]],
+    *,
+    reply_follows: bool,
+    date: datetime.date = TEMPLATE_DATE,
+) -> str:
+    """A conversation under the tokenizer's chat template.
+
+    The system's text becomes part of the first user turn where the template has no place for it.
 
     Args:
         tokenizer: A transformers tokenizer.
-        messages: The conversation.
-        reply_follows: Whether to end with the tokens that open an assistant's turn.
+        messages: The conversation; what messages hold besides role and content is not shown.
+        reply_follows: Whether to end with what opens an assistant's turn.
+        date: Today, as far as the template is concerned.
 
     Raises:
         ValueError: The tokenizer has no chat template.
@@ -24,18 +48,86 @@ def render(tokenizer: Any, messages: Sequence[Message], *, reply_follows: bool) 
     if not tokenizer.chat_template:
         raise ValueError("the base model's tokenizer has no chat template: use a chat (instruct) model, or set one")
     # Whatever a data file or a skill of another package holds, the tokenizer takes whole text only.
-    whole = [{**message, "content": whole_text(message["content"])} for message in messages]
-    text = tokenizer.apply_chat_template(whole, tokenize=False, add_generation_prompt=reply_follows)
-    # The template has already written the special tokens; adding them again would double the first.
+    plain = [{"role": str(m["role"]), "content": whole_text(str(m["content"]))} for m in messages]
+    if plain and plain[0]["role"] == "system" and _folds_system(tokenizer):
+        plain = _folded(plain)
+    return _apply(tokenizer, plain, reply_follows=reply_follows, date=date)
+
+
+def render(
+    tokenizer: Any, messages: Sequence[Message], *, reply_follows: bool, date: datetime.date = TEMPLATE_DATE
+) -> list[int]:
+    """Token ids of a conversation under the tokenizer's chat template; see `template_text`."""
+    return tokens_of(tokenizer, template_text(tokenizer, messages, reply_follows=reply_follows, date=date))
+
+
+def tokens_of(tokenizer: Any, text: str) -> list[int]:
+    """Token ids of a rendered text. The template has written the special tokens; no others are added."""
     ids: list[int] = tokenizer(text, add_special_tokens=False)["input_ids"]
     return ids
 
 
+def _apply(tokenizer: Any, messages: list[dict[str, str]], *, reply_follows: bool, date: datetime.date) -> str:
+    def strftime_now(pattern: str) -> str:
+        return datetime.datetime.combine(date, datetime.time()).strftime(pattern)
+
+    # A variable of this name goes before the function of transformers, which tells the time of the machine.
+    text: str = tokenizer.apply_chat_template(
+        messages, tokenize=False, add_generation_prompt=reply_follows, strftime_now=strftime_now
+    )
+    return text
+
+
+def _folds_system(tokenizer: Any) -> bool:
+    """Whether the template refuses a system's turn, or leaves out its text. Found out once a template."""
+    known = _folding.get(tokenizer)
+    if known is not None and known[0] == str(tokenizer.chat_template):
+        return known[1]
+    messages = [{"role": "system", "content": _PROBE}, {"role": "user", "content": "hello"}]
+    try:
+        folds = _PROBE not in _apply(tokenizer, messages, reply_follows=True, date=TEMPLATE_DATE)
+    except Exception:  # whatever a template raises; without a system's turn it will show whether it is fit at all
+        folds = True
+    _folding[tokenizer] = str(tokenizer.chat_template), folds
+    return folds
+
+
+def _folded(messages: list[dict[str, str]]) -> list[dict[str, str]]:
+    system, *rest = messages
+    if not rest or rest[0]["role"] != "user":
+        return [{"role": "user", "content": system["content"]}, *rest]
+    first = {"role": "user", "content": f"{system['content']}\n\n{rest[0]['content']}"}
+    return [first, *rest[1:]]
+
+
 def end_tokens(tokenizer: Any, base: Path) -> tuple[int, ...]:
-    """Token ids that end a reply: the tokenizer's and those of the model's generation settings, sorted."""
+    """Token ids that end a reply, sorted.
+
+    They are the tokenizer's, those of the model's generation settings, and the one that the chat template writes
+    behind an assistant's turn.
+    """
     ends = {tokenizer.eos_token_id}
     for file in (base / "generation_config.json", base / "config.json"):
         if file.is_file():
             found = json.loads(file.read_text()).get("eos_token_id")
             ends |= set(found) if isinstance(found, list) else {found}
+    ends.add(_end_of_turn(tokenizer))
     return tuple(sorted(ends - {None}))
+
+
+def _end_of_turn(tokenizer: Any) -> int | None:
+    """The special token that the chat template writes right behind what the assistant said, if it is one."""
+    if not tokenizer.chat_template:
+        return None
+    messages = [{"role": "user", "content": "hello"}, {"role": "assistant", "content": _PROBE}]
+    try:
+        text = template_text(tokenizer, messages, reply_follows=False)
+    except Exception:  # whatever a template raises: whoever renders a real conversation is told
+        return None
+    _, found, behind = text.rpartition(_PROBE)
+    ids = tokens_of(tokenizer, behind.lstrip()) if found else []
+    return ids[0] if ids and ids[0] in tokenizer.all_special_ids + _added_special(tokenizer) else None
+
+
+def _added_special(tokenizer: Any) -> list[int]:
+    return [token for token, added in tokenizer.added_tokens_decoder.items() if added.special]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import gc
 import threading
 import time
@@ -12,13 +13,13 @@ from typing import Any, Final
 
 import numpy as np
 import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig, StoppingCriteria
+from transformers import AutoModelForCausalLM, GenerationConfig, StoppingCriteria
 
-from cycleqd.base_model import BaseWeights
-from cycleqd.inference.canary import CANARY_TEXT, CANARY_TOKENS, Canary, LogProbabilities
+from cycleqd.base_model import BaseWeights, compare_names
+from cycleqd.inference.canary import CANARY_TEXT, CANARY_TOKENS, Canary, LogProbabilities, finite
 from cycleqd.inference.merging import MergedWeights
 from cycleqd.inference.protocol import ChatRequest, Reply
-from cycleqd.inference.rendering import end_tokens, render
+from cycleqd.inference.rendering import TEMPLATE_DATE, end_tokens, load_tokenizer, render
 from cycleqd.task_vector import TaskVector
 
 _STOP_WINDOW: Final = 8
@@ -35,34 +36,44 @@ class TransformersEngine:
         dtype: What the weights are rounded to and computed in: ``bfloat16``, ``float16`` or ``float32``.
         max_model_len: Longest conversation including the reply, in tokens.
         max_batch: Most conversations in one call of the model; larger batches are cut by length.
+        date: Today, as far as the chat template is concerned.
 
     Raises:
-        ValueError: The checkpoint's parameters are not those of the model.
+        BaseModelInvalid: The checkpoint's parameters are not those of the model, or it computes no finite numbers.
     """
 
     name = "transformers"
 
-    def __init__(self, base: Path, *, dtype: str = "bfloat16", max_model_len: int = 2048, max_batch: int = 64) -> None:
+    def __init__(
+        self,
+        base: Path,
+        *,
+        dtype: str = "bfloat16",
+        max_model_len: int = 2048,
+        max_batch: int = 64,
+        date: datetime.date = TEMPLATE_DATE,
+    ) -> None:
         self._weights = BaseWeights(base)
         self._dtype: torch.dtype = getattr(torch, dtype)
         self._max_model_len = max_model_len
         self._max_batch = max_batch
         self._device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        self._tokenizer: Any = AutoTokenizer.from_pretrained(base)
+        self._date = date
+        self._tokenizer = load_tokenizer(base)
         self._ends = end_tokens(self._tokenizer, base)
-        self._model: Any = AutoModelForCausalLM.from_pretrained(base, dtype=self._dtype).to(self._device).eval()
+        model: Any = AutoModelForCausalLM.from_pretrained(base, dtype=self._dtype, trust_remote_code=False)
+        self._model = model.to(self._device).eval()
         # What a request leaves open `generate` takes from here: a checkpoint's own repetition penalty, for example.
         self._model.generation_config = GenerationConfig()
         self._parameters = dict(self._model.named_parameters(remove_duplicate=False))
-        if missing := sorted(set(self._weights.names()) - set(self._parameters)):
-            raise ValueError(f"base model {base}: the model has no parameter {missing[0]} ({len(missing)} such)")
+        compare_names(base, self._parameters, self._weights)
         self._loaded = "base"
         self._busy = 0.0
         self._lock = threading.Lock()
         self._exclusive = threading.Lock()
         prompt = self._tokenizer(CANARY_TEXT, add_special_tokens=False)["input_ids"][:CANARY_TOKENS]
         self._canary_prompt = torch.tensor([prompt], device=self._device)
-        self._canary = Canary(self._measure_canary())
+        self._canary = Canary(finite(base, self._measure_canary()))
 
     @property
     def loaded(self) -> str:
@@ -96,7 +107,9 @@ class TransformersEngine:
         Raises:
             RuntimeError: The last load failed, or the engine is closed.
         """
-        prompts = [render(self._tokenizer, request.messages, reply_follows=True) for request in requests]
+        prompts = [
+            render(self._tokenizer, request.messages, reply_follows=True, date=self._date) for request in requests
+        ]
         replies = [Reply("", len(prompt), 0, "length") for prompt in prompts]
         fitting = [
             index

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import gc
 import logging
 import os
@@ -20,10 +21,10 @@ import numpy as np
 import torch
 
 from cycleqd.base_model import BaseWeights
-from cycleqd.inference.canary import CANARY_TEXT, CANARY_TOKENS, Canary, LogProbabilities
+from cycleqd.inference.canary import CANARY_TEXT, CANARY_TOKENS, Canary, LogProbabilities, finite
 from cycleqd.inference.merging import MergedWeights
 from cycleqd.inference.protocol import ChatRequest, Reply
-from cycleqd.inference.rendering import end_tokens, render
+from cycleqd.inference.rendering import TEMPLATE_DATE, end_tokens, load_tokenizer, render
 from cycleqd.owner import temporary_folder
 from cycleqd.task_vector import TaskVector
 
@@ -74,8 +75,10 @@ class VllmEngine:
         seed: vLLM's seed. Decoding is greedy, so it changes nothing but vLLM's start.
         max_batch: Most conversations that generate at once.
         compile_model: Compile the model: some 15 % more tokens a second for a minute more at the first start.
+        date: Today, as far as the chat template is concerned.
 
     Raises:
+        BaseModelInvalid: The model computes no finite numbers.
         ValueError: vLLM refuses the model, or the tokenizer has no chat template.
     """
 
@@ -92,8 +95,10 @@ class VllmEngine:
         seed: int = 0,
         max_batch: int = 128,
         compile_model: bool = False,
+        date: datetime.date = TEMPLATE_DATE,
     ) -> None:
         self._weights = BaseWeights(base)
+        self._date = date
         self._dtype: torch.dtype = getattr(torch, dtype)
         self._max_model_len = max_model_len
         self._loaded = "base"
@@ -112,6 +117,7 @@ class VllmEngine:
         def start() -> None:
             self._llm = _start_vllm(
                 model=str(base),
+                trust_remote_code=False,
                 dtype=dtype,
                 max_model_len=max_model_len,
                 max_num_seqs=max_batch,
@@ -120,12 +126,12 @@ class VllmEngine:
                 enforce_eager=not compile_model,
                 seed=seed,
             )
-            self._tokenizer = self._llm.get_tokenizer()
+            self._tokenizer = load_tokenizer(base)
             self._ends = end_tokens(self._tokenizer, base)
             cache = self._llm.llm_engine.vllm_config.cache_config
             self._capacity = cache.num_gpu_blocks * cache.block_size
             self._canary_prompt = self._tokenizer(CANARY_TEXT, add_special_tokens=False)["input_ids"][:CANARY_TOKENS]
-            self._canary = Canary(self._measure_canary())
+            self._canary = Canary(finite(base, self._measure_canary()))
 
         try:
             self._run(start)
@@ -174,7 +180,9 @@ class VllmEngine:
         self._check_open()
         if not self._loaded:
             raise RuntimeError("the last load failed: load weights before chatting")
-        prompts = [render(self._tokenizer, request.messages, reply_follows=True) for request in requests]
+        prompts = [
+            render(self._tokenizer, request.messages, reply_follows=True, date=self._date) for request in requests
+        ]
         batch = _Batch(prompts, requests, [None] * len(prompts), self._exclusive_owner == threading.get_ident())
         self._inbox.put(batch)
         return batch.future.result()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -16,8 +17,35 @@ from cycleqd.task_vector.threads import one_thread
 _PREFIX = "base_model.model."
 _WEIGHTS = "adapter_model.safetensors"
 _CONFIG = "adapter_config.json"
-# Options of peft under which the update is no longer (lora_alpha / r) B A of whole linear layers.
-_UNSUPPORTED: Mapping[str, object] = {"use_dora": False, "fan_in_fan_out": False, "bias": "none"}
+# Options of peft under which the update is still (lora_alpha / r) B A of whole linear layers, whatever their value.
+# Every other one must be off: some options change what the tensors mean and add none that would tell.
+_HARMLESS = frozenset(
+    {
+        "auto_mapping",
+        "base_model_name_or_path",
+        "ensure_weight_tying",
+        "eva_config",
+        "exclude_modules",
+        "inference_mode",
+        "layers_pattern",
+        "layers_to_transform",
+        "lora_alpha",
+        "lora_dropout",
+        "megatron_core",
+        "peft_type",
+        "peft_version",
+        "qalora_group_size",
+        "r",
+        "revision",
+        "runtime_config",
+        "target_modules",
+        "task_type",
+        "use_rslora",
+    }
+)
+_OFF: Mapping[str, object] = {"bias": "none"}
+# What A and B begin with. Others (pissa, olora, corda, loftq, ...) begin by changing the base's own weights.
+_PLAIN_STARTS = (True, False, "gaussian", "eva", "orthogonal", None)
 
 
 def to_lora(vector: FactoredTaskVector) -> dict[str, tuple[torch.Tensor, torch.Tensor]]:
@@ -104,6 +132,24 @@ def adapter_base(directory: Path) -> str:
     return str(own or json.loads((directory / _CONFIG).read_text())["base_model_name_or_path"])
 
 
+def refuse_other_forms(directory: Path, config: Mapping[str, Any]) -> None:
+    """Looks at an adapter's configuration.
+
+    Raises:
+        ValueError: It is more than (lora_alpha / r) B A on linear layers, or it changed the base's weights.
+    """
+    if config.get("peft_type", "LORA") != "LORA":
+        raise ValueError(f"{directory}: peft_type={config['peft_type']!r} is not supported, train a LORA adapter")
+    if config.get("init_lora_weights") not in _PLAIN_STARTS:
+        raise ValueError(
+            f"{directory}: init_lora_weights={config['init_lora_weights']!r} is not supported: it changes the base's "
+            "weights before training; convert the adapter to plain LoRA with peft, or train with True"
+        )
+    for option, value in config.items():
+        if option not in _HARMLESS | {"init_lora_weights"} and value and value != _OFF.get(option):
+            raise ValueError(f"{directory}: {option}={value!r:.60} is not supported, train without it")
+
+
 def read_lora_adapter(directory: Path) -> dict[str, LoraFactors]:
     """Reads the factors of a LoRA adapter that peft saved, for `build_bases`.
 
@@ -117,12 +163,7 @@ def read_lora_adapter(directory: Path) -> dict[str, LoraFactors]:
         ValueError: The adapter is more than (lora_alpha / r) B A on linear layers.
     """
     config = json.loads((directory / _CONFIG).read_text())
-    for option, plain in _UNSUPPORTED.items():
-        if config.get(option, plain) != plain:
-            raise ValueError(f"{directory}: {option}={config[option]!r} is not supported, train with {plain!r}")
-    for option in ("rank_pattern", "alpha_pattern", "modules_to_save", "trainable_token_indices"):
-        if config.get(option):
-            raise ValueError(f"{directory}: {option} is not supported, train without it")
+    refuse_other_forms(directory, config)
     rank = config["r"]
     scale = config["lora_alpha"] / (rank**0.5 if config.get("use_rslora") else rank)
     file = TensorFile(directory / _WEIGHTS)

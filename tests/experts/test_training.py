@@ -1,6 +1,7 @@
 import hashlib
 import json
 import logging
+import shutil
 import threading
 
 import pytest
@@ -139,7 +140,7 @@ def test_first_loss_is_the_mean_over_the_assistants_tokens(tiny_tied, tmp_path):
     model = AutoModelForCausalLM.from_pretrained(tiny_tied, dtype=torch.float32)
     total, count = 0.0, 0
     for conversation in conversations():
-        ids, labels = map(torch.tensor, encode(tokenizer, conversation, (2,)))
+        ids, labels = map(torch.tensor, encode(tokenizer, conversation, (2,))[0])
         with torch.no_grad():
             logits = model(ids[None]).logits[0, :-1]
         total += torch.nn.functional.cross_entropy(logits, labels[1:], ignore_index=IGNORED, reduction="sum").item()
@@ -155,6 +156,16 @@ def test_full_fine_tuning_saves_an_fp32_checkpoint_of_all_parameters(tiny_tied, 
     assert all(tuned.tensor(name).dtype == torch.float32 for name in tuned.names())
     assert not any(torch.equal(tuned.tensor(name), base.tensor(name)) for name in tuned.names())
     assert AutoTokenizer.from_pretrained(tmp_path).chat_template
+
+
+def test_full_fine_tuning_of_a_base_with_contradictory_sampling_values_is_saved(tiny_tied, tmp_path):
+    base = shutil.copytree(tiny_tied, tmp_path / "base")
+    sampling = {"do_sample": False, "temperature": 0.9, "top_p": 0.6, "eos_token_id": 2}
+    (base / "generation_config.json").write_text(json.dumps(sampling))
+    train(base, tmp_path / "expert", method="full")
+    saved = json.loads((tmp_path / "expert" / "generation_config.json").read_text())
+    assert saved["eos_token_id"] == 2
+    assert "temperature" not in saved
 
 
 def test_base_stays_untouched(tiny_tied, tmp_path):

@@ -98,7 +98,22 @@ def test_the_adapter_gives_the_logits_of_the_merged_model(base: Path, tmp_path: 
 
 @pytest.mark.parametrize(
     ("option", "value"),
-    [("use_dora", True), ("bias", "all"), ("modules_to_save", ["lm_head"]), ("rank_pattern", {"q": 2})],
+    [
+        ("use_dora", True),
+        ("bias", "all"),
+        ("lora_bias", True),
+        ("modules_to_save", ["lm_head"]),
+        ("rank_pattern", {"q": 2}),
+        ("init_lora_weights", "pissa"),
+        ("init_lora_weights", "pissa_niter_4"),
+        ("init_lora_weights", "olora"),
+        ("init_lora_weights", "corda"),
+        ("layer_replication", [[0, 1], [0, 1]]),
+        ("trainable_token_indices", [1, 2]),
+        ("target_parameters", ["mlp.gate_proj.weight"]),
+        ("peft_type", "LOHA"),
+        ("an_option_of_next_year", True),
+    ],
 )
 def test_adapters_that_are_more_than_lora_are_refused(base: Path, tmp_path: Path, option: str, value: object) -> None:
     adapter = trained_adapter(base, tmp_path / "os", 1)
