@@ -6,8 +6,8 @@ memory, processes, disk, time and output. Public: `Sandboxes` (the pool that own
 return, `Limits`, the fault `SandboxUnavailable`, `reap` (removes what dead processes left), `image_tags` and
 `missing_images`.
 
-A shell's root file system is writable (tasks administer users and `/etc`). What a model may write there is watched, not
-enforced: its processes end when they are some tenths of a second past the limit. All of it goes with the container.
+A shell's root file system is writable (tasks administer users and `/etc`). What a model may write there is watched,
+not enforced: its processes end when they are some tenths of a second past the limit. It all goes with the container.
 Between commands a shell's processes are stopped. Whoever judges a shell runs scripts on the image's own programs, or
 learns that the model replaced them (`ShellSession.judge`).
 """

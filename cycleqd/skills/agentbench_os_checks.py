@@ -102,6 +102,6 @@ def _bytes(text: str) -> int | None:
             number, power = number.removesuffix(unit), known
             break
     try:
-        return int(number) * 1024**power
+        return int(number) << 10 * power
     except ValueError:
         return None

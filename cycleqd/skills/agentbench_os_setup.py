@@ -22,9 +22,9 @@ INSTALLS_SUDO: Final = re.compile(r"\b(?:install|remove|purge)\b[^\n;&|]*\bsudo\
 """A task that is about installing sudo begins without it; apt finds it in the image."""
 WITHOUT_SUDO: Final = "SUDO_FORCE_REMOVE=yes dpkg --purge sudo >/dev/null 2>&1"
 CHANGING: Final = re.compile(
-    r"(?:^|[\s;&|({'\"/])(?:apt|apt-get|chgrp|chmod|chown|chpasswd|cp|crontab|curl|dd|dpkg|git|groupadd|groupdel"
+    r"(?:^|[\s;&|({`'\"/])(?:apt|apt-get|chgrp|chmod|chown|chpasswd|cp|crontab|curl|dd|dpkg|git|groupadd|groupdel"
     r"|groupmod|gunzip|gzip|install|kill|killall|ln|make|mkdir|mkfifo|mktemp|mv|npm|passwd|pip|pkill|rm|rmdir|sed\s+-\S*i"
-    r"|service|source|split|su|sudo|tar|tee|touch|truncate|unlink|unzip|useradd|userdel|usermod|wget|zip)(?=[\s;&|)}'\"]|$)"
+    r"|service|source|split|su|sudo|tar|tee|touch|truncate|unlink|unzip|useradd|userdel|usermod|wget|zip)(?=[\s;&|)}`'\"]|$)"
     r"|-delete\b|>(?!\s*/dev/(?:null|stderr|stdout)\b|\s*&\s*[0-9])"
 )
 """Of a bash script without its quoted parts: it may change the system, so it is not run before the agent."""

@@ -445,7 +445,7 @@ def test_a_server_that_start_leaves_running_is_reached_by_name(plays: Plays) -> 
 
 def seen_by(played: Played) -> list[str]:
     """The observations of an episode."""
-    return [message["content"] for message in played.messages if message["content"].startswith("The output of the OS")]
+    return [message["content"] for message in played.messages[7:] if message["role"] == "user"]
 
 
 COMPARE = {"file": "check/string-match.py"}
@@ -543,7 +543,12 @@ def test_the_machine_is_as_a_task_expects_it(plays: Plays, example: str, agent: 
 
 
 @pytest.mark.docker
-def test_sudo_can_be_installed_where_that_is_the_task_and_is_there_elsewhere(plays: Plays) -> None:
+def test_sudo_can_be_installed_where_that_is_the_task_and_is_there_elsewhere(tmp_path: Path) -> None:
+    with Sandboxes(run_id="test-sudo", limits=Limits(command_seconds=120.0)) as pool:
+        _sudo_can_be_installed(Plays(pool, tmp_path))
+
+
+def _sudo_can_be_installed(plays: Plays) -> None:
     check = {"check": '[ "$(sudo whoami)" = root ]', "example": "apt update && apt install sudo -y"}
     one = record(create={"init": "apt remove sudo"}, evaluation=check)
     assert plays(one, "Act: finish").verdict.score == 0.0

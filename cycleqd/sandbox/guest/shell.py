@@ -157,7 +157,7 @@ class Shell:
         try:
             complaint = unclosed_substitution(command, min(seconds, PARSE_SECONDS))
         except TooLong:
-            return self.killed(b"", limit, self.bash.directory(), TIMED_OUT_STATUS)
+            return self.killed(self.bash.output, bytearray(), 0, limit, directory=self.bash.directory())
         if complaint is not None:
             return reply(complaint.encode(), limit, SYNTAX_STATUS, restarted=restarted)
         streams = "" if attached else f" </dev/null {STATUS_FD}>&-"
@@ -173,9 +173,9 @@ class Shell:
                 self.bash = Bash("/")
                 return reply(kept, limit, TIMED_OUT_STATUS, timed_out=True, restarted=True)
             if left <= 0:
-                return self.killed(kept, limit, self.bash.directory(), TIMED_OUT_STATUS)
+                return self.killed(self.bash.output, kept, total, limit, directory=self.bash.directory())
             if self.disk.full():
-                return self.killed(kept + FULL.encode(), limit + len(FULL), HOME, KILLED_STATUS)
+                return self.killed(self.bash.output, kept, total, limit, full=True)
             for descriptor, _ in poll.poll(min(left, TICK_SECONDS) * 1000 + 1):
                 if descriptor == self.bash.script:
                     try:
@@ -277,10 +277,10 @@ class Shell:
             left = deadline - time.monotonic()
             full = self.disk.full()
             if left <= 0 or full:
-                os.close(output)
                 self.script = None
-                kept += FULL.encode() if full else b""
-                return self.killed(kept, limit + len(FULL), HOME, KILLED_STATUS if full else TIMED_OUT_STATUS)
+                result = self.killed(output, kept, total, limit, full=full)
+                os.close(output)
+                return result
             for descriptor, event in poll.poll(min(left, TICK_SECONDS) * 1000 + 1):
                 if descriptor == output:
                     got = read_some(output, kept, limit)
@@ -296,14 +296,26 @@ class Shell:
         self.script = None
         return reply(kept, limit, self.script_ended, truncated=total > len(kept))
 
-    def killed(self, kept: bytes, limit: int, directory: str, code: int) -> dict[str, Any]:
-        """Ends everything, because time or disk are used up, and starts another bash."""
+    def killed(
+        self, output: int, kept: bytearray, total: int, limit: int, *, directory: str = HOME, full: bool = False
+    ) -> dict[str, Any]:
+        """Ends everything, because time is used up (or the disk is `full`), and starts another bash.
+
+        Args:
+            output: Where more of what was printed may come from.
+            kept: What was printed so far.
+            total: Bytes of it, also of those that were not kept.
+            limit: Bytes to keep.
+            directory: Where the other bash starts.
+            full: Whether it is the disk.
+        """
         end_everything()
-        kept = bytearray(kept)
-        total = drain(self.bash.output, kept, limit) + len(kept) if code == TIMED_OUT_STATUS else len(kept)
+        total += drain(output, kept, limit)
         self.restart(directory)
-        timed_out = code == TIMED_OUT_STATUS
-        return reply(kept, limit, code, timed_out=timed_out, truncated=total > len(kept), restarted=True)
+        truncated = total > len(kept)
+        if full:
+            return reply(kept + FULL.encode(), limit + len(FULL), KILLED_STATUS, truncated=truncated, restarted=True)
+        return reply(kept, limit, TIMED_OUT_STATUS, timed_out=True, truncated=truncated, restarted=True)
 
     def poll(self, *descriptors: int) -> select.poll:
         """Waits for these, for children, and for what is left of earlier scripts' outputs."""
@@ -359,7 +371,7 @@ class Shell:
 
 
 def reply(
-    output: bytes,
+    output: bytes | bytearray,
     limit: int,
     code: int,
     *,
