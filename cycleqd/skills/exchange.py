@@ -22,7 +22,7 @@ from collections import ChainMap, UserDict, UserList, UserString, deque
 from collections.abc import Callable, Iterable
 from decimal import Decimal
 from fractions import Fraction
-from itertools import islice
+from itertools import chain, islice
 from types import MappingProxyType
 from typing import Any
 
@@ -156,12 +156,18 @@ class _Packer:
 
     def items(self, tag: int, items: Iterable[Any]) -> list[Any]:
         """A container's items."""
-        result = [tag, *items]
+        result = list(items)
         self.spend(len(result))
         kinds = set(map(type, result))
-        if kinds <= _NUMBERS and all(-SMALL <= item < SMALL for item in result if type(item) is int):
-            return result  # nearly all of what is large
-        return [tag, *[self.pack(item) for item in result[1:]]]
+        if _is_plain(result, kinds):
+            return [tag, *result]
+        if kinds in _NESTS:  # nearly all of what is large, hence without a call for each
+            inner = list(chain.from_iterable(result))
+            if _is_plain(inner, set(map(type, inner))):
+                self.spend(len(inner))
+                kind = 0 if kinds == {list} else 1
+                return [tag, *[[kind, *item] for item in result]]
+        return [tag, *[self.pack(item) for item in result]]
 
     def pairs(self, pairs: Iterable[tuple[Any, Any]]) -> list[Any]:
         """A dictionary's items."""
@@ -183,6 +189,14 @@ class _Packer:
         self.left -= characters
         if self.left < 0:
             raise ValueError("the result is too large to be right")
+
+
+def _is_plain(items: list[Any], kinds: set[type]) -> bool:
+    """Whether items, of these kinds, are JSON's own."""
+    if not kinds <= _NUMBERS:
+        return False
+    whole = items if kinds == {int} else [item for item in items if type(item) is int]
+    return not whole or (min(whole) >= -SMALL and max(whole) < SMALL)
 
 
 def _fraction(value: Fraction) -> Any:
@@ -230,6 +244,7 @@ _EXACT = (type(None), bool, int, float, complex, str, bytes, bytearray, list, tu
 _SCALARS = frozenset({type(None), bool, float, str})
 _NUMBERS = _SCALARS | {int}
 _NESTED = frozenset({list, dict})
+_NESTS: tuple[set[type], ...] = ({list}, {tuple})
 _DTYPES = {"b": "bool", "i": "int64", "u": "uint64", "f": "float64", "c": "complex128"}
 _PLAIN: tuple[tuple[Any, Callable[[Any, _Packer], Any]], ...] = (
     (str, lambda value, _: str.__str__(value)),

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import builtins
 import contextlib
+import gc
 import io
 import math
 import os
@@ -165,8 +166,12 @@ def caller(
         finally:
             set_timer(signal.ITIMER_REAL, 0)
         returned = clock.seconds()
+        collecting = gc.isenabled()
+        gc.disable()  # looking through millions of lists that are made takes longer than making them
         text = encode(result, drain=drain, most=most)
         sent = compressed(text)
+        if collecting:
+            gc.enable()
         usable = True
         return f"{max(0.0, returned - began):.4f} {max(0.0, clock.seconds() - returned):.4f} {len(text)} {sent}"
 

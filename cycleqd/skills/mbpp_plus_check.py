@@ -175,23 +175,23 @@ def same(task: Task, arguments: Sequence[Any], actual: Any, exact: bool, wanted:
     name = task.entry_point
     if name == "find_zero" and task.id.startswith("HumanEval"):
         return bool(abs(oracle._poly(*arguments, actual)) <= atol)
-    equal = bool(actual == wanted)
+    equal: Any = actual == wanted  # of arrays, an array, which may have no truth value
     if task.id.startswith("Mbpp"):
         if name == "are_equivalent":
             equal = True
         elif name == "sum_div":
-            equal = equal or bool(actual == 0)
+            equal = equal or actual == 0
         elif name == "surface_Area":
-            equal = equal or bool(abs(actual - oracle._surface_Area(*arguments)) <= atol)
+            equal = equal or (abs(actual - oracle._surface_Area(*arguments)) <= atol)
         elif name == "digit_distance_nums":
-            equal = equal or bool(actual == oracle._digit_distance_nums(*arguments))
+            equal = equal or (actual == oracle._digit_distance_nums(*arguments))
         elif name in oracle.MBPP_OUTPUT_SET_EQ_TASKS:
             equal = set(actual) == set(wanted)
         elif name in oracle.MBPP_OUTPUT_NOT_NONE_TASKS:
             found = wanted is not None
             equal = actual == found if isinstance(actual, bool) else (actual is not None) == found
     if equal or atol == 0:
-        return equal
+        return bool(equal)
     return _close(actual, exact, wanted, atol)
 
 

@@ -228,6 +228,8 @@ def test_problems_with_several_right_answers_have_oracles_of_their_own(runner: P
     shared = task("similar_elements", "def similar_elements(a, b):\n    return (4, 5)", [[4, 5], [5, 4]])
     for right in ("[5, 4]", "{4, 5}", "(4, 5, 4)", "iter([5, 4])", "(n for n in (4, 5))", "{4: 1, 5: 1}.keys()"):
         assert judged(runner, f"def similar_elements(a, b):\n    return {right}", shared).passed, right
+    array = "import numpy as np\ndef similar_elements(a, b):\n    return np.array([5, 4])"
+    assert judged(runner, array, shared).passed
     assert not judged(runner, "def similar_elements(a, b):\n    return [4]", shared).passed
     found = task("check_str", "import re\ndef check_str(s):\n    return re.match('a', s)", ["ab"], ["b"])
     assert judged(runner, "def check_str(s):\n    return s[0] == 'a'", found).passed

@@ -49,7 +49,6 @@ PASS = {
     "a main block": "def f(x): return 2 * x\nif __name__ == '__main__':\n    input()",
     "a line separator": "s = '\u2028\u2029'\ndef f(x): return 2 * x + s.count('a')",
     "half a second asleep": "import time\ndef f(x): time.sleep(0.5); return 2 * x",
-    "catches that it is late": "def f(x):\n    try:\n        while True: abs(x)\n    except Exception: return 2 * x",
     "a class": "class f(int):\n    def __new__(cls, x): return int.__new__(cls, 2 * x)",
     "a future": "from __future__ import annotations\ndef f(x: X) -> Y: return 2 * x",
     "a data class": "from dataclasses import dataclass\n@dataclass\nclass P:\n    x: int\ndef f(x): return P(2 * x).x",
@@ -116,20 +115,26 @@ LARGE = (
 )
 
 
+@pytest.mark.slow
 def test_results_of_a_million_tuples_are_compared(runner: ProgramRunner) -> None:
     task = Task("Mbpp/9999", "f", LARGE, {"base": [[1_700_000]], "plus": []}, 0.0)
+    assert judged(runner, task, LARGE).passed
+
+
+def test_large_results_of_another_form_are_read_and_compared(runner: ProgramRunner) -> None:
+    task = Task("Mbpp/9999", "f", LARGE, {"base": [[250_000]], "plus": []}, 0.0)
     references = References()
-    assert check(task, "base", LARGE, references, runner).passed
-    # Of another form, but equal; and wrong in the last place.
-    equal = LARGE.replace("i % 7)", "float(i % 7))")
-    assert check(task, "base", equal, references, runner).passed
+    assert references.expected(task, "base", runner).results[0].length > mbpp_plus_check.LARGE
+    outcome = check(task, "base", LARGE.replace("i % 7)", "float(i % 7))"), references, runner)
+    assert outcome.passed, outcome.reason
     wrong = check(task, "base", LARGE + "[:-1] + [('red', 0, 1)]", references, runner)
     assert not wrong.passed
     assert len(wrong.reason) < 300
 
 
 def test_a_solution_has_the_memory_that_evalplus_gives(runner: ProgramRunner) -> None:
-    task = Task("Mbpp/9999", "f", "def f(n):\n    return n", {"base": [[150_000_000]], "plus": []}, 0.0)
+    slow = "import time\ndef f(n):\n    time.sleep(3)\n    return n"  # time is not the question
+    task = Task("Mbpp/9999", "f", slow, {"base": [[150_000_000]], "plus": []}, 0.0)
     assert judged(runner, task, "def f(n):\n    return len([None] * n)").passed  # 1.2 gigabytes
     assert "MemoryError" in judged(runner, task, "def f(n): return len([None] * (4 * n))").reason
 
