@@ -51,7 +51,8 @@ def test_what_takes_too_much_is_the_statements_own_fault_and_nobody_elses(patien
 
 
 @pytest.mark.docker
-def test_a_statement_that_nothing_can_end_costs_the_server_and_is_no_result(sandboxes: Sandboxes) -> None:
+def test_a_statement_that_nothing_can_end_costs_the_server_and_is_no_result(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("cycleqd.sandbox.database.session.STUCK_SECONDS", 2.0)
     shape = "ST_GeomFromText(CONCAT('LINESTRING(', REPEAT('0 0,1 1,', 20000), '0 0)'))"
     limits = Limits(command_seconds=1.0)
     with Sandboxes(run_id="tests-stuck", limits=limits) as pool, pool.database() as server:

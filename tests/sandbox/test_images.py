@@ -9,6 +9,7 @@ import pytest
 
 from cycleqd.sandbox import missing_images
 from cycleqd.sandbox.images import IMAGE_NAMES, IMAGE_USERS, image_tag, image_tags
+from infra import build_images
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -55,6 +56,37 @@ def test_building_again_does_nothing_at_once() -> None:
     )
     assert time.monotonic() - started < 5
     assert done.stdout.count(" is there") == len(IMAGE_NAMES)
+
+
+def built(monkeypatch: pytest.MonkeyPatch, broken: str, *arguments: str) -> int:
+    """The exit status of a build in which one image fails."""
+
+    def build(name: str, tag: str, base: str) -> None:
+        if name == broken:
+            raise build_images.BuildError("unmet dependencies")
+
+    monkeypatch.setattr(build_images, "exists", lambda tag: False)
+    monkeypatch.setattr(build_images, "base_image", lambda: "base")
+    monkeypatch.setattr(build_images, "build", build)
+    monkeypatch.setattr(sys, "argv", ["build_images.py", *arguments])
+    return build_images.main()
+
+
+def test_an_image_that_one_skill_needs_may_fail_unless_it_is_asked_for(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert built(monkeypatch, "mysql") == 0
+    told = capsys.readouterr().out
+    assert "agentbench_db can't be played until 'infra/build_images.py mysql' succeeds" in told
+    assert "unmet dependencies" in told
+    assert built(monkeypatch, "mysql", "mysql") == 1
+    assert built(monkeypatch, "shell") == 1
+    assert built(monkeypatch, "shell", "mysql") == 0
+
+
+def test_an_unknown_image_is_refused(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    assert built(monkeypatch, "", "oracle") == 1
+    assert "no image is called oracle" in capsys.readouterr().err
 
 
 @pytest.mark.docker

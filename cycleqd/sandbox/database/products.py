@@ -17,6 +17,7 @@ class Product:
         privileges: What an episode's user may do in its own database.
         arguments: The server's arguments for a time limit of statements in seconds.
         initial: Statements at its start, besides the administrator's account.
+        unlimited: Lifts the time limit of a session.
         usage: A query for the memory of connection ``%(id)s``, the size of the files of the database whose files are
             named ``LIKE %(files)s``, and that of all files, in bytes.
         memory_mb: Memory in MiB, without the file systems below.
@@ -32,6 +33,7 @@ class Product:
     privileges: str
     arguments: Callable[[float], list[str]]
     initial: tuple[str, ...]
+    unlimited: str
     usage: str
     memory_mb: int
     data_mb: int
@@ -51,6 +53,7 @@ MARIADB: Final = Product(
     privileges="SELECT, INSERT, UPDATE, DELETE",
     arguments=lambda seconds: [f"--max-statement-time={seconds:g}"],
     initial=(),
+    unlimited="SET max_statement_time = 0",
     usage=(
         "SELECT COALESCE((SELECT MEMORY_USED FROM information_schema.PROCESSLIST WHERE ID = %(id)s), 0), "
         "COALESCE(SUM(IF(NAME LIKE %(files)s, FILE_SIZE, 0)), 0), COALESCE(SUM(FILE_SIZE), 0) "
@@ -72,6 +75,7 @@ MYSQL: Final = Product(
     arguments=lambda seconds: [f"--max-execution-time={round(seconds * 1000)}"],
     # MD5 and SHA1 are a component of their own from 9.6 on.
     initial=("INSTALL COMPONENT 'file://component_classic_hashing';", "DROP USER IF EXISTS root@localhost;"),
+    unlimited="SET max_execution_time = 0",
     usage=(
         "SELECT 0, COALESCE(SUM(IF(NAME LIKE %(files)s, FILE_SIZE, 0)), 0), COALESCE(SUM(FILE_SIZE), 0) "
         "FROM information_schema.INNODB_TABLESPACES"

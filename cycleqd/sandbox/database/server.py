@@ -326,7 +326,7 @@ class DatabaseServer:
             database=database,
             charset="utf8mb4",
             # Or texts of a session's own and columns, which may have another collation, would not compare.
-            init_command="SET collation_connection = @@collation_database" if database else None,
+            init_command="SET collation_connection = @@collation_database" if database else self.product.unlimited,
             autocommit=True,
             local_infile=False,
             # The socket is private; making a TLS context would take 40 ms.
