@@ -180,7 +180,7 @@ class AgentBenchDbSkill:
     """
 
     name = "agentbench_db"
-    images = ("mariadb",)
+    images: tuple[str, ...] = ("mariadb",)
     max_turns = 5
     max_new_tokens = 512
     stop: tuple[str, ...] = ()
