@@ -110,7 +110,8 @@ class RunStore(ObjectStore):
             raise RecordUnreadable(f"{self.url(key)} cannot be read: {lacking}")
         if unknown := sorted(content.keys() - names):
             raise RecordUnreadable(f"{self.url(key)} cannot be read: {newer_version(unknown)}")
-        return kind(**content)
+        read: N = kind(**content)  # type: ignore[call-overload]  # mypy sees NamedTuple itself
+        return read
 
     def _write(self, key: str, record: Record, *, replace: bool = False) -> None:
         self.write_json(key, record.model_dump(mode="json"), replace=replace)

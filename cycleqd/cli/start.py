@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 import shlex
 import signal
@@ -144,18 +145,28 @@ def _admitted(config: RunConfig, *, rescore: bool) -> Iterator[None]:
 
 
 def _start_server() -> None:
-    """Starts Prefect's temporary server, unless another one is configured, such that Ctrl-C does not reach it.
+    """Starts Prefect's temporary server, unless another one is configured, such that no signal to the run ends it.
 
-    A terminal interrupts all processes of a command. Without its server, a run could not end in an orderly way. It is
-    ended at this process' exit, whatever the exit's reason; only a kill -9 leaves it to the next start.
+    A terminal interrupts all processes of a command, a service manager terminates them. Without its server, a run
+    could not end in an orderly way. The server ends with this process; only a kill -9 leaves it to the next start.
     """
     from prefect.client.orchestration import get_client
 
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # which children inherit
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})  # which children inherit
     try:
         get_client(sync_client=True)
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
+    atexit.register(_end_server)  # after Prefect's own, and so called ahead of it
+
+
+def _end_server() -> None:
+    """Ends the temporary server, which hears no other signal; what it was told is in its database by then."""
+    from prefect.server.api.server import SubprocessASGIServer
+
+    for server in SubprocessASGIServer._instances.values():
+        if server.server_process is not None:
+            server.server_process.kill()
 
 
 @contextmanager

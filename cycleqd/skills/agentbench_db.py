@@ -201,7 +201,7 @@ class AgentBenchDbSkill:
     """
 
     name = "agentbench_db"
-    images = ("mariadb",)
+    images: tuple[str, ...] = ("mysql",)
     max_new_tokens = 512
     stop: tuple[str, ...] = ()
 

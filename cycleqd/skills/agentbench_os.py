@@ -226,7 +226,7 @@ class AgentBenchOsSkill:
     """
 
     name = "agentbench_os"
-    images = tuple(f"agentbench-{name}" for name in IMAGES)
+    images: tuple[str, ...] = tuple(f"agentbench-{name}" for name in IMAGES)
     max_new_tokens = 512
     stop: tuple[str, ...] = ()
 

@@ -119,7 +119,7 @@ class CodingSkill:
     """
 
     name = "coding"
-    images = ("python",)
+    images: tuple[str, ...] = ("python",)
     max_turns = 1
     max_new_tokens = 40
     stop: tuple[str, ...] = END_OF_BLOCK

@@ -190,7 +190,7 @@ class DbSkill:
     """
 
     name = "db"
-    images = ("mariadb",)
+    images: tuple[str, ...] = ("mariadb",)
     max_turns = 2
     max_new_tokens = 40
     stop: tuple[str, ...] = END_OF_BLOCK

@@ -96,7 +96,7 @@ class MbppPlusSkill:
     """
 
     name = "mbpp_plus"
-    images = (IMAGE,)
+    images: tuple[str, ...] = (IMAGE,)
     max_turns = 1
     max_new_tokens = 512
     stop: tuple[str, ...] = ()

@@ -173,7 +173,7 @@ class OsSkill:
     """
 
     name = "os"
-    images = ("shell",)
+    images: tuple[str, ...] = ("shell",)
     max_turns = 2
     max_new_tokens = 40
     stop: tuple[str, ...] = END_OF_BLOCK

@@ -1,9 +1,10 @@
-"""Ctrl-C in the terminal of `cycleqd run`, and SIGTERM as a service manager, a batch system or `kill` sends it."""
+"""Ctrl-C in the terminal of `cycleqd run`."""
 
 import os
 import signal
 import subprocess
 import sys
+import time
 from contextlib import suppress
 
 import docker
@@ -15,18 +16,10 @@ from tests.processes import processes_with
 
 pytestmark = [pytest.mark.docker, pytest.mark.slow]
 
-STOP_SECONDS = 60
-
-INTERRUPTS = {
-    "Ctrl-C": (signal.SIGINT, os.killpg, 130, "Stopped"),  # a terminal interrupts all processes of the run
-    "kill": (signal.SIGTERM, os.kill, 143, "Terminated"),
-    "the end of a service": (signal.SIGTERM, os.killpg, 143, "Terminated"),
-}
+STOP_SECONDS = 15
 
 
-@pytest.mark.parametrize("how", INTERRUPTS)
-def test_it_ends_soon_and_leaves_no_container_no_process_and_no_lease(tmp_path, how):
-    number, send, code, word = INTERRUPTS[how]
+def test_it_ends_soon_and_leaves_no_container_no_process_and_no_lease(tmp_path):
     config = tmp_path / "config.yaml"
     config.write_text(yaml.safe_dump(small_configuration(tmp_path, "interrupted", generations=10_000)))
     home = str(tmp_path / "prefect")
@@ -48,13 +41,15 @@ def test_it_ends_soon_and_leaves_no_container_no_process_and_no_lease(tmp_path, 
         wait_for(lambda: process.poll() is not None or (run / "generations" / "00000.json").exists(), seconds=300)
         assert process.poll() is None, (tmp_path / "log").read_text()
         assert len(processes_with("PREFECT_HOME", home)) > 1  # among them the temporary Prefect server
-        send(process.pid, number)
-        process.wait(timeout=STOP_SECONDS)
+        began = time.monotonic()
+        os.killpg(process.pid, signal.SIGINT)  # as a terminal does: to all processes of the run
+        process.wait(timeout=60)
+        assert time.monotonic() - began < STOP_SECONDS
     finally:
         with suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
-    assert process.returncode == code, (tmp_path / "log").read_text()
-    assert f"{word}. What was finished is kept" in (tmp_path / "log").read_text()
+    assert process.returncode == 130
+    assert "What was finished is kept" in (tmp_path / "log").read_text()
     assert not (run / "lease.json").exists()
     label = {"label": "cycleqd.run=interrupted"}
     wait_for(lambda: not docker.from_env().containers.list(all=True, filters=label), seconds=5)

@@ -1,0 +1,92 @@
+"""SIGTERM and Ctrl-C at a run with its temporary Prefect server; the flow is a real one that only waits."""
+
+import os
+import signal
+import subprocess
+import sys
+from contextlib import suppress
+
+import pytest
+
+from tests.live_prefect import ROOT, wait_for
+from tests.processes import processes_with
+
+pytestmark = pytest.mark.slow
+
+PROGRAM = """
+import sys, time, types
+from contextlib import nullcontext
+from pathlib import Path
+
+import cycleqd.cli.start as start
+import cycleqd.preflight
+
+cycleqd.preflight.check = lambda config: []
+start._admitted = lambda config, *, rescore: nullcontext()
+place = Path(sys.argv.pop())
+made = types.ModuleType("flows.main")
+sys.modules["flows.main"] = made
+
+
+def cycleqd_run(config):
+    from prefect import flow
+
+    @flow
+    def inner():
+        (place / "inside").touch()
+        time.sleep(600)
+
+    @flow
+    def outer():
+        try:
+            inner()
+        finally:
+            (place / "orderly").touch()
+
+    outer()
+
+
+made.cycleqd_run = cycleqd_run
+from cycleqd.cli import app
+
+app()
+"""
+
+WAYS = {
+    "kill": (signal.SIGTERM, os.kill, 143, "Terminated"),
+    "the end of a service": (signal.SIGTERM, os.killpg, 143, "Terminated"),
+    "Ctrl-C": (signal.SIGINT, os.killpg, 130, "Stopped"),
+}
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_a_run_that_is_asked_to_end_does_so_in_order_and_leaves_no_server(tmp_path, way):
+    number, send, code, word = WAYS[way]
+    home = str(tmp_path / "prefect")
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")}
+    log = tmp_path / "log"
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            [sys.executable, "-c", PROGRAM, "run", "demo", str(tmp_path)],
+            cwd=ROOT,
+            env=inherited | {"PREFECT_HOME": home},
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+            # A shell that starts tests in the background has them ignore interrupts, and children inherit that.
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+        )
+    try:
+        wait_for(lambda: process.poll() is not None or (tmp_path / "inside").exists(), seconds=300)
+        assert process.poll() is None, log.read_text()
+        assert len(processes_with("PREFECT_HOME", home)) > 1  # among them the temporary Prefect server
+        send(process.pid, number)
+        process.wait(timeout=120)
+        assert process.returncode == code, log.read_text()
+        assert f"{word}. What was finished is kept" in log.read_text()
+        assert (tmp_path / "orderly").exists()
+        wait_for(lambda: not processes_with("PREFECT_HOME", home), seconds=30)
+    finally:
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
