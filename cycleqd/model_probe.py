@@ -188,10 +188,14 @@ def _look(request: _Request) -> Facts:
 
     import cycleqd.experts.training  # noqa: F401 # likewise
 
-    pages = int(Path("/proc/self/statm").read_text().split()[0]) if Path("/proc/self/statm").exists() else 2**20
-    limit = pages * resource.getpagesize() + MEMORY_BYTES
-    resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
     folder = Path(request.folder)
+    pages = int(Path("/proc/self/statm").read_text().split()[0]) if Path("/proc/self/statm").exists() else 2**20
+    # Mapped weights count as addresses, though not as memory; two libraries may map each file, some of them twice.
+    mapped = sum(file.stat().st_size for file in folder.glob("*.safetensors"))
+    limit = pages * resource.getpagesize() + MEMORY_BYTES + 4 * mapped
+    with contextlib.suppress(ValueError, OSError):  # some systems know no such limit, or a lower one
+        resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     _begin("configuration and weights", BUILD_SECONDS)
     rows, context = _guarded(folder, "the model cannot be built", lambda: _model(folder, request))
     _begin("tokenizer", BUILD_SECONDS)

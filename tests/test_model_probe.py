@@ -130,6 +130,22 @@ def test_experts_that_are_stored_one_by_one_are_refused_first(look, tmp_path):
             look(tmp_path, method)
 
 
+def test_weights_may_be_larger_than_the_memory_that_the_child_may_take(look, folder, monkeypatch):
+    limits = []
+
+    def note(kind, both):
+        if kind == model_probe.resource.RLIMIT_AS:
+            limits.append(both[0])
+
+    monkeypatch.setattr(model_probe.resource, "setrlimit", note)
+    look(folder)
+    (folder / "unused.safetensors").touch()
+    with (folder / "unused.safetensors").open("r+b") as file:
+        file.truncate(2**40)  # a hole, which takes no room
+    look(folder)
+    assert limits[1] - limits[0] > 2**40
+
+
 @pytest.mark.slow
 def test_template_without_an_end_is_ended(folder, monkeypatch):
     endless = "{% for a in range(99999) %}{% for b in range(99999) %}{% endfor %}{% endfor %}"
