@@ -69,7 +69,8 @@ def orthonormalised(stack: torch.Tensor) -> torch.Tensor:
         stack: Shape (..., p, q); may be rank-deficient: directions of singular value zero stay out.
     """
     a, s, bh = torch.linalg.svd(stack, full_matrices=False)
-    return (a * nonzero(s).unsqueeze(-2)) @ bh
+    nearest: torch.Tensor = (a * nonzero(s).unsqueeze(-2)) @ bh
+    return nearest
 
 
 def _side_by_side(stack: torch.Tensor) -> torch.Tensor:
