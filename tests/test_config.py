@@ -234,3 +234,19 @@ def test_settings_that_a_skill_cannot_follow_are_refused(skill):
 def test_no_setting_lets_a_run_optimise_on_what_it_reports(skills, fault):
     with pytest.raises(ConfigError, match=fault):
         parse_config({"skills": skills, "experts": {"data": TRAINING_DATA}})
+
+
+@pytest.mark.parametrize("profile", PROFILES)
+def test_every_shipped_profile_compares_with_merges_without_a_search(profile):
+    baselines = load_config(profile).baselines
+    assert [baseline.method for baseline in baselines] == ["task_arithmetic", "tsv", "iso_c"]
+    assert all(len(baseline.scales) == 3 for baseline in baselines)
+    assert load_config(profile).archive.seeds == "experts"
+    assert load_config(profile, ("baselines=[]",)).baselines == ()
+
+
+def test_gaussian_noise_and_a_merge_that_decomposes_exclude_each_other():
+    settings = {"mutation": {"kind": "gaussian"}, "crossover": {"kind": "tsv"}}
+    with pytest.raises(ConfigError, match=r"mutation: .*tsv can't decompose"):
+        parse_config(settings)
+    assert parse_config(settings | {"crossover": {"kind": "task_arithmetic"}}).crossover.settings == {"scale": 1.0}

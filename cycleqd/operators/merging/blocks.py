@@ -98,7 +98,8 @@ def _on_cores(vectors: Sequence[FactoredTaskVector], rule: MatrixRule) -> Factor
 
 def weighted(stack: torch.Tensor, weights: Sequence[float]) -> torch.Tensor:
     """Σ_k w_k τ_k over a stack's first axis."""
-    return torch.tensordot(torch.tensor(weights, dtype=stack.dtype), stack, dims=1)
+    total: torch.Tensor = torch.tensordot(torch.tensor(weights, dtype=stack.dtype), stack, dims=1)
+    return total
 
 
 def weighted_mean(scale: float, weights: Sequence[float]) -> EntryRule:

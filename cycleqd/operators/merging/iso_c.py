@@ -48,6 +48,7 @@ class IsoC:
             counted = nonzero(sigma)
             mean = (sigma * counted).sum(-1, keepdim=True) / counted.sum(-1, keepdim=True).clamp(min=1)
             flat = torch.lerp(sigma, mean.expand_as(sigma), self.flattening) * counted * self.scale
-            return (u * flat.unsqueeze(-2)) @ vh
+            merged: torch.Tensor = (u * flat.unsqueeze(-2)) @ vh
+            return merged
 
         return merge_matrices(vectors, rule, weighted_mean(self.scale, checked))

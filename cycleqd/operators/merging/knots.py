@@ -90,7 +90,8 @@ class Knots:
             return torch.zeros_like(stack[0])
         count = torch.tensor([self._count(flat.shape[-1])])
         merged = agreeing_mean(trimmed(_without_noise(flat), count), weights)
-        return self.scale * ((u * sigma) @ merged.view(parts.shape[1:]))
+        result: torch.Tensor = self.scale * ((u * sigma) @ merged.view(parts.shape[1:]))
+        return result
 
     def _count(self, entries: int) -> int:
         return max(1, math.ceil(self.density * entries))
@@ -104,6 +105,8 @@ def _without_noise(coordinates: torch.Tensor) -> torch.Tensor:
 
 def _directions(matrices: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """Left singular vectors (B, p, p'), zero where they are arbitrary, and the ranks (B,)."""
+    if matrices.shape[-1] > matrices.shape[-2]:  # M = Rᵀ Qᵀ has the left singular vectors of Rᵀ, which is smaller
+        matrices = torch.linalg.qr(matrices.mT, mode="r").R.mT
     u, sigma, _ = torch.linalg.svd(matrices, full_matrices=False)
     counted = nonzero(sigma)
     return u * counted.unsqueeze(-2), counted.sum(-1)

@@ -48,14 +48,16 @@ class TsvMerge:
 
         def rule(stack: torch.Tensor, limit: int) -> torch.Tensor:
             u, sigma, vh = torch.linalg.svd(stack, full_matrices=False)
-            kept = min(sigma.shape[-1], max(1, limit // len(checked)))
-            u, sigma, vh = u[..., :kept], sigma[..., :kept], vh[..., :kept, :]
             w = torch.tensor(checked, dtype=stack.dtype).view(-1, 1, 1) / mean
             counted = nonzero(sigma) & (w != 0)
+            rank = int(counted.sum(-1).max())  # a core has more directions than an expert: the rest is zero
+            kept = max(1, min(rank, limit // len(checked)))
+            u, sigma, vh, counted = u[..., :kept], sigma[..., :kept], vh[..., :kept, :], counted[..., :kept]
             left = orthonormalised(_side_by_side(u * counted.unsqueeze(-2)))
             right = orthonormalised(_side_by_side(vh.mT * counted.unsqueeze(-2)))
             stretched = left * _side_by_side((self.scale * w * sigma * counted).unsqueeze(-2))
-            return stretched @ right.mT
+            merged: torch.Tensor = stretched @ right.mT
+            return merged
 
         return merge_matrices(vectors, rule, weighted_mean(self.scale, checked))
 
@@ -67,7 +69,8 @@ def orthonormalised(stack: torch.Tensor) -> torch.Tensor:
         stack: Shape (..., p, q); may be rank-deficient: directions of singular value zero stay out.
     """
     a, s, bh = torch.linalg.svd(stack, full_matrices=False)
-    return (a * nonzero(s).unsqueeze(-2)) @ bh
+    nearest: torch.Tensor = (a * nonzero(s).unsqueeze(-2)) @ bh
+    return nearest
 
 
 def _side_by_side(stack: torch.Tensor) -> torch.Tensor:
