@@ -26,7 +26,7 @@ from cycleqd.rounds import EvaluationStopped, Rounds, Seat
 from cycleqd.sandbox import Sandboxes
 from cycleqd.skills.parts import Part, samples_of
 from cycleqd.skills.protocol import Episode, Message, Sample, Skill, SkillSession, Verdict
-from cycleqd.skills.replaying import DIED, replaying_session
+from cycleqd.skills.replaying import replaying_session
 
 T = TypeVar("T")
 
@@ -130,7 +130,7 @@ def evaluate(
             if progress:
                 progress(len(plays))
     seconds = time.monotonic() - began
-    verdicts = _with_zeros([_verdict(play) for play in plays])
+    verdicts = [_verdict(play) for play in plays]
     record = EvaluationRecord(
         identity=identity,
         skill=skill.name,
@@ -246,13 +246,6 @@ def _play_freely(
 def _refuse_when(stop: threading.Event) -> None:
     if stop.is_set():
         raise EvaluationStopped("the run is being stopped")
-
-
-def _with_zeros(verdicts: Sequence[Verdict]) -> list[Verdict]:
-    """Adds a zero where an episode that never reached its judge lacks what all others have beside their score."""
-    judged = [set(verdict.extra) for verdict in verdicts if not verdict.reason.startswith(DIED)]
-    missing = dict.fromkeys(sorted(set.intersection(*judged)), 0.0) if judged else {}
-    return [verdict._replace(extra=missing) if verdict.reason.startswith(DIED) else verdict for verdict in verdicts]
 
 
 def _verdict(play: _Play) -> Verdict:

@@ -82,6 +82,7 @@ class AgentBenchDbEpisode(TurnEpisode[Action]):
 
     def __init__(self, sample: Sample, messages: list[Message], session: AgentBenchDbSession, turns: int) -> None:
         super().__init__(sample, messages, turns, parse=parse_action, performed="operation", perform=self._execute)
+        self.failed = {f"{OVERALL}/{category(sample.data['kind'])}": 0.0}
         self._session = session
         self._executed = False
         self._database: Database | None = None
@@ -94,8 +95,7 @@ class AgentBenchDbEpisode(TurnEpisode[Action]):
     def judge(self) -> Verdict:
         """Compares the answer, or the table's state; the score counts in AgentBench's headline, too."""
         verdict = self._judge()
-        group = f"{OVERALL}/{category(self.sample.data['kind'])}"
-        return verdict._replace(extra={**verdict.extra, group: verdict.score})
+        return verdict._replace(extra={**verdict.extra, **dict.fromkeys(self.failed, verdict.score)})
 
     def _judge(self) -> Verdict:
         if self._database is None:

@@ -280,6 +280,7 @@ class Whole:
         self.max_new_tokens = skill.max_new_tokens
         self.stop = skill.stop
         self.origin = skill.origin
+        self.images = skill.images
 
     def samples(self, split: Split) -> Sequence[Sample]:
         """The samples of both halves; which split is asked for does not matter."""

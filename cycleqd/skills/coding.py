@@ -15,7 +15,7 @@ from typing import Any, Final
 from cycleqd.sandbox import ProgramRunner, Sandboxes
 from cycleqd.skills.coding_templates import CODING_TEMPLATES
 from cycleqd.skills.parsing import END_OF_BLOCK, MAX_REPLY_CHARS, LiteralError, fenced_block, read_literal
-from cycleqd.skills.protocol import GENERATED, Message, Sample, SkillSession, Split, Verdict
+from cycleqd.skills.protocol import GENERATED, NOTHING_BESIDE, Message, Sample, SkillSession, Split, Verdict
 from cycleqd.skills.suites import SPLITS, draw_split
 
 SYSTEM_PROMPT: Final = "Write the Python function that the docstring asks for. Reply with one ```python code block."
@@ -70,6 +70,7 @@ class CodingEpisode:
     def __init__(self, sample: Sample, messages: list[Message], runner: ProgramRunner) -> None:
         self.sample = sample
         self.messages = messages
+        self.failed = NOTHING_BESIDE
         self._runner = runner
         self._program: str | None = None
 

@@ -17,7 +17,7 @@ from cycleqd.skills.benchmark import Source, halves, prompt_text
 from cycleqd.skills.mbpp_plus_check import INSIDE, Outcome, References, check
 from cycleqd.skills.mbpp_plus_data import Task, read_records
 from cycleqd.skills.mbpp_plus_extract import solution_of
-from cycleqd.skills.protocol import Message, Origin, Sample, SkillSession, Split, Verdict
+from cycleqd.skills.protocol import NOTHING_BESIDE, Message, Origin, Sample, SkillSession, Split, Verdict
 
 PROMPT: Final = Path(__file__).with_name("prompts") / "mbpp_plus.txt"
 PLACE: Final = "{problem}"
@@ -33,6 +33,7 @@ class MbppPlusEpisode:
     def __init__(self, sample: Sample, messages: list[Message], session: MbppPlusSession) -> None:
         self.sample = sample
         self.messages = messages
+        self.failed = {"plus": 0.0} if session.has_plus(sample) else NOTHING_BESIDE
         self._session = session
         self._solution = ""
 
@@ -44,15 +45,13 @@ class MbppPlusEpisode:
 
     def judge(self) -> Verdict:
         """Runs the base tests, and the plus tests of what passes them."""
-        plus_too = self._session.has_plus(self.sample)
-        failed = {"plus": 0.0} if plus_too else {}
         if self.sample.data["entry_point"] not in self._solution:
             # Else any text that happens to be valid Python would cost a process.
-            return Verdict(0.0, f"no function {self.sample.data['entry_point']} in the reply", failed)
+            return Verdict(0.0, f"no function {self.sample.data['entry_point']} in the reply", self.failed)
         base = self._session.check(self.sample, "base", self._solution)
         if not base.passed:
-            return Verdict(0.0, f"base fail: {base.reason}", failed)
-        if not plus_too:
+            return Verdict(0.0, f"base fail: {base.reason}", self.failed)
+        if not self.failed:
             return Verdict(1.0, f"pass ({base.reason})")
         plus = self._session.check(self.sample, "plus", self._solution)
         if not plus.passed:

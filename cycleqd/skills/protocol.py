@@ -70,6 +70,10 @@ GENERATED: Final = Origin()
 """The origin of every generated suite."""
 
 
+NOTHING_BESIDE: Final[Mapping[str, float]] = MappingProxyType({})
+"""The other verdicts of a skill that has none."""
+
+
 class Verdict(NamedTuple):
     """The judge's word on one finished episode.
 
@@ -81,7 +85,7 @@ class Verdict(NamedTuple):
 
     score: float
     reason: str
-    extra: Mapping[str, float] = MappingProxyType({})
+    extra: Mapping[str, float] = NOTHING_BESIDE
 
 
 class NoReference(LookupError):
@@ -94,6 +98,8 @@ class Episode(Protocol):
     sample: Sample
     messages: list[Message]
     """The conversation so far. While the episode is live its last message is the user's."""
+    failed: Mapping[str, float]
+    """The other verdicts, by name, that stand beside a score of 0 where no judge could be asked."""
 
     def act(self, reply: str) -> bool:
         """Appends `reply` as the assistant's turn, acts on it in the sandbox, appends the observation.

@@ -95,6 +95,7 @@ class _ReplayingEpisode:
     def __init__(self, session: _ReplayingSession, shared: SkillSession, episode: Episode) -> None:
         self.sample = episode.sample
         self.messages = episode.messages
+        self.failed = episode.failed
         self._session = session
         self._shared: SkillSession | None = shared
         self._episode = episode
@@ -172,7 +173,7 @@ class _ReplayingEpisode:
                 except SandboxUnavailable as again:
                     death = again
                     if at in deaths:
-                        self._verdict = Verdict(0.0, f"{DIED}{death}"[:_REASON_CHARACTERS])
+                        self._verdict = Verdict(0.0, f"{DIED}{death}"[:_REASON_CHARACTERS], self.failed)
                         return True
                     deaths.add(at)
                 else:

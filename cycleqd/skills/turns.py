@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Generic, Protocol, TypeVar
 
-from cycleqd.skills.protocol import Message, Sample
+from cycleqd.skills.protocol import NOTHING_BESIDE, Message, Sample
 
 
 class Act(Protocol):
@@ -49,6 +49,7 @@ class TurnEpisode(Generic[A]):
     ) -> None:
         self.sample = sample
         self.messages = messages
+        self.failed = NOTHING_BESIDE
         self._turns_left = turns
         self._parse = parse
         self._performed = performed

@@ -24,6 +24,7 @@ class ToyEpisode:
         self.sample = sample
         self.messages = [{"role": "user", "content": sample.id}]
         self.session = session
+        self.failed = {"beside": 0.0}
         self.replies = []
         self.closed = False
         self.dies_at = session.skill.dies_at.pop(0) if session.skill.dies_at else None
@@ -134,6 +135,7 @@ def test_only_the_episodes_that_kill_their_sandbox_lose(replies, workers):
         if "bomb" in script:
             assert verdict.score == 0.0
             assert verdict.reason.startswith(DIED)
+            assert verdict.extra == {"beside": 0.0}
             assert spoken(messages) == script[: script.index("bomb") + 1]
             assert messages[-1]["content"] == "bomb"
         elif "mine" in script:
