@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from cycleqd.archive import Archives, Cell, Occupant
@@ -105,13 +105,30 @@ def replay(store: RunStore) -> History:
     seed = store.seed()
     if seed is None:
         return History(config.skill_names, {}, {}, {}, {}, (), (), (), {})
-    experts = {name: means(seed.scores[name]) for name in seed.experts}
     children = store.generations()
-    archives = search_begun(store, seed).archives
+    return rebuild(
+        search_begun(store, seed).archives,
+        {name: means(seed.scores[name]) for name in seed.experts},
+        children,
+        (search.archives for _, search in search_after_each(store, seed, children)),
+    )
+
+
+def rebuild(
+    archives: Archives, experts: Mapping[str, Scores], children: Sequence[GenerationRecord], states: Iterable[Archives]
+) -> History:
+    """The history of archives.
+
+    Args:
+        archives: Before the first generation.
+        experts: The experts' scores by id, in the order in which they were offered; at least one.
+        children: The generations' records in order.
+        states: The archives after each of them.
+    """
     shown = {round(len(children) * step / (SNAPSHOTS - 1)) for step in range(SNAPSHOTS)}
     progress, snapshots = [_progress(archives)], [_snapshot(archives, 0)]
-    for finished, (_, search) in enumerate(search_after_each(store, seed, children), start=1):
-        archives = search.archives
+    for finished, state in enumerate(states, start=1):
+        archives = state
         progress.append(_progress(archives))
         if finished in shown:
             snapshots.append(_snapshot(archives, finished))
@@ -122,7 +139,7 @@ def replay(store: RunStore) -> History:
             for skill in archives.skills
         },
         capacity={skill: archives[skill].capacity for skill in archives.skills},
-        experts=experts,
+        experts=dict(experts),
         expert_cells={
             (skill, name): archives[skill].cell_of(scores)
             for skill in archives.skills

@@ -94,7 +94,7 @@ def test_two_runs_queue_for_the_engine_and_a_cancelled_one_makes_way(live_prefec
     records = live_prefect.folder / "runs" / "endless" / "generations"
     wait_for(lambda: list(records.glob("*.json")), seconds=240)
     second = live_prefect.start("cycleqd/cycleqd", {"config": live_prefect.configuration("patient")})
-    wait_for(lambda: "waiting for the engine" in live_prefect.logs(second), seconds=90)
+    wait_for(lambda: "waiting for the engine" in live_prefect.logs(second), seconds=240)
     time.sleep(3)
     assert "holding" not in live_prefect.logs(second)
 

@@ -1,15 +1,16 @@
 from __future__ import annotations
 
 import io
+from copy import deepcopy
 from itertools import product
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from cycleqd.archive import Grid
+from cycleqd.archive import Archives, Grid
 from cycleqd.config import RunConfig
-from cycleqd.records import GenerationRecord, Phases, Score
+from cycleqd.records import GenerationRecord, Phases, Score, means
 from cycleqd.report import replay, summarise
 from cycleqd.report.figures import draw, progress_figure
 from cycleqd.report.heatmaps import archive_figure, growth_figure
@@ -49,7 +50,14 @@ def search_of(skills: tuple[str, ...]) -> History:
         )
         for number in range(12)
     ]
-    return rebuild(skills, {skill: Grid(0.1, 0.7, 5) for skill in skills}, experts, children)
+    archives = Archives.seeded(skills, {skill: Grid(0.1, 0.7, 5) for skill in skills}, experts)
+
+    def states():
+        for child in children:
+            archives.insert(child.individual, means(child.scores), child.generation)
+            yield archives
+
+    return rebuild(deepcopy(archives), experts, children, states())
 
 
 def test_a_finished_run_has_all_figures(finished: RunStore) -> None:
