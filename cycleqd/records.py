@@ -182,6 +182,11 @@ def _mean_of_parts(parts: Sequence[Score]) -> Score:
     )
 
 
+def _shown(values: dict[str, Any], **unused: Any) -> dict[str, Any]:
+    """A record's values without the newer fields that it has no use for: older records stay what they were."""
+    return {name: value for name, value in values.items() if name not in unused or value != unused[name]}
+
+
 def pack_episodes(episodes: Iterable[EpisodeRecord]) -> bytes:
     """Episodes as compressed JSON lines; the same episodes give the same bytes."""
     return gzip.compress("".join(f"{episode.model_dump_json()}\n" for episode in episodes).encode(), mtime=0)
@@ -219,8 +224,7 @@ class IndividualRecord(Record):
     @model_serializer(mode="wrap")
     def _as_before(self, serialise: SerializerFunctionWrapHandler) -> dict[str, Any]:
         # Recipes of weighted sums are what they were before there were other merges, byte for byte.
-        values: dict[str, Any] = serialise(self)
-        return values if self.merge else {name: value for name, value in values.items() if name != "merge"}
+        return _shown(serialise(self), merge={})
 
 
 class Phases(Record):
@@ -298,6 +302,11 @@ class GenerationRecord(Record):
     seconds: Phases
     part: str = "optimization"
 
+    @model_serializer(mode="wrap")
+    def _as_before(self, serialise: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        # As for recipes.
+        return _shown(serialise(self), part="optimization")
+
 
 class SeedRecord(Record):
     """The commit record of the seeding: the experts' scores, from which the grids follow.
@@ -324,8 +333,7 @@ class SeedRecord(Record):
     @model_serializer(mode="wrap")
     def _as_before(self, serialise: SerializerFunctionWrapHandler) -> dict[str, Any]:
         # As for recipes: what has no use for the field does not show it.
-        values: dict[str, Any] = serialise(self)
-        return values if self.baselines else {name: value for name, value in values.items() if name != "baselines"}
+        return _shown(serialise(self), baselines=[], part="optimization")
 
 
 class ExportRecord(Record):

@@ -108,7 +108,7 @@ def start(asked, *, rescore=False, generations=GENERATIONS):
             with store.writing("bases.safetensors") as path:
                 bases.save(path)
             for skill, vector in experts.items():
-                steps._add_individual(ws, vector, IndividualRecord(id=steps.expert_id(skill), genome=""))
+                steps.add_individual(ws, vector, IndividualRecord(id=steps.expert_id(skill), genome=""))
         for individual in (BASE, *map(steps.expert_id, SKILLS)):
             score(ws, individual, "optimization")
         steps.seed_archives(ws)

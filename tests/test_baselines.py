@@ -165,7 +165,7 @@ def test_the_archives_do_not_know_them(tmp_path):
     store = begin(str(tmp_path))
     scored_baselines(store)
     ws = evolve(store, 4)
-    known = {one.id for skill in SKILLS for one in ws.archives[skill].occupants()}
+    known = {one.id for skill in SKILLS for one in ws.search.archives[skill].occupants()}
     assert not known & set(IDS)
 
 
@@ -208,7 +208,7 @@ def test_a_search_from_baselines_is_rebuilt_reported_and_verified(seeded_with_ba
     assert steps.rebuild_search(Workspace(store)).archives.to_json() == ws.search.archives.to_json()
     check_commits(store)
     elites = replay(store).elites
-    assert elites == {skill: ws.archives[skill].elite().id for skill in SKILLS}
+    assert elites == {skill: ws.search.archives[skill].elite().id for skill in SKILLS}
     steps.aggregate(ws)
     assert summarise(store).individuals["cycleqd"] == "aggregate"
     (remove_key := store.local(f"individuals/{store.seed().baselines[0]}/individual.json")).unlink()

@@ -481,12 +481,14 @@ def test_chat_is_greedy_and_ends_where_the_model_ends_whatever_its_sampling_valu
 ) -> None:
     from cycleqd.chat import load_chat
 
-    copy = shutil.copytree(model, tmp_path / "copy")
-    values = {"do_sample": True, "temperature": 0.6, "repetition_penalty": 9.0, "eos_token_id": [0, 3]}
-    (copy / "generation_config.json").write_text(json.dumps(values))
-    plain, sampling = (load_chat(folder, max_new_tokens=5) for folder in (model, copy))
+    values = {"do_sample": True, "temperature": 0.6, "repetition_penalty": 9.0}
+    folders = {}
+    for name, more in {"sampling": {}, "ending": {"eos_token_id": [0, 3]}}.items():
+        folders[name] = shutil.copytree(model, tmp_path / name)
+        (folders[name] / "generation_config.json").write_text(json.dumps(values | more))
+    plain, sampling = (load_chat(folder, max_new_tokens=5) for folder in (model, folders["sampling"]))
     assert "".join(sampling.reply("hello there")) == "".join(plain.reply("hello there"))
-    settings = sampling.model.generation_config
+    settings = load_chat(folders["ending"], max_new_tokens=5).model.generation_config
     assert (settings.eos_token_id, settings.do_sample, settings.repetition_penalty) == ([0, 3], None, None)
 
 

@@ -18,6 +18,7 @@ def workspace(**changes: Any) -> Any:
         "data_sha256": "",
         "prompt": "ours",
         "data_version": "",
+        "fingerprint": {},
     }
     record = SimpleNamespace(**(fields | changes))
     store = SimpleNamespace(evaluation=lambda *_: record)

@@ -9,7 +9,7 @@ import traceback
 import pytest
 
 from cycleqd.config import RunConfig
-from cycleqd.hardware import with_dtype
+from cycleqd.hardware import pinned
 from cycleqd.preflight import _storage
 from cycleqd.records import EvaluationRecord, GenerationRecord, IndividualRecord, Phases, SampleScore, Score
 from cycleqd.storage import (
@@ -310,7 +310,7 @@ def test_whole_run_lies_on_s3(server, use, tmp_path):
     )  # fmt: skip
     store.write_generation(generation)
     again = RunStore(storage, "tiny", cache=tmp_path / "elsewhere")
-    assert again.config() == with_dtype(config)
+    assert again.config() == pinned(config)
     assert again.individuals() == [IndividualRecord(id="g0000", genome="ab")]
     assert again.local("individuals/g0000/genome.safetensors").read_bytes() == b"tensors"
     assert again.evaluation("ab", "os", "test") == evaluation
