@@ -137,7 +137,8 @@ def caller(
     while frame.f_back is not None:
         depth, frame = depth + 1, frame.f_back
     sys.setrecursionlimit(depth + FRAMES + 4)
-    namespace: dict[str, Any] = {}
+    # The process's own, of which things are missing: this module may have been given others of its own.
+    namespace: dict[str, Any] = {"__builtins__": vars(builtins)}
     with silence():
         exec(compile(source, "<candidate>", "exec", dont_inherit=True), namespace)  # noqa: S102 -- what this is for
     if entry_point not in namespace:

@@ -132,7 +132,7 @@ def test_nobody_meddles_while_the_judge_runs_alone(sealed: ShellSession) -> None
     assert result.output == "sandbox\n" * 50
     swapper = "while :; do mv /bin/cat /bin/dog; cp /bin/true /bin/cat; mv /bin/dog /bin/cat; done"
     sealed.run(f"({swapper}) 2>/dev/null & sleep 0.2")
-    assert sealed.judge("for i in 1 2 3; do cat /etc/hostname; sleep 0.1; done", alone=False).changed
+    assert sealed.judge("for i in $(seq 40); do cat /etc/hostname; sleep 0.1; done", alone=False, timeout=60).changed
 
 
 def test_a_judge_that_needs_the_agents_server_may_have_it(sealed: ShellSession) -> None:

@@ -52,7 +52,7 @@ from cycleqd.sandbox.guest.processes import (
     start,
     unclosed_substitution,
 )
-from cycleqd.sandbox.guest.trust import PROGRAMS, Seal, coarse
+from cycleqd.sandbox.guest.trust import PROGRAMS, Seal, next_tick
 
 TYPE_CHECKING = False  # `typing` takes as long to load as all the rest
 if TYPE_CHECKING:
@@ -230,7 +230,8 @@ class Shell:
         if len(processes()) >= crowd:
             end_everything()
             self.restart(HOME)
-        began = coarse()
+        # What the agent did a moment ago must not look like what the judge itself did.
+        began = next_tick() if judge else 0
         if judge and (changed := self.seal.broken()):
             return reply(b"", limit, CANNOT_RUN_STATUS, changed=changed)
         result = self.script_result(code, language, arguments, directory, seconds, limit, judge)

@@ -56,6 +56,14 @@ def coarse() -> int:
     return time.clock_gettime_ns(COARSE)
 
 
+def next_tick() -> int:
+    """Waits until the clock of files' times has moved on: what was changed before has an earlier time."""
+    before = coarse()
+    while (now := coarse()) == before:
+        time.sleep(0.0005)
+    return now
+
+
 def kind(path: str) -> str | None:
     """``/`` for a directory, the target of a link, None for nothing."""
     try:
@@ -109,9 +117,7 @@ class Seal:
 
     def renew(self) -> None:
         """Everything until now is trusted."""
-        before = coarse()
-        while coarse() == before:  # what was done in this tick of the clock is trusted, what comes is not
-            time.sleep(0.0005)
+        next_tick()  # what was done until now is trusted, what comes is not
         self._take()
 
     def _take(self) -> None:
