@@ -130,6 +130,9 @@ def test_nobody_meddles_while_the_judge_runs_alone(sealed: ShellSession) -> None
     meddler = "while :; do for f in /proc/[0-9]*/fd/1; do echo forged >$f; done; done"
     result = judged(sealed, f"({meddler}) 2>/dev/null & sleep 0.2", "for i in $(seq 50); do cat /etc/hostname; done")
     assert result.output == "sandbox\n" * 50
+
+
+def test_who_may_run_beside_a_judge_is_found_out_if_it_changes_what_the_judge_runs(sealed: ShellSession) -> None:
     swapper = "while :; do mv /bin/cat /bin/dog; cp /bin/true /bin/cat; mv /bin/dog /bin/cat; done"
     sealed.run(f"({swapper}) 2>/dev/null & sleep 0.2")
     assert sealed.judge("for i in $(seq 40); do cat /etc/hostname; sleep 0.1; done", alone=False, timeout=60).changed
