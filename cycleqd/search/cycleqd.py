@@ -41,7 +41,7 @@ class CycleQD:
         elites: Elites = "quality",
     ) -> None:
         self.archives = start.archives
-        self._seed = start.seed
+        self._seed, self._budget = start.seed, start.budget
         self._sampler = sampler
         self._crossover = crossover
         self._mutation = mutation
@@ -92,26 +92,7 @@ class ConventionalQD(CycleQD):
 
     The budget is split evenly: run k makes the k-th part of the children, from its own archive and for it alone. The
     final model is made of the K runs' elites as in CycleQD.
-
-    Args:
-        start: What it begins with.
-        settings: As those of `CycleQD`.
     """
-
-    def __init__(
-        self,
-        start: Start,
-        *,
-        sampler: Sampler,
-        crossover: Crossover,
-        mutation: Mutation,
-        aggregation: Aggregation,
-        elites: Elites = "quality",
-    ) -> None:
-        super().__init__(
-            start, sampler=sampler, crossover=crossover, mutation=mutation, aggregation=aggregation, elites=elites
-        )
-        self._budget = start.budget
 
     def active(self, index: int) -> str:
         """The skill of the run that makes child `index`; a child beyond the budget belongs to the last run."""
