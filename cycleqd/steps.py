@@ -393,17 +393,21 @@ def first_part(ws: Workspace) -> Part:
 def asked(ws: Workspace, generation: int) -> tuple[str, Part]:
     """Whom the search wants to be scored in a generation, and on what."""
     recipe = _search(ws).ask(generation)
-    return recipe.again or child_id(generation), block(recipe.block, ws.config.search.block)
+    return _individual_of(recipe, generation), block(recipe.block, ws.config.search.block)
+
+
+def _individual_of(recipe: Recipe, generation: int) -> str:
+    return recipe.again or child_id(generation)
 
 
 def breed(ws: Workspace, generation: int) -> IndividualRecord:
     """Makes the child that the search asks for next, unless it is there already."""
-    identifier, _ = asked(ws, generation)
+    recipe = _search(ws).ask(generation)
+    identifier = _individual_of(recipe, generation)
     if ws.store.has_individual(identifier):
         return ws.store.individual(identifier)
     config = ws.config
     with ws.clock.measuring("merge"), metrics.merging(config.run_id):
-        recipe = _search(ws).ask(generation)
         record = IndividualRecord(
             id=identifier,
             genome="",
