@@ -154,7 +154,7 @@ def test_a_script_that_does_not_end_is_timed_out_and_the_session_lives(sealed: S
 
 def test_what_a_script_leaves_running_prints_into_nobodys_output(shell: ShellSession) -> None:
     result = shell.script("(while :; do echo NOISE; sleep 0.02; done) & echo x >/opt/x")
-    assert result.output == ""
+    assert set(result.output.split()) <= {"NOISE"}  # said before the script itself ended, if at all
     shell.seal()
     assert shell.run("sleep 0.2; echo a").output == "a\n"
     assert shell.judge("sleep 0.2; echo b", alone=False).output == "b\n"
