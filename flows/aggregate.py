@@ -6,7 +6,7 @@ from prefect import flow
 from prefect.logging import get_run_logger
 
 from cycleqd import steps
-from cycleqd.export import export_final
+from cycleqd.steps.export import export_final
 from tasks import evolution
 from tasks.options import THREADS
 from tasks.scoring import evaluate_everywhere

@@ -6,8 +6,8 @@ from typing import Any
 
 from prefect import flow
 
-from cycleqd.audit import WORKERS
 from cycleqd.config import SkillName
+from cycleqd.evaluation.audit import WORKERS
 from tasks.auditing import audit_skill
 from tasks.server import machine_slots
 

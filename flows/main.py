@@ -5,7 +5,7 @@ from __future__ import annotations
 from prefect import flow
 
 from cycleqd.config import RunConfig
-from cycleqd.store import RunStore
+from cycleqd.run.store import RunStore
 from flows.aggregate import aggregate
 from flows.evolve import evolve
 from flows.score_baselines import score_baselines

@@ -5,8 +5,8 @@ from __future__ import annotations
 from prefect import flow
 from prefect.logging import get_run_logger
 
-from cycleqd.lease import RunLocked
-from cycleqd.unfinished import unfinished_runs
+from cycleqd.report.unfinished import unfinished_runs
+from cycleqd.run.lease import RunLocked
 from flows.main import cycleqd_run
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from prefect import flow
 
 from cycleqd import steps
-from cycleqd.workspace import BASE
+from cycleqd.steps.workspace import BASE
 from tasks import evolution
 from tasks.options import THREADS
 from tasks.scoring import evaluate_everywhere

@@ -130,7 +130,7 @@ def refuse_anothers_port(service: Service, port: int) -> None:
         raise RuntimeError(f"something else listens on port {port}, which {service.name} needs: set CYCLEQD_PORT")
 
 
-# Not that of cycleqd.owner, which belongs to the process that asks: `make up` ends, and its services live on.
+# Not that of cycleqd.machine.owner, which belongs to the process that asks: `make up` ends, and its services live on.
 def temporary_folder() -> Path:
     """A ``TMPDIR`` for a service and its children, after those of services that are gone were removed."""
     remove_unused_temporary_folders()

@@ -15,7 +15,7 @@ import urllib.error
 import urllib.request
 from pathlib import Path
 
-from cycleqd.loopback import exempt_loopback
+from cycleqd.machine.loopback import exempt_loopback
 from deployments.register import HEARTBEAT_SECONDS, HOME
 from infra import object_store, postgres
 from infra.services import Service, refuse_anothers_port, remove_unused_temporary_folders, temporary_folder

@@ -15,13 +15,13 @@ from typing import ParamSpec
 
 from prefect.artifacts import create_markdown_artifact, create_progress_artifact
 
-from cycleqd.records import EvaluationRecord
 from cycleqd.report import replay, summarise
 from cycleqd.report.glance import archives_markdown, curve_markdown
 from cycleqd.report.markdown import code, plain
 from cycleqd.report.reading import evaluation_markdown
 from cycleqd.report.tables import baseline_table, comparison_table, headline, score_table
-from cycleqd.workspace import Workspace
+from cycleqd.run.records import EvaluationRecord
+from cycleqd.steps.workspace import Workspace
 from tasks.server import has_server
 
 P = ParamSpec("P")

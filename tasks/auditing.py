@@ -5,9 +5,9 @@ from __future__ import annotations
 from prefect import task
 from prefect.logging import get_run_logger
 
-from cycleqd.audit import Audit, default_counts
-from cycleqd.audit import audit as play_audit
-from cycleqd.skills.benchmark import Source
+from cycleqd.evaluation.audit import Audit, default_counts
+from cycleqd.evaluation.audit import audit as play_audit
+from cycleqd.skills.benchmarks.benchmark import Source
 from tasks.options import is_infrastructure_fault
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from prefect import task
 from prefect.logging import get_run_logger
 
-from cycleqd.baselines.derivation import derive
-from cycleqd.workspace import opened
+from cycleqd.steps.baselines import derive
+from cycleqd.steps.workspace import opened
 from tasks.options import RETRIED
 
 

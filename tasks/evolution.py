@@ -8,10 +8,10 @@ from prefect import task
 from prefect.logging import get_run_logger
 
 from cycleqd import steps
-from cycleqd.records import Phases, Score
 from cycleqd.report import write_report
+from cycleqd.run.records import Phases, Score
 from cycleqd.skills.parts import Part
-from cycleqd.workspace import opened
+from cycleqd.steps.workspace import opened
 from tasks import artifacts
 from tasks.options import RETRIED
 

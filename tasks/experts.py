@@ -6,7 +6,7 @@ from prefect import task
 from prefect.logging import get_run_logger
 
 from cycleqd import steps
-from cycleqd.workspace import opened
+from cycleqd.steps.workspace import opened
 from tasks.options import RETRIED
 
 

@@ -10,7 +10,7 @@ from prefect.settings import get_current_settings
 from prefect.task_runners import TaskRunner, ThreadPoolTaskRunner
 from prefect.tasks import Task
 
-from cycleqd.rounds import RoundBroken
+from cycleqd.evaluation.rounds import RoundBroken
 from cycleqd.sandbox import SandboxUnavailable
 
 THREADS: TaskRunner[Any] = ThreadPoolTaskRunner(max_workers=16)

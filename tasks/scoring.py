@@ -6,13 +6,14 @@ from prefect import task
 from prefect.logging import get_run_logger
 from prefect.runtime import task_run
 
-from cycleqd import metrics, steps
+from cycleqd import steps
 from cycleqd.config import TaskConfig
-from cycleqd.events import event
-from cycleqd.records import Score
 from cycleqd.report.reading import verdicts_line
+from cycleqd.run.records import Score
 from cycleqd.skills.parts import Part
-from cycleqd.workspace import BASE, opened
+from cycleqd.steps.workspace import BASE, opened
+from cycleqd.telemetry import metrics
+from cycleqd.telemetry.events import event
 from tasks import artifacts
 from tasks.options import RETRIED, is_infrastructure_fault
 

@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 
-from cycleqd.admission import admit
 from cycleqd.config import RunConfig
-from cycleqd.workspace import Workspace, opened
+from cycleqd.steps.admission import admit
+from cycleqd.steps.workspace import Workspace, opened
 from tasks import refusals  # noqa: F401 -- how a refusal is logged
 from tasks.crashed import mark_vanished
 from tasks.server import machine_slots

@@ -9,8 +9,8 @@ from safetensors.torch import load_file, save_file
 
 from cycleqd.base_model import BaseWeights, compare_names, resolve_base
 from cycleqd.checkpoint import BaseModelInvalid, read_config
-from cycleqd.inference import open_engine
-from cycleqd.inference.canary import finite
+from cycleqd.models.causal_lm import open_engine
+from cycleqd.models.causal_lm.canary import finite
 
 LAYER = "model.layers.0.self_attn."
 

@@ -19,11 +19,11 @@ from cycleqd import cli
 from cycleqd.base_model import BaseModelUnavailable
 from cycleqd.cli import common, start
 from cycleqd.config import RunConfig, parse_config
-from cycleqd.preflight import Check
+from cycleqd.preflight.checks import Check
+from cycleqd.run.store import RunStore, StoreError
 from cycleqd.sandbox import SandboxUnavailable
-from cycleqd.store import RunStore, StoreError
 from tests.report.synthetic import synthetic_run
-from tests.test_lease import stranger
+from tests.run.test_lease import stranger
 
 
 @pytest.fixture(autouse=True)
@@ -123,14 +123,14 @@ def unfit(config: RunConfig) -> list[Check]:
 
 
 def test_doctor_says_what_is_well(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("cycleqd.preflight.check", fit)
+    monkeypatch.setattr("cycleqd.preflight.checks.check", fit)
     result = call("doctor", "demo", "--set", "storage=elsewhere")
     assert result.exit_code == 0
     assert "elsewhere" in text(result)
 
 
 def test_doctor_fails_with_the_remedy(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("cycleqd.preflight.check", unfit)
+    monkeypatch.setattr("cycleqd.preflight.checks.check", unfit)
     result = call("doctor")
     assert result.exit_code == 1
     assert "no engine answers" in text(result)
@@ -144,7 +144,7 @@ def flow(monkeypatch: pytest.MonkeyPatch, run: object) -> None:
     monkeypatch.setitem(sys.modules, "flows.main", module)
     monkeypatch.setattr("cycleqd.cli.start._start_server", lambda: None)
     monkeypatch.setattr("cycleqd.cli.start._admitted", lambda config, *, rescore: nullcontext())
-    monkeypatch.setattr("cycleqd.preflight.check", fit)
+    monkeypatch.setattr("cycleqd.preflight.checks.check", fit)
 
 
 def test_run_does_not_start_on_an_unfit_machine(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -152,7 +152,7 @@ def test_run_does_not_start_on_an_unfit_machine(monkeypatch: pytest.MonkeyPatch)
         raise AssertionError("started")
 
     flow(monkeypatch, never)
-    monkeypatch.setattr("cycleqd.preflight.check", unfit)
+    monkeypatch.setattr("cycleqd.preflight.checks.check", unfit)
     result = call("run", "--quiet")
     assert result.exit_code == 1
     assert "docker" in text(result)
@@ -365,10 +365,10 @@ def exported(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str]]:
     def export(store: RunStore, identifier: str, out: Path, *, format: str = "checkpoint") -> None:
         calls.append((identifier, format))
 
-    module = ModuleType("cycleqd.export")
+    module = ModuleType("cycleqd.steps.export")
     module.export_individual = export  # type: ignore[attr-defined]
-    monkeypatch.setitem(sys.modules, "cycleqd.export", module)
-    monkeypatch.setattr("cycleqd.model_probe.probe", lambda *arguments, **options: None)
+    monkeypatch.setitem(sys.modules, "cycleqd.steps.export", module)
+    monkeypatch.setattr("cycleqd.preflight.probe.probe", lambda *arguments, **options: None)
     return calls
 
 
@@ -451,7 +451,7 @@ def test_chat_answers_one_prompt(model: Path) -> None:
 
 
 def test_chat_keeps_and_forgets_the_conversation(model: Path) -> None:
-    from cycleqd.chat import load_chat
+    from cycleqd.cli.conversation import load_chat
 
     partner = load_chat(model, system="hello", max_new_tokens=3)
     "".join(partner.reply("you"))
@@ -479,7 +479,7 @@ def test_chat_with_a_damaged_folder_is_one_line(model: Path, tmp_path: Path, dam
 def test_chat_is_greedy_and_ends_where_the_model_ends_whatever_its_sampling_values_say(
     model: Path, tmp_path: Path
 ) -> None:
-    from cycleqd.chat import load_chat
+    from cycleqd.cli.conversation import load_chat
 
     values = {"do_sample": True, "temperature": 0.6, "repetition_penalty": 9.0}
     folders = {}
@@ -496,8 +496,8 @@ def test_chat_with_missing_or_senseless_weights_is_refused(model: Path, tmp_path
     import torch
     from safetensors.torch import load_file, save_file
 
-    from cycleqd.chat import load_chat
     from cycleqd.checkpoint import BaseModelInvalid
+    from cycleqd.cli.conversation import load_chat
 
     copy = shutil.copytree(model, tmp_path / "copy")
     tensors = load_file(copy / "model.safetensors")

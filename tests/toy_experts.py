@@ -6,9 +6,9 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from cycleqd.operators import Crossover, Mutation, NoMutation
-from cycleqd.operators.mutation import UniformWeights
 from cycleqd.search import Recipe, make
+from cycleqd.search.operators import Crossover, Mutation, NoMutation
+from cycleqd.search.operators.mutation import UniformWeights
 from cycleqd.task_vector import DenseTaskVector, FactoredTaskVector, TaskVector, build_bases
 
 Dense = dict[str, torch.Tensor]

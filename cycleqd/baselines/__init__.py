@@ -5,7 +5,7 @@ each merge of `RunConfig.baselines` is an individual, scored on the optimization
 merge the scale with the best mean goes to the test split. They are no part of the archives.
 
 Public: `candidates` (the individuals of a configuration), `choices` (whom the scores chose), `derive` (makes their
-task vectors; in `cycleqd.baselines.derivation`, as it is a step of the run).
+task vectors; in `cycleqd.steps.baselines`, as it is a step of the run).
 """
 
 from cycleqd.baselines.choice import Choice, choices

@@ -7,8 +7,8 @@ from collections import defaultdict
 from typing import NamedTuple
 
 from cycleqd.baselines.naming import Candidate, candidates
+from cycleqd.run.store import RunStore
 from cycleqd.skills.parts import Part, block
-from cycleqd.store import RunStore
 
 
 class Choice(NamedTuple):

@@ -14,7 +14,7 @@ from cycleqd.cli import audit, evaluate, results, start, upkeep
 from cycleqd.cli.common import FaultGroup
 from cycleqd.cli.data import data
 from cycleqd.cli.show import show
-from cycleqd.loopback import exempt_loopback
+from cycleqd.machine.loopback import exempt_loopback
 
 app = typer.Typer(
     cls=FaultGroup,

@@ -13,7 +13,7 @@ from cycleqd.cli.common import UNFIT, err, hint, out
 from cycleqd.config import ConfigError, SkillName
 
 if TYPE_CHECKING:
-    from cycleqd.audit import Audit, Finding
+    from cycleqd.evaluation.audit import Audit, Finding
 
 LISTED = 40
 """Rows of a table on the terminal; the JSON has all."""
@@ -38,9 +38,9 @@ def audit(
         raise ConfigError(f"no skill is called {name!r}{hint(name, list(get_args(SkillName)), '')}")
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-    from cycleqd.audit import audit as play_audit
-    from cycleqd.audit import default_counts
-    from cycleqd.skills.benchmark import Source, exclusions
+    from cycleqd.evaluation.audit import audit as play_audit
+    from cycleqd.evaluation.audit import default_counts
+    from cycleqd.skills.benchmarks.benchmark import Source, exclusions
 
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns, console=err, transient=True) as progress:

@@ -11,8 +11,8 @@ from rich.text import Text
 from typer.core import TyperGroup
 
 from cycleqd.config import PROFILES, ConfigError, RunConfig
+from cycleqd.run.store import RunStore, StoreError, list_runs
 from cycleqd.storage.urls import without_credentials
-from cycleqd.store import RunStore, StoreError, list_runs
 
 UNFIT = 1
 FAULT = 2
@@ -48,7 +48,7 @@ def _is_fault(error: Exception) -> bool:
     from cycleqd.base_model import BaseModelUnavailable
     from cycleqd.checkpoint import BaseModelInvalid
     from cycleqd.sandbox import SandboxUnavailable
-    from cycleqd.skills.benchmark import DataUnavailable
+    from cycleqd.skills.benchmarks.benchmark import DataUnavailable
 
     return isinstance(
         error,

@@ -14,8 +14,8 @@ from cycleqd.cli.common import ConfigArgument, SetOption, err, out
 from cycleqd.config import GENERATED_SKILLS, ConfigError, RunConfig, SkillConfig, SkillName, load_config
 
 if TYPE_CHECKING:
-    from cycleqd.evaluation import Evaluation
-    from cycleqd.inference import Engine
+    from cycleqd.evaluation.play import Evaluation
+    from cycleqd.models.causal_lm import Engine
 
 
 def evaluate(
@@ -59,7 +59,7 @@ def evaluate(
         subject.engine.close()
 
     from cycleqd.report.models import model_table, summarise_model, write_model
-    from cycleqd.workspace import package_versions
+    from cycleqd.steps.workspace import package_versions
 
     summary = summarise_model(subject.name, subject.source, evaluations, package_versions())
     out.print(model_table(summary).to_rich())
@@ -80,8 +80,8 @@ class _Subject(NamedTuple):
 
 def _checkpoint(settings: RunConfig, path: Path) -> _Subject:
     from cycleqd.base_model import BaseWeights, resolve_base
-    from cycleqd.model_probe import probe
-    from cycleqd.workspace import cache_dir, start_engine
+    from cycleqd.preflight.probe import probe
+    from cycleqd.steps.workspace import cache_dir, start_engine
 
     if not path.is_dir():
         raise ConfigError(f"--path {path}: no such folder")
@@ -95,7 +95,7 @@ def _checkpoint(settings: RunConfig, path: Path) -> _Subject:
 
 
 def _endpoint(url: str, model: str, concurrency: int, timeout: float) -> _Subject:
-    from cycleqd.inference.endpoint import EndpointEngine
+    from cycleqd.models.causal_lm.endpoint import EndpointEngine
 
     try:
         engine = EndpointEngine(url, model, concurrency=concurrency, timeout=timeout)
@@ -133,11 +133,11 @@ def _with_skills(config: RunConfig, names: tuple[str, ...], whole: bool) -> RunC
 def _play(
     settings: RunConfig, subject: _Subject, split: Literal["test", "optimization"], whole: bool
 ) -> list[Evaluation]:
-    from cycleqd.evaluation import Evaluation
-    from cycleqd.evaluation import evaluate as play
+    from cycleqd.evaluation.play import Evaluation
+    from cycleqd.evaluation.play import evaluate as play
     from cycleqd.report.models import BOTH
-    from cycleqd.skills.benchmark import Whole
-    from cycleqd.workspace import build_skills, open_sandboxes
+    from cycleqd.skills.benchmarks.benchmark import Whole
+    from cycleqd.steps.workspace import build_skills, open_sandboxes
 
     evaluations = []
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())

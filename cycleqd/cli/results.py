@@ -10,7 +10,7 @@ import typer
 from rich.text import Text
 
 from cycleqd.cli.common import DEFAULT_STORAGE, RunArgument, StorageOption, err, hint, known_individual, open_run, out
-from cycleqd.store import RunStore, StoreError
+from cycleqd.run.store import RunStore, StoreError
 
 if TYPE_CHECKING:
     from cycleqd.report.summary import Summary
@@ -48,8 +48,8 @@ def export(
         raise StoreError(f"{folder} is not an empty folder; choose another one, nothing is overwritten")
     from cycleqd.base_model import resolve_base
     from cycleqd.checkpoint import BaseModelInvalid
-    from cycleqd.export import export_individual
-    from cycleqd.model_probe import probe
+    from cycleqd.preflight.probe import probe
+    from cycleqd.steps.export import export_individual
     from cycleqd.storage import cache_dir
 
     with err.status(f"Exporting {identifier}"):
@@ -72,8 +72,8 @@ def chat(
     temperature: Annotated[float, typer.Option(min=0.0, help="0 is greedy, as in the evaluations.")] = 0.0,
 ) -> None:
     """Talk to an exported model with plain transformers; /reset forgets, /quit leaves."""
-    from cycleqd.chat import converse, folders, load_chat
-    from cycleqd.model_probe import probe
+    from cycleqd.cli.conversation import converse, folders, load_chat
+    from cycleqd.preflight.probe import probe
     from cycleqd.report.transcripts import visible
 
     with err.status("Loading the model"):

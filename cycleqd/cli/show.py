@@ -10,7 +10,7 @@ from rich.tree import Tree
 
 from cycleqd.cli.common import DEFAULT_STORAGE, RunArgument, Skill, StorageOption, known_individual, open_run, out
 from cycleqd.cli.results import print_summary
-from cycleqd.store import RunStore, StoreError, list_runs
+from cycleqd.run.store import RunStore, StoreError, list_runs
 
 if TYPE_CHECKING:
     from cycleqd.report.lineage import Ancestor

@@ -18,11 +18,11 @@ from rich.text import Text
 from cycleqd.cli.common import INTERRUPTED, TERMINATED, UNFIT, ConfigArgument, SetOption, err, out
 from cycleqd.cli.results import print_summary
 from cycleqd.config import ConfigError, RunConfig, load_config
-from cycleqd.owner import end_orphans, mark_children
-from cycleqd.store import RunStore
+from cycleqd.machine.owner import end_orphans, mark_children
+from cycleqd.run.store import RunStore
 
 if TYPE_CHECKING:
-    from cycleqd.preflight import Check
+    from cycleqd.preflight.checks import Check
 
 
 def doctor(config: ConfigArgument = "demo", overrides: SetOption = None) -> None:
@@ -87,7 +87,7 @@ def print_config(config: ConfigArgument = "demo", overrides: SetOption = None) -
 
 def _preflight(config: RunConfig, *, only_faults: bool = False) -> bool:
     """Checks the machine and prints what was found; says whether the run can go ahead."""
-    from cycleqd.preflight import check
+    from cycleqd.preflight.checks import check
     from cycleqd.report.listings import checks_table
 
     with err.status("Checking this machine"):
@@ -133,8 +133,8 @@ def _admitted(config: RunConfig, *, rescore: bool) -> Iterator[None]:
     Raises:
         StoreError: The run is locked, damaged, or was begun with something else; or its storage fails.
     """
-    from cycleqd.admission import admit
-    from cycleqd.workspace import opened
+    from cycleqd.steps.admission import admit
+    from cycleqd.steps.workspace import opened
 
     RunStore(config.storage, config.run_id).open(config, rescore=rescore)
     with opened(config.storage, config.run_id) as ws:

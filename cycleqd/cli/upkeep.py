@@ -13,11 +13,11 @@ from rich.table import Table
 from rich.text import Text
 
 from cycleqd.cli.common import DEFAULT_STORAGE, UNFIT, RunArgument, StorageOption, err, open_run, out
-from cycleqd.store import StoreError
-from cycleqd.upkeep import Doomed, plan_pruning
-from cycleqd.upkeep import prune as carry_out
-from cycleqd.upkeep import verify as look
-from cycleqd.upkeep.prune import Policy
+from cycleqd.run.store import StoreError
+from cycleqd.run.upkeep import Doomed, plan_pruning
+from cycleqd.run.upkeep import prune as carry_out
+from cycleqd.run.upkeep import verify as look
+from cycleqd.run.upkeep.prune import Policy
 
 _SHOWN = 30
 """Lines of a table; a run may have thousands of individuals."""
@@ -81,7 +81,7 @@ def prune(
     if dry_run:
         plan = plan_pruning(store, policy, every=every, episodes=episodes)
     else:
-        from cycleqd.lease import Lease  # pulls in the sandboxes, which other commands don't need
+        from cycleqd.run.lease import Lease  # pulls in the sandboxes, which other commands don't need
 
         lease = Lease.acquire(store)
         try:
@@ -97,7 +97,7 @@ def prune(
 
 def metrics(name: RunArgument, storage: StorageOption = DEFAULT_STORAGE) -> None:
     """Print a run's counters and durations in the OpenMetrics format, as its last process left them."""
-    from cycleqd.metrics import KEY
+    from cycleqd.telemetry.metrics import KEY
 
     store = open_run(name, storage)
     if not store.exists(KEY):

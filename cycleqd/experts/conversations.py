@@ -12,8 +12,8 @@ from typing import Any, Final, NamedTuple, NotRequired
 
 import torch
 
-from cycleqd.inference.rendering import TEMPLATE_DATE, template_text, tokens_of
 from cycleqd.messages import Message
+from cycleqd.models.causal_lm.rendering import TEMPLATE_DATE, template_text, tokens_of
 
 IGNORED: Final = -100
 """Label of a token that is not trained; the value that torch's cross entropy skips."""

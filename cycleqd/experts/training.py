@@ -28,7 +28,7 @@ from cycleqd.experts.conversations import (
 )
 from cycleqd.experts.packing import collate_packed, pack
 from cycleqd.experts.progress import ProgressCallback, TrainingProgress, default_progress
-from cycleqd.inference.rendering import TEMPLATE_DATE, end_tokens, load_tokenizer
+from cycleqd.models.causal_lm.rendering import TEMPLATE_DATE, end_tokens, load_tokenizer
 
 Method = Literal["lora", "full"]
 

@@ -10,12 +10,12 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
-from cycleqd.records import Score
 from cycleqd.report.heatmaps import archive_figure, growth_figure
 from cycleqd.report.history import History
 from cycleqd.report.style import FINAL, GREY, INK, PALE, as_percent, drawing, faint_grid, paler, png, skill_colour
 from cycleqd.report.summary import PHASES, Summary
 from cycleqd.report.tables import PHASE_NAMES, duration, percent, row_name
+from cycleqd.run.records import Score
 from cycleqd.statistics import Interval
 
 PHASE_COLOURS = dict(zip(PHASES, ("#0072B2", "#56B4E9", "#E69F00", "#CC79A7", "#BBBBBB"), strict=True))

@@ -12,10 +12,10 @@ from html import escape
 from matplotlib import colormaps
 from matplotlib.colors import to_hex
 
-from cycleqd.archive import Archive, Archives
 from cycleqd.report.history import History
 from cycleqd.report.style import EMPTY, FINAL, GREY, INK, QUALITY_COLOURS, skill_colour
 from cycleqd.report.tables import Grid, percent
+from cycleqd.search.archive import Archive, Archives
 
 CELL = 13
 """Side of a cell in pixels."""

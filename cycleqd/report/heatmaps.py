@@ -18,10 +18,10 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from matplotlib.patheffects import withStroke
 
-from cycleqd.archive import Cell, Occupant
 from cycleqd.report.history import Axis, History
 from cycleqd.report.labels import Box, cell_box, place_label
 from cycleqd.report.style import EMPTY, GREY, INK, QUALITY_COLOURS, as_percent, faint_grid
+from cycleqd.search.archive import Cell, Occupant
 
 MARK = "#D55E00"
 LABEL = "#B04A00"

@@ -6,10 +6,10 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from cycleqd.archive import Archives, Cell, Occupant
-from cycleqd.records import GenerationRecord, means
-from cycleqd.replay import search_after_each, search_begun
-from cycleqd.store import RunStore
+from cycleqd.run.records import GenerationRecord, means
+from cycleqd.run.replay import search_after_each, search_begun
+from cycleqd.run.store import RunStore
+from cycleqd.search.archive import Archives, Cell, Occupant
 
 Scores = Mapping[str, float]
 """Scores in [0, 1] per skill."""

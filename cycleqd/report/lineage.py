@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from cycleqd.records import IndividualRecord
+from cycleqd.run.records import IndividualRecord
 
 
 @dataclass(frozen=True, slots=True)

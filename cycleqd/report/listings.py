@@ -9,14 +9,14 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
-from cycleqd.records import IndividualRecord, Score
 from cycleqd.report.lineage import describe
 from cycleqd.report.summary import SPLITS, summarise
 from cycleqd.report.tables import duration, percent, scored
-from cycleqd.store import RunStore
+from cycleqd.run.records import IndividualRecord, Score
+from cycleqd.run.store import RunStore
 
 if TYPE_CHECKING:
-    from cycleqd.preflight import Check
+    from cycleqd.preflight.checks import Check
 
 
 def checks_table(checks: Sequence[Check]) -> Table:

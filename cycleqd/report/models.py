@@ -8,9 +8,9 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict
 
-from cycleqd.evaluation import Evaluation
-from cycleqd.records import Score, pack_episodes
+from cycleqd.evaluation.play import Evaluation
 from cycleqd.report.tables import Grid, scored, with_interval
+from cycleqd.run.records import Score, pack_episodes
 from cycleqd.statistics import Interval, interval_of_mean
 
 BOTH = "all"

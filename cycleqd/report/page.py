@@ -6,7 +6,6 @@ import base64
 from collections.abc import Callable, Collection, Mapping
 from typing import NamedTuple
 
-from cycleqd.records import IndividualRecord
 from cycleqd.report.history import History
 from cycleqd.report.lineage import Ancestor, describe, expert_shares, family
 from cycleqd.report.markdown import code, fenced, plain
@@ -26,6 +25,7 @@ from cycleqd.report.tables import (
 )
 from cycleqd.report.templates import render
 from cycleqd.report.transcripts import transcript_key
+from cycleqd.run.records import IndividualRecord
 
 LINEAGE_DEPTH = 4
 """Levels of parents in a family tree of the page; `cycleqd show lineage` shows more."""

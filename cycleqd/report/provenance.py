@@ -8,7 +8,7 @@ from typing import Any
 
 from cycleqd.report.summary import Evaluations
 from cycleqd.report.tables import Grid, duration, percent, scored
-from cycleqd.store import RunStore
+from cycleqd.run.store import RunStore
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from cycleqd.records import EpisodeRecord, EvaluationRecord
 from cycleqd.report.markdown import code, fenced, plain
 from cycleqd.report.tables import Grid, scored
 from cycleqd.report.transcripts import ROLES, SOLVED, visible
+from cycleqd.run.records import EpisodeRecord, EvaluationRecord
 
 SIZE_LIMIT = 100_000
 """Characters of one document; Prefect's UI becomes sluggish with more than twice as many."""

@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from cycleqd.records import EvaluationRecord
+from cycleqd.run.records import EvaluationRecord
 from cycleqd.statistics import Interval, paired_bootstrap
 
 

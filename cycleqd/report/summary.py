@@ -13,11 +13,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from pydantic import BaseModel, ConfigDict
 
 from cycleqd.baselines import Choice, choices
-from cycleqd.records import EvaluationRecord, Phases, Score, SessionRecord
 from cycleqd.report.history import History, replay
 from cycleqd.report.statistics import average, paired_difference
+from cycleqd.run.records import EvaluationRecord, Phases, Score, SessionRecord
+from cycleqd.run.store import RunStore
 from cycleqd.statistics import Interval, interval_of_mean
-from cycleqd.store import RunStore
 
 SPLITS = ("test", "optimization")
 """The splits of the report, the one that the search never saw first."""
@@ -65,7 +65,7 @@ class Baseline(BaseModel):
     """A merge of the experts without a search, at the scale that the optimization split chose.
 
     Attributes:
-        method: Row of `cycleqd.operators.merging.METHODS`.
+        method: Row of `cycleqd.search.operators.merging.METHODS`.
         settings: The method's, its scale among them.
     """
 

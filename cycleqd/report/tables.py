@@ -10,9 +10,9 @@ from rich.table import Table
 from rich.text import Text
 
 from cycleqd.config import MERGE_SETTINGS
-from cycleqd.records import Score
 from cycleqd.report.markdown import plain
 from cycleqd.report.summary import PHASES, Baseline, Comparison, Summary
+from cycleqd.run.records import Score
 from cycleqd.statistics import Interval
 
 PHASE_NAMES = {

@@ -10,8 +10,8 @@ from rich.panel import Panel
 from rich.rule import Rule
 from rich.text import Text
 
-from cycleqd.records import EpisodeRecord, EvaluationRecord
 from cycleqd.report.templates import render
+from cycleqd.run.records import EpisodeRecord, EvaluationRecord
 
 SOLVED = 1.0
 """The score of a solved sample; anything lower counts as failed."""

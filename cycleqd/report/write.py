@@ -6,14 +6,14 @@ from functools import cache
 
 from pydantic import ValidationError
 
-from cycleqd.events import event
 from cycleqd.report.figures import draw
 from cycleqd.report.history import replay
 from cycleqd.report.page import html_page, markdown_page
 from cycleqd.report.provenance import provenance
 from cycleqd.report.summary import Summary, evaluations, summarise
 from cycleqd.report.transcripts import transcript_key, transcript_page
-from cycleqd.store import RunStore, StoreError
+from cycleqd.run.store import RunStore, StoreError
+from cycleqd.telemetry.events import event
 
 
 def write_report(store: RunStore) -> Summary:

@@ -12,7 +12,7 @@ import docker
 import requests
 from docker.errors import APIError, DockerException, ImageNotFound, NotFound
 
-from cycleqd.owner import OWNER_LABEL, RUN_LABEL
+from cycleqd.machine.owner import OWNER_LABEL, RUN_LABEL
 from cycleqd.sandbox.errors import SandboxUnavailable
 
 CALL_SECONDS = 60

@@ -16,7 +16,14 @@ from functools import partial
 from types import TracebackType
 from typing import Any, Self
 
-from cycleqd.owner import OWNER_LABEL, RUN_LABEL, current_owner, is_gone, remove_orphaned_folders, temporary_folder
+from cycleqd.machine.owner import (
+    OWNER_LABEL,
+    RUN_LABEL,
+    current_owner,
+    is_gone,
+    remove_orphaned_folders,
+    temporary_folder,
+)
 from cycleqd.sandbox import database, runner, shell
 from cycleqd.sandbox.channel import Channel, guest_command, guest_source
 from cycleqd.sandbox.database import PRODUCTS, DatabaseServer

@@ -14,7 +14,7 @@ from typing import Literal, NamedTuple, Protocol
 
 import numpy as np
 
-from cycleqd.archive import Win
+from cycleqd.search.archive import Win
 from cycleqd.search.protocol import Recipe, Start
 
 

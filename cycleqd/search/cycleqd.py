@@ -10,9 +10,9 @@ import math
 from collections.abc import Mapping
 from typing import Literal
 
-from cycleqd.archive import Archives, Occupant, Win
-from cycleqd.operators import Aggregation, Crossover, Mutation, Sampler
 from cycleqd.randomness import rng
+from cycleqd.search.archive import Archives, Occupant, Win
+from cycleqd.search.operators import Aggregation, Crossover, Mutation, Sampler
 from cycleqd.search.protocol import Recipe, Start
 
 Elites = Literal["quality", "balanced"]

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from cycleqd.archive import Archives, Win
+from cycleqd.search.archive import Archives, Win
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,8 +17,8 @@ class Recipe:
         parents: Ids of the individuals that it is made of, at least one.
         coefficients: What each parent's task vector is multiplied by, one per parent.
         archive: The skill whose archive the parents came from; None where no archive was asked.
-        merge: ``method`` and settings of a merge method (`cycleqd.operators.merging`) that takes the coefficients as
-            its weights; empty for the plain sum of the parents times their coefficients.
+        merge: ``method`` and settings of a merge method (`cycleqd.search.operators.merging`) that takes the
+            coefficients as its weights; empty for the plain sum of the parents times their coefficients.
         mutation: ``kind`` and ``seed`` of the mutation; empty where there is none.
         block: The block of optimization samples that it meets; always 0 where the split is not cut into blocks.
         again: The id of an individual that is scored on another block; None where a new one is made.
@@ -65,7 +65,7 @@ class Search(Protocol):
 
     A child is usually a new individual. It may also be an earlier one that meets another block of samples. Children
     are asked for in the order of their indices, from 0, and each is told once. A library may hold the state: it is
-    never saved, but rebuilt by asking and telling again (`cycleqd.replay`).
+    never saved, but rebuilt by asking and telling again (`cycleqd.run.replay`).
     """
 
     archives: Archives

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from cycleqd.operators import Mutation
-from cycleqd.operators.merging import merge_method
+from cycleqd.search.operators import Mutation
+from cycleqd.search.operators.merging import merge_method
 from cycleqd.search.protocol import Recipe
 from cycleqd.task_vector import FactoredTaskVector, TaskVector, project, weighted_sum
 

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from cycleqd.archive import Archives, Win
 from cycleqd.randomness import rng
+from cycleqd.search.archive import Archives, Win
 from cycleqd.search.coefficients import Combination
 from cycleqd.search.gaussian_process import Array, GaussianProcess, noise_of
 from cycleqd.search.protocol import Recipe, Start

@@ -7,7 +7,8 @@ from importlib import import_module
 from typing import Any, NamedTuple
 
 from cycleqd.config import CrossoverConfig, MutationConfig, RunConfig, SamplingConfig
-from cycleqd.operators import (
+from cycleqd.search.coefficients import CoefficientSearch, Combination
+from cycleqd.search.operators import (
     MUTATIONS,
     SAMPLERS,
     Crossover,
@@ -17,7 +18,6 @@ from cycleqd.operators import (
     Sampler,
     SoftmaxAggregation,
 )
-from cycleqd.search.coefficients import CoefficientSearch, Combination
 from cycleqd.search.protocol import Search, Start
 
 Build = Callable[[Any, RunConfig, Start], Search]

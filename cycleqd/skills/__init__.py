@@ -2,9 +2,9 @@
 
 A skill has samples in disjoint splits, opens an episode per sample, and judges the episode's end. The demo suites
 are generated here from seeded templates; each sample has a gold solution, and the test split also holds templates
-that no other split has seen. Benchmarks read a file (`cycleqd.skills.benchmark`) and split it in halves. Public:
-`build_skill`, the tables `SUITES` and `BENCHMARKS`; the protocol lives in `cycleqd.skills.protocol`, agents that
-play without a model in `cycleqd.skills.oracle`.
+that no other split has seen. Benchmarks read a file (`cycleqd.skills.benchmarks.benchmark`) and split it in halves.
+Public: `build_skill`, the tables `SUITES` and `BENCHMARKS`; the protocol lives in `cycleqd.skills.protocol`,
+agents that play without a model in `cycleqd.skills.oracle`.
 """
 
 from __future__ import annotations
@@ -12,14 +12,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Protocol
 
-from cycleqd.skills.agentbench_db import AgentBenchDbSkill
-from cycleqd.skills.agentbench_os import AgentBenchOsSkill
-from cycleqd.skills.benchmark import DataUnavailable, Source
-from cycleqd.skills.coding import CodingSkill
-from cycleqd.skills.db import DbSkill
-from cycleqd.skills.mbpp_plus import MbppPlusSkill
-from cycleqd.skills.os_shell import OsSkill
+from cycleqd.skills.benchmarks.agentbench_db.skill import AgentBenchDbSkill
+from cycleqd.skills.benchmarks.agentbench_os.skill import AgentBenchOsSkill
+from cycleqd.skills.benchmarks.benchmark import DataUnavailable, Source
+from cycleqd.skills.benchmarks.mbpp_plus.skill import MbppPlusSkill
 from cycleqd.skills.protocol import Skill, Split
+from cycleqd.skills.suites.coding import CodingSkill
+from cycleqd.skills.suites.db import DbSkill
+from cycleqd.skills.suites.os_shell import OsSkill
 
 
 class SuiteBuilder(Protocol):

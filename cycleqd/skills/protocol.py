@@ -1,7 +1,7 @@
 """What a skill is made of: samples, episodes that act in a sandbox, verdicts.
 
 A skill never sees a model: it hands out messages and takes replies. Whoever drives the episodes
-(`cycleqd.evaluation`, the oracle in `cycleqd.skills.oracle`) carries text between the two.
+(`cycleqd.evaluation.play`, the oracle in `cycleqd.skills.oracle`) carries text between the two.
 """
 
 from __future__ import annotations

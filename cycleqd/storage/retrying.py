@@ -13,9 +13,9 @@ import time
 from collections.abc import Callable
 from typing import TypeVar
 
-from cycleqd import metrics
 from cycleqd.storage.errors import StorageRefused, StorageUnavailable, StoreError
 from cycleqd.storage.urls import without_credentials
+from cycleqd.telemetry import metrics
 
 log = logging.getLogger(__name__)
 

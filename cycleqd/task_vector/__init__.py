@@ -7,7 +7,7 @@ above all, tensor by tensor from disk. Both compute in fp32 and are exact.
 Public: the `TaskVector` protocol and the forms; `build_bases` and `read_lora_adapter` to get from LoRA experts to
 task vectors; `load_task_vector`; `weighted_sum`; `project`, which brings a dense vector back
 to shared bases; `to_lora` and `save_lora_adapter` to serve an individual as an adapter, `adapter_base` to find its
-base again. `cycleqd.inference.merging` makes the parameters θ.
+base again. `cycleqd.models.causal_lm.merging` makes the parameters θ.
 """
 
 from cycleqd.task_vector.bases import LoraFactors, SharedBases

@@ -12,7 +12,7 @@ import time
 
 import torch
 
-from cycleqd.operators.merging import METHODS, merge_method
+from cycleqd.search.operators.merging import METHODS, merge_method
 from cycleqd.task_vector import FactoredTaskVector, SharedBases
 
 LAYERS, HIDDEN, KV, INNER = 32, 4096, 1024, 14336

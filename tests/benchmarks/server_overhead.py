@@ -22,7 +22,7 @@ import time
 from pathlib import Path
 
 from cycleqd.cli.start import PREFECT_SETTINGS
-from cycleqd.store import RunStore
+from cycleqd.run.store import RunStore
 from tests.live_prefect import ROOT, everything_up, wait_for
 
 WAIT_SECONDS = 1800

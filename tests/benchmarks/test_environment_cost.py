@@ -21,8 +21,8 @@ import pytest
 
 from cycleqd.sandbox import DatabaseServer, Sandboxes, image_tags
 from cycleqd.sandbox.database import quoted
-from cycleqd.skills.agentbench_db import AgentBenchDbSession, final_answer, operation
-from cycleqd.skills.agentbench_os import AgentBenchOsSession, bash_act
+from cycleqd.skills.benchmarks.agentbench_db.skill import AgentBenchDbSession, final_answer, operation
+from cycleqd.skills.benchmarks.agentbench_os.skill import AgentBenchOsSession, bash_act
 from cycleqd.skills.oracle import OracleAgent, play
 from cycleqd.skills.protocol import Message, Sample
 

@@ -6,8 +6,8 @@ from typer.testing import CliRunner
 
 from cycleqd import cli
 from cycleqd.cli import common
-from cycleqd.lease import Lease
-from tests.upkeep.toy_run import begin, evolve, remove
+from cycleqd.run.lease import Lease
+from tests.run.upkeep.toy_run import begin, evolve, remove
 
 
 @pytest.fixture(autouse=True)
@@ -68,7 +68,7 @@ def test_prune_shows_first_and_then_does_the_same(storage, tmp_path):
 
 
 def test_prune_is_refused_while_the_run_is_being_written_to(storage, tmp_path):
-    from cycleqd.store import RunStore
+    from cycleqd.run.store import RunStore
 
     lease = Lease.acquire(RunStore(storage, "toy"))
     result, text = call("prune", "toy", "--storage", storage)

@@ -17,9 +17,9 @@ from prefect.exceptions import PrefectHTTPStatusError
 from prefect.states import Cancelling, Running
 
 from cycleqd.config import RunConfig
-from cycleqd.events import parse
-from cycleqd.store import RunStore
-from cycleqd.unfinished import is_finished, unfinished_runs
+from cycleqd.report.unfinished import is_finished, unfinished_runs
+from cycleqd.run.store import RunStore
+from cycleqd.telemetry.events import parse
 from deployments.register import VANISHED, vanished_runs
 from tests.live_prefect import wait_for
 

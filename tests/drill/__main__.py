@@ -20,7 +20,7 @@ from pathlib import Path
 import docker
 import fsspec
 
-from cycleqd.owner import RUN_LABEL
+from cycleqd.machine.owner import RUN_LABEL
 from tests.drill import faults, judge
 from tests.drill.scene import PATIENCE, RUN, Gate, Scene, ServedScene, small_disk
 from tests.live_prefect import small_configuration

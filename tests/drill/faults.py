@@ -9,7 +9,7 @@ from contextlib import suppress
 import docker
 import psutil
 
-from cycleqd.owner import RUN_LABEL
+from cycleqd.machine.owner import RUN_LABEL
 from tests.drill.scene import ROOT
 
 SEARCH_SECONDS = 20

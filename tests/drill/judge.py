@@ -5,11 +5,11 @@ import json
 
 import docker
 
-from cycleqd.events import parse
-from cycleqd.lease import current_lease
-from cycleqd.owner import RUN_LABEL
-from cycleqd.upkeep import verify
-from cycleqd.upkeep.sweep import leftovers
+from cycleqd.machine.owner import RUN_LABEL
+from cycleqd.run.lease import current_lease
+from cycleqd.run.upkeep import verify
+from cycleqd.run.upkeep.sweep import leftovers
+from cycleqd.telemetry.events import parse
 
 _TIMES = {"seconds", "started"}
 """What may differ between two runs: how long things took."""

@@ -14,9 +14,9 @@ import psutil
 import yaml
 from prefect.logging.configuration import DEFAULT_LOGGING_SETTINGS_PATH
 
-from cycleqd.lease import current_lease
+from cycleqd.run.lease import current_lease
+from cycleqd.run.store import RunStore
 from cycleqd.storage import StoreError
-from cycleqd.store import RunStore
 from infra.services import Service
 from tests.live_prefect import LivePrefect, free_ports
 from tests.processes import processes_with
@@ -72,7 +72,7 @@ class Scene:
             "delay": True,
             "level": 0,
         }
-        settings["loggers"]["cycleqd.events"] = {"level": "INFO", "handlers": ["events"]}
+        settings["loggers"]["cycleqd.telemetry.events"] = {"level": "INFO", "handlers": ["events"]}
         self._logging.write_text(yaml.safe_dump(settings))
 
     @property

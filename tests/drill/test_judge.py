@@ -3,9 +3,9 @@
 import pytest
 
 from cycleqd.config import RunConfig
-from cycleqd.events import line
-from cycleqd.records import EvaluationRecord, GenerationRecord, IndividualRecord, Phases, SampleScore, Score
-from cycleqd.store import RunStore
+from cycleqd.run.records import EvaluationRecord, GenerationRecord, IndividualRecord, Phases, SampleScore, Score
+from cycleqd.run.store import RunStore
+from cycleqd.telemetry.events import line
 from tests.drill import judge
 
 
@@ -51,7 +51,9 @@ def _line(what, individual="g0000"):
 @pytest.mark.parametrize("what", ["started", "finished"])
 @pytest.mark.parametrize(("individual", "identity"), [("g0000", "ab"), ("base", "base")])
 def test_told_evaluations_are_read_from_a_log_with_other_lines(tmp_path, what, individual, identity):
-    log = f"12:00:00 | INFO | cycleqd.events - {_line(what, individual)}\n{_line('retried')}\nsomething else\n"
+    log = (
+        f"12:00:00 | INFO | cycleqd.telemetry.events - {_line(what, individual)}\n{_line('retried')}\nsomething else\n"
+    )
     assert judge.evaluations_told(log, _store(tmp_path)) == [(what, (identity, "os", "test"))]
 
 

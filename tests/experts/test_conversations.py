@@ -7,8 +7,8 @@ from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
 from cycleqd.config import load_config
 from cycleqd.experts.conversations import IGNORED, Encoded, collate, encode, encode_all, schedule
-from cycleqd.inference.rendering import render
-from cycleqd.workspace import build_skills
+from cycleqd.models.causal_lm.rendering import render
+from cycleqd.steps.workspace import build_skills
 from tests.tiny_models import tokenizer
 
 END = (2,)

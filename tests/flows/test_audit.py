@@ -4,7 +4,7 @@ import pytest
 from prefect.client.orchestration import get_client
 
 from flows.audit import audit
-from tests.skills.test_mbpp_plus_data import record, written
+from tests.skills.benchmarks.mbpp_plus.test_data import record, written
 
 pytestmark = [pytest.mark.docker, pytest.mark.slow]
 

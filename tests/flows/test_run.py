@@ -10,8 +10,8 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from cycleqd.config import RunConfig
 from cycleqd.report import summarise
-from cycleqd.store import RunStore, StoreError
-from cycleqd.workspace import opened
+from cycleqd.run.store import RunStore, StoreError
+from cycleqd.steps.workspace import opened
 from flows.evolve import evolve
 from flows.main import cycleqd_run
 from flows.seed_archives import seed_archives
@@ -104,7 +104,7 @@ def test_exported_checkpoint_and_adapter_are_the_same_model(finished):
     from peft import PeftModel
 
     from cycleqd.base_model import resolve_base
-    from cycleqd.workspace import cache_dir
+    from cycleqd.steps.workspace import cache_dir
 
     folder = finished.local("aggregate/checkpoint")
     assert AutoTokenizer.from_pretrained(folder).chat_template
@@ -131,7 +131,7 @@ def test_starting_a_finished_run_again_repeats_nothing_and_needs_no_engine(finis
         pytest.fail("an engine was started")
 
     before = objects()
-    monkeypatch.setattr("cycleqd.workspace.start_engine", refuse)
+    monkeypatch.setattr("cycleqd.steps.workspace.start_engine", refuse)
     with caplog.at_level(logging.INFO):
         cycleqd_run(finished.config())
     assert objects() == before

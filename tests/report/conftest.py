@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from cycleqd.report import write_report
-from cycleqd.store import RunStore
+from cycleqd.run.store import RunStore
 from tests.report.synthetic import synthetic_run
 
 

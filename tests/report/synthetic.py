@@ -11,9 +11,8 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from cycleqd.archive import Archives, grids_from_experts
 from cycleqd.config import RunConfig, SkillConfig
-from cycleqd.records import (
+from cycleqd.run.records import (
     Cell,
     EpisodeRecord,
     EvaluationRecord,
@@ -26,7 +25,8 @@ from cycleqd.records import (
     SeedRecord,
     SessionRecord,
 )
-from cycleqd.store import RunStore
+from cycleqd.run.store import RunStore
+from cycleqd.search.archive import Archives, grids_from_experts
 
 Ability = Mapping[str, float]
 

@@ -8,15 +8,15 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from cycleqd.archive import Archives, Grid
 from cycleqd.config import RunConfig
-from cycleqd.records import GenerationRecord, Phases, Score, means
 from cycleqd.report import replay, summarise
 from cycleqd.report.figures import draw, progress_figure
 from cycleqd.report.heatmaps import archive_figure, growth_figure
 from cycleqd.report.history import History, rebuild
 from cycleqd.report.style import drawing, png
-from cycleqd.store import RunStore
+from cycleqd.run.records import GenerationRecord, Phases, Score, means
+from cycleqd.run.store import RunStore
+from cycleqd.search.archive import Archives, Grid
 from tests.report.synthetic import synthetic_run
 
 

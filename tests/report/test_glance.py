@@ -5,9 +5,9 @@ from xml.etree import ElementTree
 
 import pytest
 
-from cycleqd.archive import Archives, grids_from_experts
 from cycleqd.report import replay
 from cycleqd.report.glance import archives_markdown, curve_markdown, heat_map
+from cycleqd.search.archive import Archives, grids_from_experts
 
 
 def archives(*skills):

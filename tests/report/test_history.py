@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from cycleqd.config import RunConfig
 from cycleqd.report import replay
-from cycleqd.store import RunStore
+from cycleqd.run.store import RunStore
 from tests.report.synthetic import synthetic_run
 
 

@@ -2,9 +2,9 @@ from __future__ import annotations
 
 import pytest
 
-from cycleqd.records import IndividualRecord
 from cycleqd.report.lineage import describe, expert_shares, family
-from cycleqd.store import RunStore
+from cycleqd.run.records import IndividualRecord
+from cycleqd.run.store import RunStore
 
 PEOPLE = {
     record.id: record

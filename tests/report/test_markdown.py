@@ -7,11 +7,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
-from cycleqd.records import EpisodeRecord, EvaluationRecord, SampleScore, Score
 from cycleqd.report.markdown import code, fenced, plain
 from cycleqd.report.reading import evaluation_markdown
 from cycleqd.report.tables import Grid
 from cycleqd.report.transcripts import transcript_page, visible
+from cycleqd.run.records import EpisodeRecord, EvaluationRecord, SampleScore, Score
 
 HOSTILE = [
     "![x](http://evil.example/pixel.png)",

@@ -1,8 +1,8 @@
 from pathlib import Path
 
-from cycleqd.evaluation import Evaluation
-from cycleqd.records import EvaluationRecord, SampleScore, Score
+from cycleqd.evaluation.play import Evaluation
 from cycleqd.report.models import ModelSummary, model_table, summarise_model, write_model
+from cycleqd.run.records import EvaluationRecord, SampleScore, Score
 
 
 def evaluation(skill, scores, extra=()):

@@ -1,6 +1,6 @@
-from cycleqd.records import EvaluationRecord, SampleScore, Score
 from cycleqd.report.provenance import provenance
-from cycleqd.store import RunStore
+from cycleqd.run.records import EvaluationRecord, SampleScore, Score
+from cycleqd.run.store import RunStore
 
 
 def record(**fields: object) -> EvaluationRecord:

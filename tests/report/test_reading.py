@@ -1,5 +1,5 @@
-from cycleqd.records import EpisodeRecord, EvaluationRecord, SampleScore, Score
 from cycleqd.report.reading import SIZE_LIMIT, evaluation_markdown, verdicts_line
+from cycleqd.run.records import EpisodeRecord, EvaluationRecord, SampleScore, Score
 
 
 def evaluation(*scores, reason="a reason"):

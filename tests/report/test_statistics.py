@@ -4,8 +4,8 @@ import math
 
 import pytest
 
-from cycleqd.records import EvaluationRecord, SampleScore, Score
 from cycleqd.report.statistics import Difference, average, paired_difference
+from cycleqd.run.records import EvaluationRecord, SampleScore, Score
 
 
 def evaluation(scores: list[float], *, data_hash: str = "same", first: int = 0) -> EvaluationRecord:

@@ -5,12 +5,12 @@ import math
 
 import pytest
 
-from cycleqd.archive import Archives, grids_from_experts
 from cycleqd.config import RunConfig
-from cycleqd.records import EvaluationRecord, IndividualRecord, SampleScore, Score
 from cycleqd.report import summarise, write_report
 from cycleqd.report.write import read_summary
-from cycleqd.store import RunStore, StoreError
+from cycleqd.run.records import EvaluationRecord, IndividualRecord, SampleScore, Score
+from cycleqd.run.store import RunStore, StoreError
+from cycleqd.search.archive import Archives, grids_from_experts
 from tests.report.synthetic import genome, synthetic_run
 
 SKILLS = ("coding", "os", "db")

@@ -5,7 +5,7 @@ import io
 from rich.console import Console
 
 from cycleqd.report.transcripts import select, terminal, visible
-from cycleqd.store import RunStore
+from cycleqd.run.store import RunStore
 from tests.report.synthetic import genome
 
 

@@ -8,7 +8,7 @@ import pytest
 from cycleqd.config import RunConfig
 from cycleqd.report import summarise, write_report
 from cycleqd.report.tables import comparison_table, headline, score_table
-from cycleqd.store import RunStore
+from cycleqd.run.store import RunStore
 from tests.report.synthetic import genome, synthetic_run
 
 

@@ -9,9 +9,10 @@ import traceback
 import pytest
 
 from cycleqd.config import RunConfig
-from cycleqd.hardware import pinned
-from cycleqd.preflight import _storage
-from cycleqd.records import EvaluationRecord, GenerationRecord, IndividualRecord, Phases, SampleScore, Score
+from cycleqd.models.hardware import pinned
+from cycleqd.preflight.checks import _storage
+from cycleqd.run.records import EvaluationRecord, GenerationRecord, IndividualRecord, Phases, SampleScore, Score
+from cycleqd.run.store import RunStore, list_runs
 from cycleqd.storage import (
     ObjectCorrupt,
     ObjectExists,
@@ -22,7 +23,6 @@ from cycleqd.storage import (
     filesystem,
     retrying,
 )
-from cycleqd.store import RunStore, list_runs
 from tests.s3.faulty_proxy import FaultyProxy
 from tests.s3.server import SECRET_KEY, create_bucket, environment, moto_server
 from tests.s3.workload import contents, lost, run

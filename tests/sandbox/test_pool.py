@@ -14,7 +14,7 @@ from pathlib import Path
 import docker
 import pytest
 
-from cycleqd.owner import OWNER_LABEL, RUN_LABEL, current_owner, is_gone
+from cycleqd.machine.owner import OWNER_LABEL, RUN_LABEL, current_owner, is_gone
 from cycleqd.sandbox import Limits, Sandboxes, SandboxUnavailable, image_tags, missing_images, reap
 from cycleqd.sandbox.engine import Engine
 

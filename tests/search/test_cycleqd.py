@@ -3,10 +3,10 @@ from pathlib import Path
 
 import pytest
 
-from cycleqd.archive import Archives, Grid
-from cycleqd.operators import MUTATIONS, SAMPLERS, LinearCrossover, SoftmaxAggregation
 from cycleqd.randomness import rng
 from cycleqd.search import ConventionalQD, CycleQD, Start, final_elites
+from cycleqd.search.archive import Archives, Grid
+from cycleqd.search.operators import MUTATIONS, SAMPLERS, LinearCrossover, SoftmaxAggregation
 from tests.toy_experts import SKILLS
 
 PUBLISHED = json.loads((Path(__file__).parent / "published.json").read_text())

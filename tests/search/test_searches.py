@@ -5,10 +5,10 @@ import math
 import numpy as np
 import pytest
 
-from cycleqd.archive import Archives, Grid
 from cycleqd.config import RunConfig, SearchConfig, SkillConfig
 from cycleqd.randomness import rng
 from cycleqd.search import SEARCHES, Start, build_search
+from cycleqd.search.archive import Archives, Grid
 from cycleqd.search.coefficients import CoefficientSearch
 from tests.toy_experts import SKILLS
 

@@ -7,7 +7,7 @@ from cycleqd.sandbox import Sandboxes
 from cycleqd.skills import SUITES, build_skill
 from cycleqd.skills.oracle import EmptyAgent, OracleAgent, demonstrations, oracle_of, play_all
 from cycleqd.skills.protocol import Skill, Split
-from tests.skills.test_suites import TEMPLATES
+from tests.skills.suites.test_generation import TEMPLATES
 
 pytestmark = pytest.mark.docker
 

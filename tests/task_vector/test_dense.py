@@ -6,8 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.torch import load_file
 
-from cycleqd.operators import GaussianMutation, SvdMutation
 from cycleqd.randomness import rng
+from cycleqd.search.operators import GaussianMutation, SvdMutation
 from cycleqd.task_vector import DenseTaskVector, load_task_vector, weighted_sum
 from tests.toy_experts import (
     Dense,

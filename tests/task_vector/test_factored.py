@@ -5,8 +5,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cycleqd.operators import LinearCrossover, SvdMutation
 from cycleqd.randomness import rng
+from cycleqd.search.operators import LinearCrossover, SvdMutation
 from cycleqd.task_vector import (
     FactoredTaskVector,
     SharedBases,

@@ -7,8 +7,8 @@ from peft import LoraConfig, PeftModel, get_peft_model
 from safetensors.torch import load_file, save_file
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from cycleqd.operators import SvdMutation
 from cycleqd.randomness import rng
+from cycleqd.search.operators import SvdMutation
 from cycleqd.task_vector import build_bases, read_lora_adapter, save_lora_adapter, to_lora, weighted_sum
 from tests.toy_experts import SHAPES, assert_close, deltas, factored_experts, mutate
 

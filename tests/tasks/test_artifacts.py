@@ -2,7 +2,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from cycleqd.records import EpisodeRecord, EvaluationRecord, SampleScore, Score
+from cycleqd.run.records import EpisodeRecord, EvaluationRecord, SampleScore, Score
 from tasks import artifacts
 
 IMAGE = "![x](http://evil.example/x.png) [y](javascript:alert(1)) | <img src=x>\n```\n<img src=x>"

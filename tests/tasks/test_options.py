@@ -1,7 +1,7 @@
 import pytest
 from prefect import flow, task
 
-from cycleqd.evaluation import EvaluationStopped
+from cycleqd.evaluation.play import EvaluationStopped
 from cycleqd.sandbox import SandboxUnavailable
 from tasks.options import is_infrastructure_fault
 

@@ -4,11 +4,11 @@ import logging
 
 import pytest
 
-from cycleqd.lease import RunLocked
+from cycleqd.run.lease import RunLocked
 from flows.main import cycleqd_run
 from flows.resume import resume_unfinished
 from tests.report.synthetic import synthetic_run
-from tests.test_lease import stranger
+from tests.run.test_lease import stranger
 
 
 @pytest.fixture

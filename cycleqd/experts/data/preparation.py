@@ -12,7 +12,7 @@ from cycleqd.experts.data.decontamination import EvaluationNgrams, evaluation_te
 from cycleqd.experts.data.recipes import MalformedRow, UnreadableRow, conversation_of
 from cycleqd.experts.data.sources import DataSource, TrainingDataUnavailable, rows
 from cycleqd.randomness import rng
-from cycleqd.records import Record
+from cycleqd.run.records import Record
 from cycleqd.skills.protocol import Skill
 
 _log = logging.getLogger(__name__)

@@ -7,8 +7,8 @@ import pytest
 from cycleqd import steps
 from cycleqd.config import parse_config
 from cycleqd.experts.data import DataReport, TrainingDataUnavailable
-from cycleqd.store import RunStore
-from cycleqd.workspace import Workspace
+from cycleqd.run.store import RunStore
+from cycleqd.steps.workspace import Workspace
 from tests.experts.data.files import agent_flan_row, write_lines
 
 

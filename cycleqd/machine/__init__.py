@@ -1,0 +1,1 @@
+"""This machine: who owns what lies on it, and what reaches only itself."""

@@ -1,0 +1,405 @@
+"""vLLM in this process: continuous batching, prefix caching, weights swapped in place."""
+
+from __future__ import annotations
+
+import datetime
+import gc
+import logging
+import os
+import queue
+import shutil
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import torch
+
+from cycleqd.base_model import BaseWeights
+from cycleqd.machine.owner import temporary_folder
+from cycleqd.models.causal_lm.canary import CANARY_TEXT, CANARY_TOKENS, Canary, LogProbabilities, finite
+from cycleqd.models.causal_lm.merging import MergedWeights
+from cycleqd.models.causal_lm.protocol import ChatRequest, Reply
+from cycleqd.models.causal_lm.rendering import TEMPLATE_DATE, end_tokens, load_tokenizer, render
+from cycleqd.task_vector import TaskVector
+
+_BLOCK_SIZE: Final = 32
+"""Tokens a cache block. Only full blocks are reused; the CPU kernels want multiples of 32."""
+
+_ENVIRONMENT: Final = {
+    # In process, or the weights could not be handed over as tensors.
+    "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
+    "VLLM_LOGGING_LEVEL": "ERROR",
+    "VLLM_NO_USAGE_STATS": "1",
+}
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(slots=True)
+class _Batch:
+    """The requests of one `chat` call; its future gives the replies."""
+
+    prompts: list[list[int]]
+    requests: Sequence[ChatRequest]
+    replies: list[Reply | None]
+    alone: bool
+    future: Future[list[Reply]] = field(default_factory=Future)
+
+
+@dataclass(slots=True)
+class _Command:
+    """Something to run in the engine's thread while nothing is being generated."""
+
+    action: Callable[[], None]
+    future: Future[None] = field(default_factory=Future)
+
+
+class VllmEngine:
+    """An `Engine` on vLLM.
+
+    One thread owns vLLM: OpenMP keeps a pool of workers for each calling thread, and vLLM is not thread-safe.
+    `chat` calls of other threads join its running batch; loads and exclusive batches wait until it is empty.
+
+    Args:
+        base: The base's checkpoint directory.
+        dtype: What the weights are rounded to and computed in: ``bfloat16``, ``float16`` or ``float32``.
+        max_model_len: Longest conversation including the reply, in tokens.
+        kv_cache_gb: On a CPU, memory for cached keys and values in GiB. If it overflows, prefixes are computed again.
+        gpu_memory_fraction: On a GPU, the share of its memory that vLLM takes, in (0, 1].
+        seed: vLLM's seed. Decoding is greedy, so it changes nothing but vLLM's start.
+        max_batch: Most conversations that generate at once.
+        compile_model: Compile the model: some 15 % more tokens a second for a minute more at the first start.
+        date: Today, as far as the chat template is concerned.
+
+    Raises:
+        BaseModelInvalid: The model computes no finite numbers.
+        ValueError: vLLM refuses the model, or the tokenizer has no chat template.
+    """
+
+    name = "vllm"
+
+    def __init__(
+        self,
+        base: Path,
+        *,
+        dtype: str = "bfloat16",
+        max_model_len: int = 2048,
+        kv_cache_gb: float = 2.0,
+        gpu_memory_fraction: float = 0.85,
+        seed: int = 0,
+        max_batch: int = 128,
+        compile_model: bool = False,
+        date: datetime.date = TEMPLATE_DATE,
+    ) -> None:
+        self._weights = BaseWeights(base)
+        self._date = date
+        self._dtype: torch.dtype = getattr(torch, dtype)
+        self._max_model_len = max_model_len
+        self._loaded = "base"
+        self._busy = 0.0
+        self._running: dict[str, tuple[_Batch, int]] = {}
+        self._submitted = 0
+        self._cached_tokens = 0
+        self._inbox: queue.SimpleQueue[_Batch | _Command] = queue.SimpleQueue()
+        self._exclusive = threading.Lock()
+        self._exclusive_owner: int | None = None
+        self._closed = False
+        self._stopped = False
+        self._thread = threading.Thread(target=self._serve, name="vllm", daemon=True)
+        self._thread.start()
+
+        def start() -> None:
+            self._llm = _start_vllm(
+                model=str(base),
+                trust_remote_code=False,
+                dtype=dtype,
+                max_model_len=max_model_len,
+                max_num_seqs=max_batch,
+                max_num_batched_tokens=max(2048, max_model_len),
+                **_memory(kv_cache_gb, gpu_memory_fraction),
+                enforce_eager=not compile_model,
+                seed=seed,
+            )
+            self._tokenizer = load_tokenizer(base)
+            self._ends = end_tokens(self._tokenizer, base)
+            cache = self._llm.llm_engine.vllm_config.cache_config
+            self._capacity = cache.num_gpu_blocks * cache.block_size
+            self._canary_prompt = self._tokenizer(CANARY_TEXT, add_special_tokens=False)["input_ids"][:CANARY_TOKENS]
+            self._canary = Canary(finite(base, self._measure_canary()))
+
+        try:
+            self._run(start)
+        except BaseException:
+            self.close()
+            raise
+
+    @property
+    def loaded(self) -> str:
+        """The identity that is served; empty after a failed load."""
+        return self._loaded
+
+    def load(self, identity: str, task_vector: TaskVector | None) -> None:
+        """See `Engine.load`. Waits until running replies are finished.
+
+        Raises:
+            ValueError: The task vector does not fit the base, or calls itself ``base``.
+            WeightsNotLoaded: See `Engine.load`.
+        """
+        if identity == self._loaded:
+            return
+        if identity == "base" and task_vector is not None:
+            raise ValueError("the identity 'base' is the base model's: give the task vector's hash")
+        merged = MergedWeights(self._weights, task_vector, self._dtype)
+
+        def swap() -> None:
+            self._loaded = ""  # should the load fail, nothing is known of the weights
+            self._llm.collective_rpc("reload_weights", kwargs={"weights_iterator": iter(merged)})
+            self._llm.apply_model(_repack_tied_head)
+            if not self._llm.reset_prefix_cache():
+                raise RuntimeError("vLLM did not reset its prefix cache: keys of the previous weights would be used")
+            self._cached_tokens = 0
+            self._canary.check(identity, self._measure_canary(), merged)
+            self._loaded = identity
+
+        self._run(swap)
+
+    def chat(self, requests: Sequence[ChatRequest]) -> list[Reply]:
+        """See `Engine.chat`.
+
+        A conversation that leaves no room for ``max_new_tokens`` gets an empty reply that ended by ``length``.
+
+        Raises:
+            RuntimeError: The last load failed, or the engine is closed.
+        """
+        self._check_open()
+        if not self._loaded:
+            raise RuntimeError("the last load failed: load weights before chatting")
+        prompts = [
+            render(self._tokenizer, request.messages, reply_follows=True, date=self._date) for request in requests
+        ]
+        batch = _Batch(prompts, requests, [None] * len(prompts), self._exclusive_owner == threading.get_ident())
+        self._inbox.put(batch)
+        return batch.future.result()
+
+    @contextmanager
+    def exclusive(self) -> Iterator[None]:
+        """See `Engine.exclusive`. A batch of its own is generated with nothing else in the engine.
+
+        What a scope finds in the prefix cache then depends on the scope's own batches since the last load,
+        as long as the cache did not overflow in between; when it did, a warning says so.
+        """
+        with self._exclusive:
+            self._exclusive_owner = threading.get_ident()
+            try:
+                yield
+            finally:
+                self._exclusive_owner = None
+
+    def busy_seconds(self) -> float:
+        """See `Engine.busy_seconds`."""
+        return self._busy
+
+    def close(self) -> None:
+        """See `Engine.close`. Finishes what was submitted; may be called more than once."""
+        if self._closed:
+            return
+        self._run(self._shut_down)
+        self._closed = True
+        self._thread.join()
+
+    # The rest runs in the engine's thread, but for `_run` and `_check_open`.
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise RuntimeError("the engine is closed")
+
+    def _run(self, action: Callable[[], None]) -> None:
+        self._check_open()
+        command = _Command(action)
+        self._inbox.put(command)
+        command.future.result()
+
+    def _serve(self) -> None:
+        """Admits what arrives into the running batch, and steps it; runs commands when it is empty."""
+        waiting: _Batch | _Command | None = None
+        while not self._stopped:
+            while waiting is None:
+                try:
+                    item = self._inbox.get(block=not self._running)
+                except queue.Empty:
+                    break
+                if isinstance(item, _Batch) and not item.alone:
+                    self._guarded(item, self._admit)
+                else:
+                    waiting = item
+            if self._running:
+                self._step()
+                continue
+            if isinstance(waiting, _Command):
+                self._execute(waiting)
+            elif waiting is not None:
+                self._guarded(waiting, self._generate_alone)
+            waiting = None
+
+    def _execute(self, command: _Command) -> None:
+        try:
+            command.action()
+        except BaseException as error:
+            command.future.set_exception(error)
+        else:
+            command.future.set_result(None)
+
+    def _guarded(self, batch: _Batch, action: Callable[[_Batch], None]) -> None:
+        try:
+            action(batch)
+        except Exception as error:
+            self._forget(batch)
+            batch.future.set_exception(error)
+
+    def _forget(self, batch: _Batch) -> None:
+        ids = [key for key, (owner, _) in self._running.items() if owner is batch]
+        for key in ids:
+            del self._running[key]
+        self._llm.llm_engine.abort_request(ids)
+
+    def _generate_alone(self, batch: _Batch) -> None:
+        self._admit(batch)
+        while self._running:
+            self._step()
+        if self._cached_tokens > self._capacity:
+            _log.warning(
+                "the key-value cache (%d tokens) overflowed: replies may depend on the order of exclusive batches; "
+                "raise kv_cache_gb",
+                self._capacity,
+            )
+            self._cached_tokens = 0
+
+    def _admit(self, batch: _Batch) -> None:
+        from vllm import SamplingParams
+
+        for position, (prompt, request) in enumerate(zip(batch.prompts, batch.requests, strict=True)):
+            if len(prompt) + request.max_new_tokens > self._max_model_len:
+                batch.replies[position] = Reply("", len(prompt), 0, "length")
+                continue
+            parameters = SamplingParams(
+                temperature=0.0,
+                max_tokens=request.max_new_tokens,
+                stop=list(request.stop) or None,
+                stop_token_ids=list(self._ends),
+            )
+            text_prompt: dict[str, Any] = {"prompt_token_ids": prompt}
+            if request.scope:
+                text_prompt["cache_salt"] = request.scope
+            key = str(self._submitted)
+            self._submitted += 1
+            self._llm.llm_engine.add_request(key, text_prompt, parameters)
+            self._running[key] = (batch, position)
+        self._finish_if_complete(batch)
+
+    def _step(self) -> None:
+        started = time.perf_counter()
+        try:
+            outputs = self._llm.llm_engine.step()
+        except Exception as error:
+            for batch in {id(batch): batch for batch, _ in self._running.values()}.values():
+                batch.future.set_exception(error)
+            self._running.clear()
+            return
+        finally:
+            self._busy += time.perf_counter() - started
+        for output in outputs:
+            if not output.finished:
+                continue
+            batch, position = self._running.pop(output.request_id)
+            completion = output.outputs[0]
+            self._cached_tokens += len(output.prompt_token_ids) + len(completion.token_ids)
+            batch.replies[position] = Reply(
+                completion.text,
+                len(output.prompt_token_ids),
+                len(completion.token_ids),
+                "length" if completion.finish_reason == "length" else "stop",
+            )
+            self._finish_if_complete(batch)
+
+    def _finish_if_complete(self, batch: _Batch) -> None:
+        replies = [reply for reply in batch.replies if reply is not None]
+        if len(replies) == len(batch.replies):
+            batch.future.set_result(replies)
+
+    def _measure_canary(self) -> LogProbabilities:
+        from vllm import SamplingParams
+
+        prompt = {"prompt_token_ids": self._canary_prompt, "cache_salt": "canary"}
+        parameters = SamplingParams(temperature=0.0, max_tokens=1, prompt_logprobs=1)
+        [output] = self._llm.generate([prompt], parameters, use_tqdm=False)
+        return np.array(
+            [
+                entry[token].logprob
+                for entry, token in zip(output.prompt_logprobs[1:], self._canary_prompt[1:], strict=True)
+            ],
+            dtype=np.float32,
+        )
+
+    def _shut_down(self) -> None:
+        self._stopped = True
+        if hasattr(self, "_llm"):
+            self._llm.llm_engine.engine_core.shutdown()
+            del self._llm
+        gc.collect()
+
+
+def _repack_tied_head(model: Any) -> None:
+    """Makes an output head that shares the embedding's weight follow it.
+
+    vLLM's CPU kernels compute with a packed copy of the head, which `reload_weights` renews only for layers that
+    the checkpoint names (0.32); a tied head would stay the base's.
+    """
+    head = getattr(model, "lm_head", None)
+    if head is not None and getattr(model.config, "tie_word_embeddings", False):
+        head.quant_method.process_weights_after_loading(head)
+
+
+def _memory(kv_cache_gb: float, gpu_memory_fraction: float) -> dict[str, Any]:
+    if torch.cuda.is_available():
+        return {"gpu_memory_utilization": gpu_memory_fraction}
+    return {"kv_cache_memory_bytes": int(kv_cache_gb * 2**30), "block_size": _BLOCK_SIZE}
+
+
+def _start_vllm(**arguments: Any) -> Any:
+    for variable, value in _ENVIRONMENT.items():
+        os.environ.setdefault(variable, value)
+    preload = os.environ.get("LD_PRELOAD")
+    set_num_threads = torch.set_num_threads
+    folder = temporary_folder()
+    try:
+        from vllm import LLM
+        from vllm.v1.executor import uniproc_executor
+
+        # Otherwise the file where the only rank meets itself would lie among everybody's, and stay when we are killed.
+        everybodys = uniproc_executor.get_file_store_init_method
+        uniproc_executor.get_file_store_init_method = lambda: f"file://{folder}/rendezvous"
+        try:
+            return LLM(
+                **arguments,
+                disable_log_stats=True,
+                enable_prefix_caching=True,
+                use_tqdm_on_load=False,
+                generation_config="vllm",  # the model's sampling defaults must not leak into greedy decoding
+            )
+        finally:
+            uniproc_executor.get_file_store_init_method = everybodys
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+        # vLLM's CPU build makes it do nothing, for the sake of a thread binding that only its worker processes have.
+        torch.set_num_threads = set_num_threads
+        # It also preloads libraries into its worker processes; ours (docker, bash) must not inherit that.
+        if preload is None:
+            os.environ.pop("LD_PRELOAD", None)
+        else:
+            os.environ["LD_PRELOAD"] = preload

@@ -1,0 +1,216 @@
+"""Checks before anything expensive: does this machine have what a configuration needs?"""
+
+from __future__ import annotations
+
+import importlib.util
+import shutil
+import uuid
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+from cycleqd.base_model import BaseWeights, resolve_base
+from cycleqd.checkpoint import BaseModelInvalid
+from cycleqd.config import RunConfig, SkillConfig
+from cycleqd.messages import Message
+from cycleqd.preflight.probe import Facts, TokenizerInvalid, probe
+from cycleqd.storage import ObjectStore, StoreError, cache_dir
+
+_SPARE_BYTES = 2**30
+"""Room for transcripts, records and adapters on top of what the weights take."""
+_OTHER_MODEL = "mend the folder, or set model.name to another one"
+
+
+class Check(NamedTuple):
+    """One finding.
+
+    Attributes:
+        name: What was looked at.
+        ok: Whether the run can go ahead as far as this is concerned.
+        detail: What was found.
+        remedy: What to do about it, naming the setting or command; empty where all is well.
+    """
+
+    name: str
+    ok: bool
+    detail: str
+    remedy: str = ""
+
+
+def check(config: RunConfig) -> list[Check]:
+    """Looks at Docker, images, engine, model and tokenizer, disk and storage; nothing is started for long."""
+    return [
+        _guarded("configuration", config, _configuration),
+        _guarded("skills", config, _skills),
+        _guarded("docker", config, _docker),
+        _guarded("engine", config, _engine),
+        _guarded("model", config, _model),
+        _guarded("tokenizer", config, _tokenizer),
+        _guarded("training data", config, _training_data),
+        _guarded("storage", config, _storage),
+        _guarded("disk", config, _disk),
+    ]
+
+
+def _guarded(name: str, config: RunConfig, look: Callable[[RunConfig], Check]) -> Check:
+    try:
+        return look(config)
+    except BaseModelInvalid as error:
+        return Check(name, False, str(error), _OTHER_MODEL)
+    except Exception as error:  # a check that fails in an unforeseen way is a finding, too
+        return Check(name, False, f"{type(error).__name__}: {error}", "see the message")
+
+
+def _configuration(config: RunConfig) -> Check:
+    def sizes(skill: SkillConfig) -> str:
+        return "/".join("all" if count is None else str(count) for count in skill.counts.values())
+
+    skills = ", ".join(f"{skill.name} ({sizes(skill)})" for skill in config.skills)
+    return Check("configuration", True, f"{config.generations} generations; train/optimization/test: {skills}")
+
+
+def _skills(config: RunConfig) -> Check:
+    from cycleqd.skills.benchmarks.benchmark import DataUnavailable
+    from cycleqd.steps.workspace import build_skills
+
+    try:
+        skills = build_skills(config)
+    except (DataUnavailable, ValueError) as error:
+        return Check("skills", False, str(error), "set the skill's data, prompt_file, exclude_file or counts")
+    found = []
+    for name, skill in skills.items():
+        skipped = f", {len(skill.origin.skipped)} skipped" if skill.origin.skipped else ""
+        played = "/".join(str(len(skill.samples(split))) for split in ("optimization", "test"))
+        found.append(f"{name} {skill.origin.version}".rstrip() + f": {played} samples{skipped}")
+    return Check("skills", True, "; ".join(found))
+
+
+def _docker(config: RunConfig) -> Check:
+    from cycleqd.sandbox import Sandboxes, SandboxUnavailable, missing_images
+    from cycleqd.steps.workspace import limits_of
+
+    names = [skill.name for skill in config.skills]
+    if missing := missing_images(*names):
+        return Check("docker", False, f"images are missing: {', '.join(missing)}", "build them with make images")
+    limits = limits_of(config.sandbox)
+    with Sandboxes(run_id=f"{config.run_id}-preflight", limits=limits) as sandboxes:
+        try:
+            with sandboxes.shell() as shell, sandboxes.runner() as runner, sandboxes.database():
+                shell.run("true")
+                runner.run("f = int", entry_point="f", calls=["()"])
+            if "agentbench_db" in names:
+                sandboxes.database(image="mysql").close()
+        except SandboxUnavailable as error:
+            limits_are = "sandbox.memory_mb, sandbox.cpus, sandbox.pids and sandbox.tmpfs_mb"
+            return Check("docker", False, str(error), f"see the message; a container's limits are {limits_are}")
+    return Check("docker", True, "the engine answers, the images are there, containers of each kind ran")
+
+
+def _engine(config: RunConfig) -> Check:
+    kind = config.engine.kind
+    has_vllm = importlib.util.find_spec("vllm") is not None
+    install = "pip install 'cycleqd[cpu]' (or cycleqd[gpu] with a GPU)"
+    if kind == "vllm" and not has_vllm:
+        return Check("engine", False, "vLLM is not installed", f"{install}, or set engine.kind to transformers")
+    if kind == "auto" and not has_vllm:
+        return Check("engine", True, f"transformers, several times slower; for vLLM: {install}")
+    return Check("engine", True, "transformers" if kind == "transformers" else "vLLM")
+
+
+def _model(config: RunConfig) -> Check:
+    base = resolve_base(config.model.name, cache_dir(), revision=config.model.revision)
+    weights = BaseWeights(base)
+    try:
+        _probed(config, base)
+        weights.check_values()
+    except TokenizerInvalid:
+        pass  # the next check's finding
+    except BaseModelInvalid as error:
+        return Check("model", False, str(error), _OTHER_MODEL)
+    return Check("model", True, f"{config.model.name}: {len(weights.names())} tensors, {weights.hash()[:12]}")
+
+
+def _tokenizer(config: RunConfig) -> Check:
+    try:
+        facts = _probed(config, resolve_base(config.model.name, cache_dir(), revision=config.model.revision))
+    except TokenizerInvalid as error:
+        return Check("tokenizer", False, str(error), _OTHER_MODEL)
+    except BaseModelInvalid:
+        return Check("tokenizer", False, "not looked at: the model is not fit", "see the model")
+    used = config.engine.max_model_len
+    if facts.context and used > facts.context:
+        return Check(
+            "tokenizer",
+            False,
+            f"the model reads {facts.context} tokens",
+            f"set engine.max_model_len to {facts.context} or less",
+        )
+    if facts.longest >= used:
+        return Check(
+            "tokenizer",
+            False,
+            f"an episode begins with {facts.longest} tokens, which leaves no room for a reply in {used}",
+            "set engine.max_model_len to more",
+        )
+    return Check("tokenizer", True, f"chat template found; context {facts.context}, used {used}")
+
+
+def _probed(config: RunConfig, base: Path) -> Facts:
+    return probe(
+        base, method=config.experts.method, rank=config.experts.rank, samples=_openings(config), date=config.model.date
+    )
+
+
+def _openings(config: RunConfig) -> list[list[Message]]:
+    """How an episode of each skill begins."""
+    from cycleqd.steps.workspace import build_skills
+
+    try:
+        skills = build_skills(config).values()
+        return [list(skill.initial_messages(skill.samples("optimization")[0])) for skill in skills]
+    except Exception:  # that skills cannot be built is another check's finding
+        return []
+
+
+def _training_data(config: RunConfig) -> Check:
+    from cycleqd.experts.data import TrainingDataUnavailable, check_source, sources_of
+
+    found = []
+    for skill in config.skill_names:
+        data = config.experts.data.get(skill)  # type: ignore[call-overload]
+        for number, source in enumerate(sources_of(data) if data else ()):
+            try:
+                found.append(f"{skill}: {check_source(source)}")
+            except TrainingDataUnavailable as error:
+                setting = f"experts.data.{skill}.sources.{number}.path"
+                return Check("training data", False, str(error), f"set {setting} to a file that is there")
+    return Check("training data", True, "; ".join(found) or "the suites' own gold episodes")
+
+
+def _storage(config: RunConfig) -> Check:
+    store, probe = ObjectStore(config.storage, ""), f".preflight-{uuid.uuid4().hex}"
+    try:
+        store.write_bytes(probe, b"probe")
+        if store.read_bytes(probe) != b"probe":
+            return Check("storage", False, f"{config.storage} does not give back what was written", "check storage")
+        store.remove(probe)
+    except (OSError, ValueError, StoreError) as error:
+        remedy = "set storage to a writable place"
+        if not store.is_local:
+            remedy += "; for S3 give AWS_ENDPOINT_URL_S3, AWS_REGION and credentials in the environment"
+        return Check("storage", False, f"cannot write to {config.storage}: {error}", remedy)
+    return Check("storage", True, f"{config.storage} can be written and read")
+
+
+def _disk(config: RunConfig) -> Check:
+    base = resolve_base(config.model.name, cache_dir(), revision=config.model.revision)
+    model = sum(file.stat().st_size for file in base.glob("*.safetensors"))
+    # LoRA: the exported model and small genomes; full: every expert and child in fp32, twice the size of bf16.
+    individuals = config.generations + 2 * len(config.skills) + 2
+    needed = _SPARE_BYTES + model * (2 if config.experts.method == "lora" else 2 * individuals)
+    place = Path(config.storage).absolute() if "://" not in config.storage else cache_dir()
+    while not place.exists():
+        place = place.parent
+    free = shutil.disk_usage(place).free
+    detail = f"{free / 2**30:.1f} GiB free at {place}, about {needed / 2**30:.1f} GiB needed"
+    return Check("disk", free > needed, detail, "" if free > needed else "free some, or set storage to a larger disk")

@@ -1,0 +1,119 @@
+"""Which base model a run began with: ``base.json``, written at the first start and compared with the files at each.
+
+The identity is the content of the checkpoint's files. Weights are hashed once a machine
+(`cycleqd.storage.file_hashes`).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping
+from fnmatch import fnmatch
+from pathlib import Path
+
+from cycleqd.run.records import Record
+from cycleqd.storage import StoreError
+from cycleqd.storage.file_hashes import file_hash
+
+CONFIGURATION = ("config.json", "generation_config.json")
+WEIGHTS = ("*.safetensors", "*.safetensors.index.json")
+TOKENIZER = (
+    *("tokenizer*", "vocab*", "merges.txt", "added_tokens.json", "special_tokens_map.json"),
+    *("*.model", "*.tiktoken", "*.jinja"),
+)
+_WRITERS = ("transformers_version", "_name_or_path")
+"""Keys of a configuration that say who saved the checkpoint; the model is the same without them."""
+
+
+class BaseDiffers(StoreError):
+    """The base model's files are not those that the run began with; the text names them."""
+
+
+class BaseRecord(Record):
+    """What ``base.json`` says.
+
+    Attributes:
+        name: As the configuration names the model.
+        revision: The commit that was downloaded from the hub; empty for a local folder.
+        base: Hash over weights and configuration.
+        tokenizer: Hash over the tokenizer's files, chat templates among them.
+        files: SHA-256 by file, relative to the checkpoint's folder.
+    """
+
+    name: str
+    revision: str = ""
+    base: str
+    tokenizer: str
+    files: dict[str, str]
+
+
+def identify(name: str, folder: Path) -> BaseRecord:
+    """Reads the identity of a checkpoint.
+
+    Args:
+        name: As the configuration names it.
+        folder: Where it lies.
+    """
+    model = {key: _content_hash(path) for key, path in _files(folder, (*CONFIGURATION, *WEIGHTS))}
+    tokenizer = {key: file_hash(path) for key, path in _files(folder, TOKENIZER)}
+    return BaseRecord(
+        name=name,
+        revision=revision_of(folder),
+        base=_over(model),
+        tokenizer=_over(tokenizer),
+        files=dict(sorted((model | tokenizer).items())),
+    )
+
+
+def revision_of(folder: Path) -> str:
+    """The hub's commit of a downloaded checkpoint, whose folder is named after it; empty for any other folder."""
+    return folder.name if folder.parent.name == "snapshots" else ""
+
+
+def refuse_other_base(run_id: str, then: BaseRecord, now: BaseRecord) -> None:
+    """Refuses a base whose files differ.
+
+    Raises:
+        BaseDiffers: They do.
+    """
+    if (then.base, then.tokenizer) == (now.base, now.tokenizer):
+        return
+    names = sorted(then.files.keys() | now.files.keys())
+    texts = [
+        f"{name} {_how(name, then.files, now.files)}" for name in names if then.files.get(name) != now.files.get(name)
+    ]
+    raise BaseDiffers(
+        f"run {run_id!r}: the base model {now.name} is not the one that the run began with: {'; '.join(texts)}. Its "
+        "experts are differences to that model, so no score of theirs would mean the same: restore the files, or "
+        "start a run of another name"
+    )
+
+
+def _how(name: str, then: Mapping[str, str], now: Mapping[str, str]) -> str:
+    if name not in now:
+        return "is gone"
+    return f"is new ({now[name][:12]})" if name not in then else f"was {then[name][:12]}, now {now[name][:12]}"
+
+
+def _files(folder: Path, patterns: tuple[str, ...]) -> Iterator[tuple[str, Path]]:
+    # Some checkpoints keep further chat templates in a folder.
+    for path in sorted([*folder.glob("*"), *folder.glob("additional_chat_templates/*")]):
+        if path.is_file() and any(fnmatch(path.name, pattern) for pattern in patterns):
+            yield path.relative_to(folder).as_posix(), path
+
+
+def _content_hash(path: Path) -> str:
+    if path.name != "config.json":
+        return file_hash(path)
+    try:
+        content = json.loads(path.read_bytes())
+    except ValueError:
+        return file_hash(path)
+    if isinstance(content, dict):
+        content = {key: value for key, value in content.items() if key not in _WRITERS}
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+def _over(hashes: Mapping[str, str]) -> str:
+    return hashlib.sha256("".join(f"{name} {value}\n" for name, value in sorted(hashes.items())).encode()).hexdigest()

@@ -1,0 +1,47 @@
+"""The state of a run's search, rebuilt from its commit records.
+
+A search is never saved. It is asked and told again what it was asked and told before, which takes milliseconds a
+thousand children and works for every search, also where a library holds the state.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from cycleqd.run.records import GenerationRecord, SeedRecord, means
+from cycleqd.run.store import RunStore
+from cycleqd.search import Search, Start, build_search
+from cycleqd.search.archive import Archives, grids_from_experts
+
+
+def search_begun(store: RunStore, seed: SeedRecord) -> Search:
+    """The run's search before its first child: archives with the experts alone."""
+    config = store.config()
+    grid = config.grid
+    experts = {expert: means(seed.scores[expert]) for expert in seed.experts}
+    grids = grids_from_experts(list(experts.values()), bins=grid.bins, lower=grid.lower, upper=grid.upper)
+    offered = {one: means(seed.scores[one]) for one in seed.offered}
+    archives = Archives.seeded(config.skill_names, grids, offered)
+    samples = tuple(seed.scores[seed.experts[0]][skill].n for skill in config.skill_names)
+    # A run may be prolonged, but a search that plans with its budget must not come to plan otherwise in hindsight.
+    budget = max(1, store.first_config().generations)
+    return build_search(config, Start(config.seed, budget, archives, tuple(seed.experts), samples, config.blocks))
+
+
+def search_after_each(
+    store: RunStore, seed: SeedRecord, records: Sequence[GenerationRecord]
+) -> Iterator[tuple[int, Search]]:
+    """The search after each generation; one object, which changes from step to step."""
+    search = search_begun(store, seed)
+    for record in records:
+        search.ask(record.generation)
+        search.tell(record.generation, record.individual, means(record.scores))
+        yield record.generation, search
+
+
+def search_after_all(store: RunStore, seed: SeedRecord) -> Search:
+    """The search after the last committed generation."""
+    search = search_begun(store, seed)
+    for _, last in search_after_each(store, seed, store.generations()):
+        search = last
+    return search

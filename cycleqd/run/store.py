@@ -1,0 +1,332 @@
+"""The run directory, on a local disk or behind any fsspec URL.
+
+Layout, relative to ``<storage>/<run_id>/`` (objects are written once, commit records last; beside each object but the
+mutable ones, ``changes.json``, ``sessions/``, ``archives/`` and ``report/``, lies its checksum: `cycleqd.storage`)::
+
+    config.json                 as the run began, with what ``auto`` meant then
+    base.json                   which base model: name, revision, hashes of its files
+    changes.json                what later starts changed of the configuration
+    experts/<skill>/            adapter or checkpoint, summary.json written last
+    bases.safetensors           shared bases of the factored task vectors
+    individuals/<id>/           genome.safetensors, individual.json written last
+    evaluations/<genome>/       <skill>-<split>.json written last, <skill>-<split>.jsonl.gz (episodes)
+    generations/seed.json       commit record of the seeding
+    generations/<t>.json        commit record of generation t
+    archives/<t>.json           the archives after generation t (derived from the records)
+    sessions/<start>.json       where the time of each start went
+    superseded/<n>/             scores, and the search built on them, that were set aside to be measured anew
+    aggregate/                  checkpoint/ and adapter/ (where the final model is one), export.json written last
+    report/                     pages and figures, summary.json written last
+"""
+
+from __future__ import annotations
+
+import re
+import zlib
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple, TypeVar
+
+from pydantic import ValidationError
+
+from cycleqd.config import RunConfig, parse_config
+from cycleqd.models.hardware import pinned
+from cycleqd.run.base_identity import BaseRecord
+from cycleqd.run.records import (
+    EpisodeRecord,
+    EvaluationRecord,
+    ExportRecord,
+    GenerationRecord,
+    IndividualRecord,
+    Record,
+    Score,
+    SeedRecord,
+    SessionRecord,
+    newer_version,
+    pack_episodes,
+    unpack_episodes,
+    why_invalid,
+)
+from cycleqd.storage import ObjectStore, StoreError
+
+__all__ = ["CHANGEABLE", "RecordUnreadable", "RunStore", "StoreError", "list_runs"]
+
+R = TypeVar("R", bound=Record)
+N = TypeVar("N", bound=NamedTuple)
+
+CHANGEABLE = frozenset({"baselines", "generations", "retention", "storage", "tasks"})
+"""Settings that may differ when a run is continued: they change how long and how it runs and what the final model is
+compared with, not what comes out."""
+
+RESCORED = frozenset({"engine", "sandbox"})
+"""Settings that scores depend on and nothing else: they may differ, too, when a run's scores are measured anew."""
+
+_CHANGES = "changes.json"
+_BASE = "base.json"
+
+
+class RecordUnreadable(StoreError):
+    """An object is whole but is not what this version reads there; the text says what differs, in one line."""
+
+
+def list_runs(storage: str) -> list[str]:
+    """Names of the runs under a storage folder or URL, sorted."""
+    store = ObjectStore(storage, "")
+    return [name for key in store.keys("") if store.exists(f"{(name := key.strip('/'))}/config.json")]
+
+
+class RunStore(ObjectStore):
+    """Reads and writes one run's objects.
+
+    Args:
+        storage: Folder or fsspec URL that holds runs.
+        run_id: The run's name.
+        cache: Local folder for copies and uploads, only used when `storage` is remote; the default is `cache_dir`.
+    """
+
+    def __init__(self, storage: str, run_id: str, *, cache: Path | None = None) -> None:
+        super().__init__(storage, run_id, cache=cache)
+        self.run_id = run_id
+
+    def record(self, kind: type[R], key: str) -> R:
+        """The record at `key`.
+
+        Raises:
+            StoreError: It does not exist or is damaged.
+            RecordUnreadable: It is no such record, or one of a newer version.
+        """
+        content = self.read_json(key)
+        try:
+            return kind.model_validate(content)
+        except ValidationError as error:
+            raise RecordUnreadable(f"{self.url(key)} cannot be read: {why_invalid(error)}") from None
+
+    def fields(self, kind: type[N], key: str) -> N:
+        """The named tuple whose fields were written to `key`; raises as `record` does."""
+        content = self.read_json(key)
+        names = set(kind._fields)
+        if not isinstance(content, dict) or (missing := sorted(names - set(kind._field_defaults) - content.keys())):
+            lacking = f"it lacks {', '.join(missing)}" if isinstance(content, dict) else "it is no JSON object"
+            raise RecordUnreadable(f"{self.url(key)} cannot be read: {lacking}")
+        if unknown := sorted(content.keys() - names):
+            raise RecordUnreadable(f"{self.url(key)} cannot be read: {newer_version(unknown)}")
+        read: N = kind(**content)  # type: ignore[call-overload]  # mypy sees NamedTuple itself
+        return read
+
+    def _write(self, key: str, record: Record, *, replace: bool = False) -> None:
+        self.write_json(key, record.model_dump(mode="json"), replace=replace)
+
+    # The run
+
+    def open(self, config: RunConfig, *, rescore: bool = False) -> None:
+        """Begins the run, or continues it when it exists. What is ``auto`` is then what it was when the run began.
+
+        Args:
+            config: The run's settings.
+            rescore: Its scores are to be measured anew, so that the settings of `RESCORED` may differ.
+
+        Raises:
+            StoreError: The run exists with other settings; every difference is named.
+        """
+        if not self.exists("config.json"):
+            self.write_json("config.json", pinned(config).model_dump(mode="json"))
+            return
+        may_differ = CHANGEABLE | RESCORED if rescore else CHANGEABLE
+        known = self.config()
+        then, now = known.model_dump(mode="json"), _kept(config, known).model_dump(mode="json")
+        changed = [
+            f"  {path}: was {old!r}, now {new!r}"
+            for path, old, new in _differences(then, now)
+            if path.partition(".")[0] not in may_differ
+        ]
+        if changed:
+            raise StoreError(
+                f"run {self.run_id!r} exists under {self.url()} with other settings; choose another run_id, "
+                "restore the settings, or remove the run:\n" + "\n".join(changed)
+            )
+
+    def config(self) -> RunConfig:
+        """The configuration that the run began with, and of the settings that may change what was last asked for."""
+        values = self.read_json("config.json")
+        if self.exists(_CHANGES):
+            values |= self.read_json(_CHANGES)
+        try:
+            return RunConfig.model_validate(values)
+        except ValidationError as error:
+            if any(fault["type"] == "extra_forbidden" for fault in error.errors()):
+                raise RecordUnreadable(f"{self.url('config.json')} cannot be read: {why_invalid(error)}") from None
+        return parse_config(values, source=self.url("config.json"))  # whose refusal names every fault
+
+    def first_config(self) -> RunConfig:
+        """The configuration that the run began with."""
+        return parse_config(self.read_json("config.json"), source=self.url("config.json"))
+
+    def adopt(self, config: RunConfig, *, rescore: bool = False) -> RunConfig:
+        """Keeps the settings of `config` that may change, for whoever continues the run without naming them.
+
+        Args:
+            config: What this start asks for.
+            rescore: As for `open`.
+
+        Returns:
+            The run's configuration from now on.
+        """
+        known = self.config()
+        taken = CHANGEABLE | RESCORED if rescore else CHANGEABLE
+        asked = known.model_copy(update={name: getattr(_kept(config, known), name) for name in taken})
+        # Not where it lies: a storage may be moved.
+        changes, before = (
+            each.model_dump(mode="json", include=set((CHANGEABLE | RESCORED) - {"storage"})) for each in (asked, known)
+        )
+        if changes != before:
+            begun = RunConfig.model_validate(self.read_json("config.json")).model_dump(mode="json")
+            rescored = {name: changes[name] for name in RESCORED if changes[name] != begun[name]}
+            self.write_json(_CHANGES, {name: changes[name] for name in CHANGEABLE - {"storage"}} | rescored)
+        return asked
+
+    def write_base(self, record: BaseRecord) -> None:
+        """Writes down which base model the run began with."""
+        self._write(_BASE, record)
+
+    def base(self) -> BaseRecord | None:
+        """Which base model the run began with; None in one that was begun by a version that did not write it down."""
+        return self.record(BaseRecord, _BASE) if self.exists(_BASE) else None
+
+    # Records
+
+    def write_individual(self, record: IndividualRecord, *, replace: bool = False) -> None:
+        """Writes the recipe; its genome must already be there."""
+        self._write(f"individuals/{record.id}/individual.json", record, replace=replace)
+
+    def individual(self, identifier: str) -> IndividualRecord:
+        """The recipe of an individual by id."""
+        return self.record(IndividualRecord, f"individuals/{identifier}/individual.json")
+
+    def individuals(self) -> list[IndividualRecord]:
+        """All recipes, by id."""
+        ids = (key.rpartition("/")[2] for key in self.keys("individuals"))
+        return [self.individual(name) for name in ids if self.has_individual(name)]
+
+    def has_individual(self, identifier: str) -> bool:
+        """Whether the individual was written in full."""
+        return self.exists(f"individuals/{identifier}/individual.json")
+
+    def write_evaluation(self, record: EvaluationRecord, episodes: Iterable[EpisodeRecord]) -> None:
+        """Writes the episodes, then the record that says they are complete."""
+        stem = f"evaluations/{record.identity}/{record.skill}-{record.split}"
+        # A killed evaluation may have left its episodes without the record, and they need not be the same again.
+        self.write_bytes(f"{stem}.jsonl.gz", pack_episodes(episodes), replace=True)
+        self._write(f"{stem}.json", record)
+
+    def evaluation(self, identity: str, skill: str, split: str) -> EvaluationRecord | None:
+        """The finished evaluation of these weights, or None."""
+        key = f"evaluations/{identity}/{skill}-{split}.json"
+        return self.record(EvaluationRecord, key) if self.exists(key) else None
+
+    def pooled(self, identity: str, skill: str, split: str) -> EvaluationRecord | None:
+        """What is known of these weights on a split: its evaluation, or those of its parts put together."""
+        found = [
+            record
+            for part in self._parts(identity, skill, split)
+            if (record := self.evaluation(identity, skill, part)) is not None
+        ]
+        if len(found) < 2:
+            return found[0] if found else None
+        samples = [sample for record in found for sample in record.samples]
+        return found[0].model_copy(
+            update={
+                "split": split,
+                "samples": samples,
+                "score": Score.of([sample.score for sample in samples]),
+                "tokens": sum(record.tokens for record in found),
+                "seconds": sum(record.seconds for record in found),
+            }
+        )
+
+    def pooled_episodes(self, identity: str, skill: str, split: str) -> list[EpisodeRecord]:
+        """The episodes of `pooled`, in the order of its samples."""
+        parts = self._parts(identity, skill, split)
+        return [episode for part in parts for episode in self.episodes(identity, skill, part)]
+
+    def _parts(self, identity: str, skill: str, split: str) -> list[str]:
+        """The split itself where it was evaluated as a whole, else its evaluated parts in order."""
+        if self.exists(f"evaluations/{identity}/{skill}-{split}.json"):
+            return [split]
+        pattern = re.compile(rf"/{re.escape(skill)}-({re.escape(split)}\.(\d+)-\d+)\.json$")
+        matches = [match for key in self.keys(f"evaluations/{identity}") if (match := pattern.search(key))]
+        return [match[1] for match in sorted(matches, key=lambda match: int(match[2]))]
+
+    def episodes(self, identity: str, skill: str, split: str) -> list[EpisodeRecord]:
+        """The episodes of a finished evaluation, in the order of the samples."""
+        key = f"evaluations/{identity}/{skill}-{split}.jsonl.gz"
+        content = self.read_bytes(key)
+        try:
+            return unpack_episodes(content)
+        except ValidationError as error:
+            raise RecordUnreadable(f"{self.url(key)} cannot be read: {why_invalid(error)}") from None
+        except (OSError, EOFError, zlib.error) as error:
+            raise RecordUnreadable(f"{self.url(key)} cannot be read: {error}") from None
+
+    def write_seed(self, record: SeedRecord) -> None:
+        """Commits the seeding."""
+        self._write("generations/seed.json", record)
+
+    def seed(self) -> SeedRecord | None:
+        """The seeding's record, or None while it is not finished."""
+        return self.record(SeedRecord, "generations/seed.json") if self.exists("generations/seed.json") else None
+
+    def write_generation(self, record: GenerationRecord) -> None:
+        """Commits a generation; the last object that a generation writes."""
+        self._write(f"generations/{record.generation:05d}.json", record)
+
+    def generations(self) -> list[GenerationRecord]:
+        """The finished generations in order, up to the first gap."""
+        records: list[GenerationRecord] = []
+        for key in self.keys("generations"):
+            if key.endswith(f"/{len(records):05d}.json"):
+                records.append(self.record(GenerationRecord, key))
+        return records
+
+    def write_export(self, record: ExportRecord) -> None:
+        """Commits the export of the final model; its folders must already be there."""
+        self._write("aggregate/export.json", record, replace=True)
+
+    def export(self) -> ExportRecord | None:
+        """Which final model was exported in full, or None while none is."""
+        return self.record(ExportRecord, "aggregate/export.json") if self.exists("aggregate/export.json") else None
+
+    def has_exported(self, genome: str) -> bool:
+        """Whether the final model of these weights was exported, and is still there."""
+        record = self.export()
+        if record is None or record.genome != genome:
+            return False
+        return all(self.exists(f"aggregate/{name}") for name in record.formats)
+
+    def write_session(self, record: SessionRecord) -> None:
+        """Writes where a session's time went; a later call of the same session overwrites it."""
+        self._write(f"sessions/{record.started.replace(':', '')}.json", record)
+
+    def sessions(self) -> list[SessionRecord]:
+        """All sessions in the order of their start."""
+        return [self.record(SessionRecord, key) for key in self.keys("sessions")]
+
+
+def _kept(config: RunConfig, known: RunConfig) -> RunConfig:
+    """The configuration with every ``auto`` replaced by what the run has."""
+    update: dict[str, Any] = {}
+    if config.model.dtype == "auto":
+        update["model"] = config.model.model_copy(update={"dtype": known.model.dtype})
+    if config.engine.kind == "auto":
+        update["engine"] = config.engine.model_copy(update={"kind": known.engine.kind})
+    return config.model_copy(update=update)
+
+
+def _differences(then: Any, now: Any, path: str = "") -> Iterator[tuple[str, Any, Any]]:
+    if isinstance(then, dict) and isinstance(now, dict):
+        for key in sorted(then.keys() | now.keys()):
+            yield from _differences(then.get(key), now.get(key), f"{path}.{key}" if path else key)
+    elif isinstance(then, list) and isinstance(now, list) and len(then) == len(now):
+        for index, (old, new) in enumerate(zip(then, now, strict=True)):
+            yield from _differences(old, new, f"{path}.{index}")
+    elif then != now:
+        yield path, then, now

@@ -1,0 +1,1 @@
+"""Published benchmarks, one folder each: reading the data, acting, judging as the benchmark itself does."""

@@ -1,0 +1,1 @@
+"""AgentBench's database tasks: questions and changes through SQL."""

@@ -1,0 +1,1 @@
+"""MBPP+ (EvalPlus): basic Python programs, judged by many inputs."""

@@ -1,0 +1,1 @@
+"""Generated suites: seeded templates with gold solutions, one module a skill."""

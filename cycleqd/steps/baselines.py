@@ -1,0 +1,34 @@
+"""The step that makes the baselines' task vectors."""
+
+from __future__ import annotations
+
+from cycleqd import steps
+from cycleqd.baselines.naming import candidates
+from cycleqd.run.records import IndividualRecord
+from cycleqd.search.operators.merging import merge_method
+from cycleqd.steps.workspace import Workspace
+from cycleqd.telemetry.events import event
+
+
+def derive(ws: Workspace) -> list[IndividualRecord]:
+    """Merges the experts in every way and at every scale of `RunConfig.baselines`; what is there is kept."""
+    experts = [steps.expert_id(skill) for skill in ws.config.skill_names]
+    records = []
+    for candidate in candidates(ws.config.baselines):
+        if ws.store.has_individual(candidate.id):
+            records.append(ws.store.individual(candidate.id))
+            continue
+        with ws.clock.measuring("merge"):
+            weights = [1.0] * len(experts)
+            method = merge_method(candidate.method, **candidate.settings)
+            merged = method.merge([steps.task_vector(ws.store, expert) for expert in experts], weights)
+            record = IndividualRecord(
+                id=candidate.id,
+                genome="",
+                parents=experts,
+                coefficients=weights,
+                merge={"method": candidate.method, **candidate.settings},
+            )
+            records.append(steps.add_individual(ws, merged, record))
+        event("baseline_derived", run=ws.config.run_id, individual=candidate.id, method=candidate.method)
+    return records

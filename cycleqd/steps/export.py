@@ -1,0 +1,127 @@
+"""Takes an individual home: a checkpoint that plain `transformers` loads, or a LoRA adapter.
+
+Public: `export_individual` writes anyone to a folder of one's own; `export_final` keeps the final model in the run.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import shutil
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Literal, get_args
+
+import torch
+from safetensors.torch import save_file
+
+from cycleqd.base_model import EMBEDDED_MODEL, BaseWeights, public_name, resolve_base
+from cycleqd.models.causal_lm.merging import MergedWeights
+from cycleqd.models.hardware import with_dtype
+from cycleqd.run.records import ExportRecord
+from cycleqd.run.store import RunStore
+from cycleqd.steps import task_vector
+from cycleqd.steps.workspace import cache_dir
+from cycleqd.task_vector import FactoredTaskVector, TaskVector, save_lora_adapter
+
+log = logging.getLogger(__name__)
+
+Format = Literal["checkpoint", "adapter"]
+
+_CONFIG = "config.json"
+_SHARD_BYTES = 4 * 2**30
+
+
+def formats_of(vector: TaskVector) -> tuple[Format, ...]:
+    """The formats that an individual exists in.
+
+    No adapter is what comes from fully fine-tuned experts, and what carries Gaussian noise, which has full rank.
+    """
+    is_adapter = isinstance(vector, FactoredTaskVector) and not vector.noise
+    return ("checkpoint", "adapter") if is_adapter else ("checkpoint",)
+
+
+def export_final(store: RunStore, identifier: str) -> None:
+    """Writes the final model to ``aggregate/``, in all formats that it exists in, unless it is there already.
+
+    The record of it, ``aggregate/export.json``, goes first and comes last: where it is, the folders are whole.
+
+    Args:
+        store: A run whose lease this process holds.
+        identifier: The final model's id.
+    """
+    genome = store.individual(identifier).genome
+    if store.has_exported(genome):
+        return
+    formats = formats_of(task_vector(store, identifier))
+    store.remove("aggregate/export.json")
+    for name in get_args(Format):
+        if name not in formats:
+            log.info("run %s: %s is no LoRA adapter, only its checkpoint is exported", store.run_id, identifier)
+            store.remove(f"aggregate/{name}")  # of an earlier final model that was one
+            continue
+        with store.writing(f"aggregate/{name}", replace=True) as out:
+            export_individual(store, identifier, out, format=name)
+    store.write_export(ExportRecord(individual=identifier, genome=genome, formats=list(formats)))
+
+
+def export_individual(store: RunStore, identifier: str, out: Path, *, format: Format = "checkpoint") -> None:
+    """Writes an individual as a Hugging Face directory.
+
+    Args:
+        store: The run.
+        identifier: The individual's id, e.g. ``aggregate``, ``g0012``, ``expert-os``.
+        out: The directory, created where missing.
+        format: ``checkpoint`` writes the whole model, rounded to the run's dtype as it was when it was scored, with
+            its tokenizer; ``adapter`` a LoRA adapter for peft or vLLM, where the individual is one, see `formats_of`.
+
+    Raises:
+        StoreError: There is no such individual.
+        ValueError: The individual is no LoRA adapter.
+    """
+    config = store.config()
+    name = config.model.name
+    vector = task_vector(store, identifier)
+    known = store.base()
+    revision = known.revision if known and known.revision else config.model.revision
+    base = resolve_base(name, cache_dir(), revision=revision)
+    out.mkdir(parents=True, exist_ok=True)
+    if format == "adapter":
+        if not isinstance(vector, FactoredTaskVector):
+            raise ValueError(
+                f"{identifier} comes from fully fine-tuned experts and is no adapter; export a checkpoint"
+            )
+        # The hub's copy is not quite the embedded model, which is found by its own name only here.
+        save_lora_adapter(vector, public_name(name), out, base=name if name == EMBEDDED_MODEL else None)
+        return
+    dtype = with_dtype(config).model.dtype
+    for file in base.iterdir():
+        if file.is_file() and ".safetensors" not in file.name and file.name != _CONFIG:
+            shutil.copy2(file, out / file.name)
+    settings = json.loads((base / _CONFIG).read_text())
+    settings.pop("torch_dtype", None)  # what transformers wrote before version 4.56
+    (out / _CONFIG).write_text(json.dumps(settings | {"dtype": dtype}, indent=2) + "\n")
+    merged = MergedWeights(BaseWeights(base), vector, getattr(torch, dtype))
+    weight_map: dict[str, str] = {}
+    for number, shard in enumerate(_shards(merged), start=1):
+        file_name = f"model-{number:05d}.safetensors"
+        save_file(shard, out / file_name, metadata={"format": "pt"})
+        weight_map |= dict.fromkeys(shard, file_name)
+    if len(set(weight_map.values())) == 1:
+        (out / "model-00001.safetensors").rename(out / "model.safetensors")
+    else:
+        index = {"metadata": {}, "weight_map": weight_map}
+        (out / "model.safetensors.index.json").write_text(json.dumps(index, indent=1))
+
+
+def _shards(weights: Iterable[tuple[str, torch.Tensor]]) -> Iterator[dict[str, torch.Tensor]]:
+    shard: dict[str, torch.Tensor] = {}
+    size = 0
+    for name, tensor in weights:
+        shard[name] = tensor.contiguous()
+        size += tensor.nbytes
+        if size >= _SHARD_BYTES:
+            yield shard
+            shard, size = {}, 0
+    if shard:
+        yield shard

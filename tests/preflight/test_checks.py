@@ -1,0 +1,169 @@
+"""What `cycleqd doctor` finds, and that a fault names what to change."""
+
+import shutil
+from types import SimpleNamespace
+
+import pytest
+from safetensors.torch import load_file, save_file
+
+from cycleqd.checkpoint import BaseModelInvalid
+from cycleqd.config import RunConfig, load_config
+from cycleqd.preflight import checks as preflight
+from cycleqd.preflight.checks import check
+from cycleqd.preflight.probe import Facts, TokenizerInvalid
+from cycleqd.sandbox import SandboxUnavailable
+from tests.tiny_models import save_tied
+
+
+def found(config, name):
+    return next(item for item in check(config) if item.name == name)
+
+
+@pytest.fixture
+def config(tmp_path):
+    return load_config("demo", (f"storage={tmp_path}", "skills.0.train=1", "skills.1.train=1", "skills.2.train=1"))
+
+
+@pytest.mark.docker
+def test_a_fit_machine_passes_every_check(config):
+    assert [item for item in check(config) if not item.ok] == []
+
+
+@pytest.mark.docker
+def test_limits_that_the_engine_refuses_name_the_settings(config):
+    # More bytes than Docker's 64 bits hold.
+    greedy = config.model_copy(update={"sandbox": config.sandbox.model_copy(update={"memory_mb": 2**45})})
+    docker = preflight._guarded("docker", greedy, preflight._docker)
+    assert not docker.ok
+    assert "sandbox.memory_mb" in docker.remedy
+
+
+def test_an_engine_that_is_not_installed_names_the_setting_and_the_command(config, monkeypatch):
+    monkeypatch.setattr(preflight.importlib.util, "find_spec", lambda name: None)
+    engine = preflight._engine(config.model_copy(update={"engine": config.engine.model_copy(update={"kind": "vllm"})}))
+    assert not engine.ok
+    assert "cycleqd[cpu]" in engine.remedy
+    assert "engine.kind" in engine.remedy
+    assert preflight._engine(config).ok  # auto falls back
+
+
+def test_a_context_beyond_the_models_names_the_setting(tmp_path, config, monkeypatch):
+    base = tmp_path / "model"
+    save_tied(base)
+    monkeypatch.setattr(preflight, "probe", lambda base, **options: Facts(99, 99, 512, 100))
+    wide = with_base(config, base).model_copy(
+        update={"engine": config.engine.model_copy(update={"max_model_len": 10**6})}
+    )
+    tokenizer = preflight._tokenizer(wide)
+    assert not tokenizer.ok
+    assert "engine.max_model_len" in tokenizer.remedy
+
+
+def with_base(config, base):
+    return config.model_copy(update={"model": config.model.model_copy(update={"name": str(base)})})
+
+
+@pytest.mark.parametrize(("longest", "fit"), [(100, True), (1024, False)])
+def test_an_episode_that_begins_beyond_the_context_used_is_found(config, monkeypatch, tiny_tied, longest, fit):
+    seen = []
+
+    def probe(base, **options):
+        seen.append(options)
+        return Facts(99, 99, None, longest)
+
+    monkeypatch.setattr(preflight, "probe", probe)
+    tokenizer = preflight._tokenizer(with_base(config, tiny_tied))
+    assert tokenizer.ok is fit
+    assert fit or "leaves no room" in tokenizer.detail
+    assert [opening[-1]["role"] for opening in seen[0]["samples"]] == ["user"] * 3  # one of each skill
+    assert (seen[0]["method"], seen[0]["date"]) == ("lora", config.model.date)
+
+
+@pytest.mark.parametrize(("kind", "name", "other"), [
+    (BaseModelInvalid, "model", "tokenizer"),
+    (TokenizerInvalid, "tokenizer", "model"),
+])  # fmt: skip
+def test_what_is_wrong_with_a_folder_stands_where_it_belongs(config, monkeypatch, tiny_tied, kind, name, other):
+    def probe(base, **options):
+        raise kind("what is wrong")
+
+    monkeypatch.setattr(preflight, "probe", probe)
+    checks = {"model": preflight._model, "tokenizer": preflight._tokenizer}
+    found = checks[name](with_base(config, tiny_tied))
+    assert (found.ok, found.detail) == (False, "what is wrong")
+    assert "model.name" in found.remedy
+    assert "what is wrong" not in checks[other](with_base(config, tiny_tied)).detail
+
+
+def test_weights_that_are_no_numbers_are_found(config, monkeypatch, tiny_tied, tmp_path):
+    copy = shutil.copytree(tiny_tied, tmp_path / "copy")
+    tensors = load_file(copy / "model.safetensors")
+    tensors["model.norm.weight"][0] = float("nan")
+    save_file(tensors, copy / "model.safetensors")
+    monkeypatch.setattr(preflight, "probe", lambda base, **options: Facts(99, 99, 512, 100))
+    model = preflight._model(with_base(config, copy))
+    assert not model.ok
+    assert "model.norm.weight holds NaN" in model.detail
+
+
+def test_a_folder_that_is_not_what_it_says_is_a_finding_of_one_line(config, tiny_tied, tmp_path):
+    copy = shutil.copytree(tiny_tied, tmp_path / "copy")
+    (copy / "config.json").write_text("{")
+    assert not preflight._tokenizer(with_base(config, copy)).ok
+    for name, look in (("model", preflight._model), ("disk", preflight._disk)):
+        check = preflight._guarded(name, with_base(config, copy), look)
+        assert not check.ok
+        assert "config.json is no JSON" in check.detail
+        assert "\n" not in check.detail
+
+
+def test_a_model_that_is_not_there_is_a_finding_not_a_traceback(config):
+    missing = config.model_copy(update={"model": config.model.model_copy(update={"name": "/nowhere/at/all"})})
+    model = preflight._guarded("model", missing, preflight._model)
+    assert not model.ok
+    assert "/nowhere/at/all" in model.detail
+
+
+def test_storage_that_cannot_be_written_names_the_setting(config, tmp_path):
+    (tmp_path / "file").write_text("")
+    storage = preflight._storage(config.model_copy(update={"storage": str(tmp_path / "file" / "runs")}))
+    assert not storage.ok
+    assert "storage" in storage.remedy
+
+
+def test_a_disk_that_is_too_small_says_how_much_is_needed(config, monkeypatch):
+    monkeypatch.setattr(preflight.shutil, "disk_usage", lambda place: SimpleNamespace(free=1))
+    disk = preflight._disk(config)
+    assert not disk.ok
+    assert "GiB needed" in disk.detail
+
+
+def test_a_benchmark_without_its_data_names_the_setting(tmp_path, monkeypatch):
+    monkeypatch.delenv("CYCLEQD_DATA_DIR", raising=False)
+    values = {
+        "skills": [{"name": "agentbench_db", "data": str(tmp_path / "none.jsonl")}],
+        "experts": {
+            "data": {"agentbench_db": {"sources": [{"recipe": "chat", "path": str(tmp_path / "chat.jsonl")}]}}
+        },
+    }
+    skills = preflight._skills(RunConfig.model_validate(values))
+    assert not skills.ok
+    assert "none.jsonl" in skills.detail
+    assert "data" in skills.remedy
+
+
+def test_missing_images_name_the_command(config, monkeypatch):
+    monkeypatch.setattr("cycleqd.sandbox.missing_images", lambda *skills: ("cycleqd-shell:123",))
+    docker = preflight._docker(config)
+    assert not docker.ok
+    assert docker.remedy == "build them with make images"
+
+
+def test_an_engine_of_docker_that_does_not_answer_is_a_finding(config, monkeypatch):
+    def dead(*skills):
+        raise SandboxUnavailable("no Docker engine answers")
+
+    monkeypatch.setattr("cycleqd.sandbox.missing_images", dead)
+    docker = preflight._guarded("docker", config, preflight._docker)
+    assert not docker.ok
+    assert "no Docker engine answers" in docker.detail

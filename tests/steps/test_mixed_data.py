@@ -1,0 +1,40 @@
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from cycleqd.evaluation.play import samples_hash
+from cycleqd.skills import build_skill
+from cycleqd.skills.protocol import Origin
+from cycleqd.steps import BASE, evaluate_individual
+
+SKILL = build_skill("os", seed=0, counts={"test": 3})
+
+
+def workspace(**changes: Any) -> Any:
+    """A run that has scored its base model already."""
+    fields = {
+        "data_hash": samples_hash(SKILL.samples("test")),
+        "data_sha256": "",
+        "prompt": "ours",
+        "data_version": "",
+        "fingerprint": {},
+    }
+    record = SimpleNamespace(**(fields | changes))
+    store = SimpleNamespace(evaluation=lambda *_: record)
+    return SimpleNamespace(store=store, skills={"os": SKILL}), record
+
+
+def test_a_finished_evaluation_is_not_repeated() -> None:
+    ws, record = workspace()
+    assert evaluate_individual(ws, BASE, "os", "test") is record
+
+
+@pytest.mark.parametrize(
+    "change", [{"data_hash": "0" * 64}, {"data_sha256": "0" * 64}, {"prompt": "sha256:" + "0" * 64}]
+)
+def test_scores_on_other_data_or_prompts_are_never_mixed(change: dict[str, str]) -> None:
+    assert SKILL.origin == Origin()
+    ws, _ = workspace(**change)
+    with pytest.raises(RuntimeError, match="scored os on other samples"):
+        evaluate_individual(ws, BASE, "os", "test")
