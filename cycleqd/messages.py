@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any, Literal, NotRequired
 
 # pydantic wants this one before Python 3.12.
 from typing_extensions import TypedDict
@@ -13,6 +13,13 @@ class Message(TypedDict):
 
     role: Literal["system", "user", "assistant"]
     content: str
+
+
+class TrainingMessage(Message):
+    """A message of a data set that may ask not to be trained, as Agent-FLAN's ``loss`` does."""
+
+    trained: NotRequired[bool]
+    """False: an assistant's turn that is shown but not learned. Other roles are never trained."""
 
 
 def whole_text(text: str) -> str:

@@ -29,18 +29,20 @@ def inspect(
     overrides: SetOption = None,
 ) -> None:
     """Read a configuration's training data as training will: rows, what is left out and why, hash, examples."""
-    from cycleqd.experts.data import check_source, prepare_skill, sources_of
+    from cycleqd.experts.data.preparation import prepare_skill, sources_of
+    from cycleqd.experts.data.sources import check_source
     from cycleqd.report.transcripts import visible
     from cycleqd.steps.workspace import build_skills
 
     settings = load_config(config, tuple(overrides or ()))
-    chosen = [name for name in settings.skill_names if name in settings.experts.data and name in (skills or (name,))]
+    named = {name: own for name in settings.skill_names if (own := settings.experts.data_of(name)) is not None}
+    chosen = [name for name in named if name in (skills or (name,))]
     if not chosen:
         raise ConfigError(
             f"{config}: no skill {'of these ' if skills else ''}has experts.data; gold episodes are used"
         )
     for skill in chosen:
-        for source in sources_of(settings.experts.data[skill]):
+        for source in sources_of(named[skill]):
             check_source(source)
     tokenizer = _tokenizer(settings.model.name)
     try:
@@ -119,7 +121,7 @@ class _Lengths(NamedTuple):
 
 
 def _lengths(tokenizer: Any, conversations: list[Any], max_length: int) -> _Lengths:
-    from cycleqd.experts import encode
+    from cycleqd.experts.conversations import encode
 
     if tokenizer is None:
         return _Lengths(None)

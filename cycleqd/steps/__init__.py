@@ -16,8 +16,10 @@ from cycleqd.base_model import BaseWeights
 from cycleqd.baselines import choices
 from cycleqd.evaluation.play import evaluate, requests_of, samples_hash
 from cycleqd.evaluation.rounds import Rounds
-from cycleqd.experts import Conversation, TrainingSummary, train_expert
-from cycleqd.experts.data import TrainingDataUnavailable, prepare_skill
+from cycleqd.experts.conversations import Conversation
+from cycleqd.experts.data.preparation import prepare_skill
+from cycleqd.experts.data.sources import TrainingDataUnavailable
+from cycleqd.experts.training import TrainingSummary, train_expert
 from cycleqd.randomness import rng
 from cycleqd.run.records import (
     Cell,
@@ -91,7 +93,7 @@ def training_data(ws: Workspace, skill: str) -> Sequence[Conversation]:
     Raises:
         TrainingDataUnavailable: A data set cannot be had, or has changed since this run read it.
     """
-    data = ws.config.experts.data.get(skill)  # type: ignore[call-overload]
+    data = ws.config.experts.data_of(skill)
     if data is None:
         return record_demonstrations(ws, skill)
     key = f"experts/{skill}/data.json"
@@ -131,7 +133,7 @@ def train(ws: Workspace, skill: str, progress: Callable[..., None] | None = None
             method=settings.method,
             rank=settings.rank,
             alpha=settings.alpha,
-            epochs=settings.epochs_by_skill.get(skill, settings.epochs),  # type: ignore[call-overload]
+            epochs=settings.epochs_of(skill),
             learning_rate=settings.learning_rate,
             global_batch=settings.global_batch,
             micro_batch=settings.micro_batch,

@@ -31,8 +31,8 @@ from cycleqd.run.store import RunStore
 from cycleqd.run.upkeep import recover
 from cycleqd.sandbox import Limits, Sandboxes, reap
 from cycleqd.search import Search
-from cycleqd.skills import build_skill
 from cycleqd.skills.benchmarks.benchmark import Source, exclusions
+from cycleqd.skills.building import build_skill
 from cycleqd.skills.parts import Part
 from cycleqd.skills.protocol import Skill
 from cycleqd.storage import cache_dir as cache_dir
@@ -239,7 +239,7 @@ def limits_of(settings: SandboxConfig) -> Limits:
 def build_skills(config: RunConfig) -> dict[str, Skill]:
     """The skills of a configuration by name, in the order of the cycle."""
     return {
-        skill.name: build_skill(skill.name, seed=config.seed, counts=skill.counts, source=_source(skill))
+        skill.row.name: build_skill(skill.name, seed=config.seed, counts=skill.counts, source=_source(skill))
         for skill in config.skills
     }
 

@@ -4,7 +4,7 @@ from typing import Any
 import pytest
 
 from cycleqd.evaluation.play import samples_hash
-from cycleqd.skills import build_skill
+from cycleqd.skills.building import build_skill
 from cycleqd.skills.protocol import Origin
 from cycleqd.steps import BASE, evaluate_individual
 

@@ -7,10 +7,11 @@ from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from cycleqd.config import DataConfig, RunConfig
-from cycleqd.experts.conversations import TrainingMessage, content_hash
+from cycleqd.experts.conversations import content_hash
 from cycleqd.experts.data.decontamination import EvaluationNgrams, evaluation_texts
 from cycleqd.experts.data.recipes import MalformedRow, UnreadableRow, conversation_of
 from cycleqd.experts.data.sources import DataSource, TrainingDataUnavailable, rows
+from cycleqd.messages import TrainingMessage
 from cycleqd.randomness import rng
 from cycleqd.run.records import Record
 from cycleqd.skills.protocol import Skill
@@ -83,9 +84,12 @@ def prepare_skill(config: RunConfig, skill: str, skills: Iterable[Skill]) -> Pre
         skills: All skills of the run: their evaluation samples are kept out of every expert's data.
 
     Raises:
+        ValueError: The configuration names no data sets for this skill.
         TrainingDataUnavailable: A source cannot be read, or gives no conversation at all.
     """
-    data = config.experts.data[skill]  # type: ignore[index]
+    data = config.experts.data_of(skill)
+    if data is None:
+        raise ValueError(f"experts.data names no data sets for {skill}")
     n = data.decontamination
     evaluated = EvaluationNgrams(evaluation_texts(skills), n) if n else None
     return prepare(sources_of(data), evaluated=evaluated, decontamination=n, seed=config.seed)

@@ -1,4 +1,4 @@
-"""Recipes: how a row of a published data set becomes a conversation."""
+"""Recipes: how a row of a published data set becomes a conversation. `RECIPES` is the table of them all."""
 
 from __future__ import annotations
 
@@ -7,8 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from cycleqd.experts.conversations import TrainingMessage
-from cycleqd.messages import whole_text
+from cycleqd.messages import TrainingMessage, whole_text
 
 Row = Mapping[str, Any]
 
