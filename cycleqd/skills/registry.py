@@ -215,7 +215,7 @@ def _row(target: str, what: str, source: str) -> SkillRow:
     """
     try:
         found = load(target)
-    except Exception as error:  # a module may raise anything
+    except (Exception, SystemExit) as error:  # a module may raise anything
         raise SkillUnavailable(f"{what} can't be loaded: {type(error).__name__}: {error}") from error
     if not isinstance(found, type):
         raise SkillUnavailable(f"{what} is no class of skills: it is a {type(found).__name__}")
