@@ -101,7 +101,7 @@ def test_a_skill_of_a_package_is_loaded_when_it_is_asked_for_and_not_before(inst
         ("Skill = 3", "no class of skills: it is a int"),
         ("class Skill:\n    name = 'sums'", "it has no samples, initial_messages, gold_replies, session"),
         (CLASS.replace('"sums"', '"Sums/.."'), "needs a name of lower-case letters"),
-        (CLASS.replace('"sums"', '"differences"'), "calls itself 'differences'"),
+        (CLASS.replace('"sums"', '"differences"'), "it is called 'differences'"),
         (
             CLASS.replace('images = ("python",)', 'kind, images = "game", ()'),
             "kind 'suite' or 'benchmark', got 'game'",
