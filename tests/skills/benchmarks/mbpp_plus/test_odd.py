@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from cycleqd.sandbox import CallOutcome, ProgramRunner, Sandboxes
-from cycleqd.skills.benchmarks.mbpp_plus.check import INSIDE, LARGE, Outcome, References, check
+from cycleqd.skills.benchmarks.mbpp_plus.check import INSIDE, Outcome, References, check
+from cycleqd.skills.benchmarks.mbpp_plus.check import LARGE as LARGE_RESULT
 from cycleqd.skills.benchmarks.mbpp_plus.data import Task
 from cycleqd.skills.benchmarks.mbpp_plus.exchange import encode
 from cycleqd.skills.benchmarks.mbpp_plus.skill import IMAGE, MEMORY_MB
@@ -125,7 +126,7 @@ def test_results_of_a_million_tuples_are_compared(runner: ProgramRunner) -> None
 def test_large_results_of_another_form_are_read_and_compared(runner: ProgramRunner) -> None:
     task = Task("Mbpp/9999", "f", LARGE, {"base": [[250_000]], "plus": []}, 0.0)
     references = References()
-    assert references.expected(task, "base", runner).results[0].length > LARGE
+    assert references.expected(task, "base", runner).results[0].length > LARGE_RESULT
     outcome = check(task, "base", LARGE.replace("i % 7)", "float(i % 7))"), references, runner)
     assert outcome.passed, outcome.reason
     wrong = check(task, "base", LARGE + "[:-1] + [('red', 0, 1)]", references, runner)
