@@ -297,7 +297,13 @@ def evaluate_individual(ws: Workspace, identifier: str, skill: str, split: Part)
         record = result.record.model_copy(update={"fingerprint": fingerprint})
         ws.count_tokens(record.tokens)
         ws.store.write_evaluation(record, result.episodes)
-        metrics.count_evaluation(ws.config.run_id, record)
+        metrics.count_evaluation(
+            ws.config.run_id,
+            skill,
+            scores=[sample.score for sample in record.samples],
+            tokens=record.tokens,
+            seconds=record.seconds,
+        )
         _tell_evaluation(record)
     return record
 
@@ -465,7 +471,9 @@ def commit(ws: Workspace, generation: int, seconds: Phases) -> GenerationRecord:
     ws.store.write_generation(record)
     ws.store.write_json(f"archives/{generation:05d}.json", json.loads(search.archives.to_json()))
     ws.search = search
-    metrics.count_generation(ws.config.run_id, record)
+    metrics.count_generation(
+        ws.config.run_id, generation, seconds=seconds.total, sandbox=seconds.sandbox, generate=seconds.generate
+    )
     ws.export_metrics()
     event(
         "generation_committed",

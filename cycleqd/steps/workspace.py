@@ -180,9 +180,12 @@ class Workspace:
         self.export_metrics()
 
     def export_metrics(self) -> None:
-        """Writes the metrics beside the run as they are now."""
+        """Writes the metrics beside the run as they are now; a fault there is told and does not end the run."""
         metrics.set_pace(self.config.run_id, self._tokens, self.phases().generate)
-        metrics.export(self.store)
+        try:
+            self.store.write_bytes(metrics.KEY, metrics.exposition().encode())
+        except OSError as error:
+            log.warning("run %s: metrics were not written: %s", self.config.run_id, error)
 
     def close(self) -> None:
         """Stops evaluations, removes all containers, frees the engine."""

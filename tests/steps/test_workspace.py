@@ -114,11 +114,16 @@ def test_generations_that_a_start_asked_for_are_kept_for_the_next(store):
     assert summarise(store).generations_planned == 77
 
 
-def test_metrics_are_written_with_the_session(store):
+def test_metrics_are_written_over_and_over_with_the_session(store, tmp_path):
     with opened(store.storage, "toy") as ws:
         store.remove(metrics.KEY)
         ws.save_session()
-    assert store.read_bytes(metrics.KEY).endswith(b"# EOF\n")
+        metrics.count_retry("toy", "os")
+        ws.save_session()
+    written = store.read_bytes(metrics.KEY)
+    assert b'cycleqd_retries_total{run="toy",skill="os"}' in written
+    assert written.endswith(b"# EOF\n")
+    assert [path.name for path in (tmp_path / "toy" / "metrics").iterdir()] == ["run.prom"]
 
 
 def test_threads_of_one_process_share_the_workspace(store):
