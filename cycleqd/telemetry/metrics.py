@@ -1,7 +1,7 @@
 """Counters and durations of this process, in the OpenMetrics format.
 
 They begin at zero with the process, as Prometheus expects of counters. After each generation and at the end the run's
-owner writes them to ``metrics/run.prom`` in the run's folder (`KEY`); where ``CYCLEQD_METRICS_PORT`` is set they are
+owner writes them to ``metrics/run.prom`` in the run's folder; where ``CYCLEQD_METRICS_PORT`` is set they are
 also served over HTTP, on ``CYCLEQD_METRICS_ADDRESS`` (this machine only unless given).
 
 This module knows names and numbers, and neither runs nor stores: every other room may use it.
@@ -20,9 +20,6 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, star
 from prometheus_client.openmetrics.exposition import generate_latest
 
 log = logging.getLogger(__name__)
-
-KEY = "metrics/run.prom"
-"""Where they are kept in a run's folder."""
 
 REGISTRY = CollectorRegistry()
 
