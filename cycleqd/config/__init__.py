@@ -7,13 +7,16 @@ path of its field. Configuration stays at the edge: builders turn it into plain 
 from __future__ import annotations
 
 import datetime
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import AfterValidator, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
 from pydantic_core import InitErrorDetails
 
 from cycleqd.config.files import PROFILES, ConfigError, explain, read_settings, write_yaml
+from cycleqd.config.named import Named, NamedSection
 from cycleqd.config.section import Section
+from cycleqd.seams import AGGREGATIONS, CROSSOVERS, MERGE_METHODS, MUTATIONS, SAMPLERS, SEARCHES, Table
+from cycleqd.seams.operators import SCALED_MERGES
 from cycleqd.storage.urls import check_url
 
 __all__ = [
@@ -213,13 +216,20 @@ class GridConfig(Section):
         return upper
 
 
-class SearchConfig(Section):
+class SearchConfig(NamedSection):
     """What decides which child comes next."""
 
-    kind: Literal["cycleqd", "qd", "random", "cma_es", "nsga2", "policy_gradient", "surrogate"] = "cycleqd"
+    TABLE: ClassVar[Table] = SEARCHES
+    COMPLETE: ClassVar[bool] = False
+    ELSEWHERE: ClassVar[tuple[str, ...]] = (
+        "start", "combination", "sampler", "crossover", "mutation", "aggregation", "elites",
+    )  # fmt: skip
+
+    kind: Annotated[str, Named(SEARCHES)] = "cycleqd"
     """``cycleqd`` is the paper's search and ``qd`` its ablation with one fixed quality at a time. The others search
     for the coefficients of a combination of the experts and use no operators: ``surrogate`` is ours, with archives and
-    a model of the noise, the rest are the paper's baselines without archives."""
+    a model of the noise, the rest are the paper's baselines without archives. Installed packages may add names, and
+    ``module:Class`` names a class that can be imported."""
     merge: Literal["linear", "tsv"] = "linear"
     """What coefficients combine: the experts as they are, or as TSV-Merge makes them orthogonal to each other."""
     block: Annotated[int, Field(ge=1)] | None = None
@@ -255,10 +265,12 @@ class ArchiveConfig(Section):
     search starts where merging without a search ends. The grids' ranges are the experts' either way."""
 
 
-class SamplingConfig(Section):
+class SamplingConfig(NamedSection):
     """How the two parents are drawn from the active archive."""
 
-    kind: Literal["elite", "random"] = "elite"
+    TABLE: ClassVar[Table] = SAMPLERS
+
+    kind: Annotated[str, Named(SAMPLERS)] = "elite"
     """``elite`` prefers high scores in all skills; ``random`` is the paper's ablation."""
     alpha_low: Annotated[float, Field(gt=0)] = 0.5
     """Weight of the worst score in the archive."""
@@ -274,24 +286,13 @@ class SamplingConfig(Section):
         return alpha_high
 
 
-MergeName = Literal["task_arithmetic", "slerp", "ties", "dare", "tsv", "iso_c", "knots"]
-
-MERGE_SETTINGS: dict[MergeName, dict[str, float]] = {
-    "task_arithmetic": {},
-    "slerp": {},
-    "ties": {"density": 0.2},
-    "dare": {"drop": 0.5},
-    "tsv": {},
-    "iso_c": {"flattening": 0.5},
-    "knots": {"density": 0.2},
-}
-"""Settings of the merge methods of `cycleqd.search.operators.merging.METHODS`, and what they are unless given."""
-
-
-class CrossoverConfig(Section):
+class CrossoverConfig(NamedSection):
     """Mixing of two parents' task vectors with normalised random coefficients."""
 
-    kind: Literal["linear"] | MergeName = "linear"
+    TABLE: ClassVar[Table] = CROSSOVERS
+    ELSEWHERE: ClassVar[tuple[str, ...]] = ("seed",)  # drawn for each child
+
+    kind: Annotated[str, Named(CROSSOVERS)] = "linear"
     """``linear`` is the paper's weighted mean; the others are merge methods with the same coefficients as weights."""
     scale: Annotated[float, Field(gt=0)] = 1.0
     """Factor on a merge method's result; ``linear`` has none."""
@@ -307,16 +308,25 @@ class CrossoverConfig(Section):
             raise ValueError("mu 0 with sigma 0 leaves coefficients that sum to zero; raise mu or sigma")
         return sigma
 
+    @classmethod
+    def table_of(cls, name: str) -> Table:
+        """A merge method's settings are those of the method."""
+        return MERGE_METHODS if name in SCALED_MERGES else CROSSOVERS
+
     @property
-    def settings(self) -> dict[str, float]:
-        """The merge method's settings; none for ``linear``."""
-        return {} if self.kind == "linear" else {**MERGE_SETTINGS[self.kind], "scale": self.scale}
+    def merge(self) -> dict[str, Any]:
+        """The merge method's settings; none for a crossover that is no merge method."""
+        if self.kind not in SCALED_MERGES:
+            return {}
+        return {**MERGE_METHODS[self.kind].usual, **(self.__pydantic_extra__ or {}), "scale": self.scale}
 
 
-class MutationConfig(Section):
+class MutationConfig(NamedSection):
     """Perturbation of a child after crossover."""
 
-    kind: Literal["svd", "gaussian", "none"] = "svd"
+    TABLE: ClassVar[Table] = MUTATIONS
+
+    kind: Annotated[str, Named(MUTATIONS)] = "svd"
     """``svd`` scales singular components; ``gaussian`` and ``none`` are the paper's ablations."""
     basis: Literal["child", "expert"] = "child"
     """Whose singular vectors: the child's own task vector's (paper) or the active skill's expert's (released code)."""
@@ -326,9 +336,13 @@ class MutationConfig(Section):
     """Standard deviation of Gaussian mutation."""
 
 
-class AggregationConfig(Section):
+class AggregationConfig(NamedSection):
     """Folding of the archives' elites into the final model."""
 
+    TABLE: ClassVar[Table] = AGGREGATIONS
+
+    kind: Annotated[str, Named(AGGREGATIONS)] = "softmax"
+    """How the elites are weighed: ``softmax`` of their scores is the paper's."""
     elites: Literal["quality", "balanced"] = "quality"
     """Whom an archive contributes. ``quality``: the best in its own skill (the paper's rule). ``balanced``: the one
     with the largest product of all skills' scores that no archive before it contributes; for short searches, where
@@ -337,11 +351,15 @@ class AggregationConfig(Section):
     """Softmax temperature over the elites' scores (fractions in [0, 1])."""
 
 
-class BaselineConfig(Section):
+class BaselineConfig(NamedSection):
     """One merge of the experts without a search, which the report compares the final model with."""
 
-    method: MergeName
-    """Which merge; the table is `cycleqd.search.operators.merging.METHODS`. The plain average is always compared."""
+    NAME: ClassVar[str] = "method"
+    TABLE: ClassVar[Table] = MERGE_METHODS
+    ELSEWHERE: ClassVar[tuple[str, ...]] = ("scale",)  # one of `scales` after the other
+
+    method: Annotated[str, Named(MERGE_METHODS, without=("linear",))]
+    """Which merge; the table is `cycleqd.seams.MERGE_METHODS`. The plain average is always compared."""
     scales: Annotated[tuple[Annotated[float, Field(gt=0)], ...], Field(min_length=1)] = (0.6, 0.8, 1.0)
     """Factors on the merge that are tried, each an evaluation; the best on the optimization split is compared."""
     flattening: Annotated[float, Field(ge=0, le=1)] | None = None
@@ -361,22 +379,26 @@ class BaselineConfig(Section):
     @field_validator("flattening", "density", "drop")
     @classmethod
     def _belongs_to_the_method(cls, value: float | None, info: ValidationInfo) -> float | None:
-        method = info.data.get("method")
-        if value is not None and method in MERGE_SETTINGS and info.field_name not in MERGE_SETTINGS[method]:
+        method = info.data.get("method", "")
+        if value is not None and method in MERGE_METHODS and info.field_name not in MERGE_METHODS[method].usual:
             raise ValueError(f"{method} has no {info.field_name}")
         return value
 
     @property
-    def settings(self) -> dict[str, float]:
+    def settings(self) -> dict[str, Any]:
         """The method's settings but its scale."""
-        given = {name: getattr(self, name) for name in MERGE_SETTINGS[self.method]}
-        return {name: MERGE_SETTINGS[self.method][name] if value is None else value for name, value in given.items()}
+        given = {name: (getattr(self, name, None), usual) for name, usual in MERGE_METHODS[self.method].usual.items()}
+        chosen = {name: usual if value is None else value for name, (value, usual) in given.items()}
+        return {**chosen, **(self.__pydantic_extra__ or {})}
 
     @property
     def label(self) -> str:
         """Its name in ids and in the report: the method, and the settings that are not the usual ones."""
+        usual = MERGE_METHODS[self.method].usual
         unusual = (
-            f"-{name}-{value:g}" for name, value in self.settings.items() if value != MERGE_SETTINGS[self.method][name]
+            f"-{name}-{value:g}" if isinstance(value, int | float) else f"-{name}-{value}"
+            for name, value in self.settings.items()
+            if value != usual.get(name)
         )
         return self.method.replace("_", "-") + "".join(unusual)
 

@@ -129,7 +129,9 @@ def commit(ws: Workspace, generation: int, scores: Mapping[str, Score], seconds:
     ws.store.write_generation(record)
     ws.store.write_json(archives_key(generation), json.loads(search.archives.to_json()))
     ws.search = search
-    metrics.count_generation(ws.config.run_id, record)
+    metrics.count_generation(
+        ws.config.run_id, generation, seconds=seconds.total, sandbox=seconds.sandbox, generate=seconds.generate
+    )
     ws.export_metrics()
     event(
         "generation_committed",
