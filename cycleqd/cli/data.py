@@ -14,6 +14,7 @@ from rich.text import Text
 
 from cycleqd.cli.common import ConfigArgument, SetOption, err, out
 from cycleqd.config import ConfigError, load_config
+from cycleqd.messages import visible
 
 data = typer.Typer(no_args_is_help=True, help="Look at the data sets that experts learn from.")
 _SHOWN = 400
@@ -30,7 +31,6 @@ def inspect(
 ) -> None:
     """Read a configuration's training data as training will: rows, what is left out and why, hash, examples."""
     from cycleqd.experts.data import check_source, prepare_skill, sources_of
-    from cycleqd.report.transcripts import visible
     from cycleqd.steps.workspace import build_skills
 
     settings = load_config(config, tuple(overrides or ()))
