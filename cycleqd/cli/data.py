@@ -30,8 +30,8 @@ def inspect(
     overrides: SetOption = None,
 ) -> None:
     """Read a configuration's training data as training will: rows, what is left out and why, hash, examples."""
+    from cycleqd.evaluation.resources import build_skills
     from cycleqd.experts.data import check_source, prepare_skill, sources_of
-    from cycleqd.steps.workspace import build_skills
 
     settings = load_config(config, tuple(overrides or ()))
     chosen = [name for name in settings.skill_names if name in settings.experts.data and name in (skills or (name,))]
@@ -93,7 +93,7 @@ def _tokenizer(name: str) -> Any:
     """The base model's tokenizer without its weights; None, with a warning, where it cannot be had."""
     from cycleqd.base_model import EMBEDDED_MODEL, resolve_base
     from cycleqd.models.causal_lm.rendering import load_tokenizer
-    from cycleqd.steps.workspace import cache_dir
+    from cycleqd.storage import cache_dir
 
     place = resolve_base(name, cache_dir()) if name == EMBEDDED_MODEL else name
     try:

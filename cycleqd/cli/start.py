@@ -145,11 +145,12 @@ def _admitted(config: RunConfig, *, rescore: bool) -> Iterator[None]:
     Raises:
         StoreError: The run is locked, damaged, or was begun with something else; or its storage fails.
     """
+    from cycleqd.run.names import RunRef
     from cycleqd.steps.admission import admit
     from cycleqd.steps.workspace import opened
 
     RunStore(config.storage, config.run_id).open(config, rescore=rescore)
-    with opened(config.storage, config.run_id) as ws:
+    with opened(RunRef(run_id=config.run_id, storage=config.storage)) as ws:
         if rescore:
             ws.adopt(config, rescore=True)
         admit(ws, rescore=rescore)

@@ -70,8 +70,8 @@ def _configuration(config: RunConfig) -> Check:
 
 
 def _skills(config: RunConfig) -> Check:
+    from cycleqd.evaluation.resources import build_skills
     from cycleqd.skills.benchmarks.benchmark import DataUnavailable
-    from cycleqd.steps.workspace import build_skills
 
     try:
         skills = build_skills(config)
@@ -86,8 +86,8 @@ def _skills(config: RunConfig) -> Check:
 
 
 def _docker(config: RunConfig) -> Check:
+    from cycleqd.evaluation.resources import limits_of
     from cycleqd.sandbox import Sandboxes, SandboxUnavailable, missing_images
-    from cycleqd.steps.workspace import limits_of
 
     names = [skill.name for skill in config.skills]
     if missing := missing_images(*names):
@@ -163,7 +163,7 @@ def _probed(config: RunConfig, base: Path) -> Facts:
 
 def _openings(config: RunConfig) -> list[list[Message]]:
     """How an episode of each skill begins."""
-    from cycleqd.steps.workspace import build_skills
+    from cycleqd.evaluation.resources import build_skills
 
     try:
         skills = build_skills(config).values()

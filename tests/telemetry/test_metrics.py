@@ -4,6 +4,7 @@ import urllib.request
 import pytest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
+from cycleqd.run.names import METRICS_KEY
 from cycleqd.run.records import EvaluationRecord, GenerationRecord, Phases, SampleScore, Score
 from cycleqd.run.store import RunStore
 from cycleqd.storage import retrying
@@ -83,7 +84,7 @@ def test_metrics_are_written_over_and_over_beside_the_run(tmp_path):
     for number in range(2):
         metrics.count_generation("three", generation(number, Phases(generate=1)))
         metrics.export(store)
-    assert 'cycleqd_children_total{run="three"} 2.0' in store.read_bytes(metrics.KEY).decode()
+    assert 'cycleqd_children_total{run="three"} 2.0' in store.read_bytes(METRICS_KEY).decode()
     assert [path.name for path in (tmp_path / "run" / "metrics").iterdir()] == ["run.prom"]
 
 

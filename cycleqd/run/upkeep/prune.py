@@ -14,10 +14,10 @@ from datetime import UTC, datetime
 from typing import NamedTuple
 
 from cycleqd.config import RetentionPolicy
+from cycleqd.run.names import genome_key, pruned_key
 from cycleqd.run.records import IndividualRecord, Record
 from cycleqd.run.replay import search_after_all
 from cycleqd.run.store import RunStore
-from cycleqd.run.upkeep.commits import genome_key, pruned_key
 from cycleqd.run.upkeep.inventory import Inventory
 from cycleqd.storage import SUFFIX
 

@@ -1,0 +1,43 @@
+"""Individuals of a run: their task vectors (genomes) beside their recipes."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from pathlib import Path
+
+from cycleqd.run.names import BASES_KEY, genome_key, individual_key
+from cycleqd.run.records import IndividualRecord
+from cycleqd.run.store import RunStore
+from cycleqd.task_vector import SharedBases, TaskVector, load_task_vector
+
+
+def add_individual(store: RunStore, vector: TaskVector, record: IndividualRecord) -> IndividualRecord:
+    """Writes genome, then recipe, in place of earlier or half-written ones; fills in the genome's hash."""
+    store.remove(individual_key(record.id))  # no recipe without its genome, even for a moment
+    with store.writing(genome_key(record.id), replace=True) as path:
+        vector.save(path)
+    record = record.model_copy(update={"genome": vector.hash()})
+    store.write_individual(record)
+    return record
+
+
+def save_bases(store: RunStore, bases: SharedBases) -> None:
+    """Writes the bases that the run's factored task vectors share, in place of half-written ones."""
+    with store.writing(BASES_KEY, replace=True) as path:
+        bases.save(path)
+
+
+def task_vector(store: RunStore, identifier: str) -> TaskVector:
+    """The task vector of an individual.
+
+    Raises:
+        StoreError: There is no such individual.
+    """
+    path = store.local(genome_key(identifier))
+    factored = store.exists(BASES_KEY)
+    return load_task_vector(path, _bases(store.local(BASES_KEY)) if factored else None)
+
+
+@lru_cache(maxsize=1)
+def _bases(path: Path) -> SharedBases:
+    return SharedBases.load(path)
