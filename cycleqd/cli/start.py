@@ -13,6 +13,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+from rich import box
+from rich.table import Table
 from rich.text import Text
 
 from cycleqd.cli.common import INTERRUPTED, TERMINATED, UNFIT, ConfigArgument, SetOption, err, out
@@ -88,17 +90,27 @@ def print_config(config: ConfigArgument = "demo", overrides: SetOption = None) -
 def _preflight(config: RunConfig, *, only_faults: bool = False) -> bool:
     """Checks the machine and prints what was found; says whether the run can go ahead."""
     from cycleqd.preflight.checks import check
-    from cycleqd.report.listings import checks_table
 
     with err.status("Checking this machine"):
         checks: list[Check] = check(config)
     fit = all(item.ok for item in checks)
     shown = [item for item in checks if not item.ok] if only_faults else checks
     if shown:
-        out.print(checks_table(shown))
+        out.print(_checks_table(shown))
     if not fit:
         err.print(Text("This machine is not ready for the run; mend what is marked above.", style="bold red"))
     return fit
+
+
+def _checks_table(checks: list[Check]) -> Table:
+    """What the preflight found, and what to do about it."""
+    table = Table(box=box.SIMPLE_HEAD)
+    for name in ("", "check", "found", "what to do"):
+        table.add_column(name, overflow="fold")
+    for item in checks:
+        mark = Text("ok", style="green") if item.ok else Text("FAULT", style="bold red")
+        table.add_row(mark, Text(item.name), Text(item.detail), Text(item.remedy, style="" if item.ok else "yellow"))
+    return table
 
 
 PREFECT_SETTINGS = {
