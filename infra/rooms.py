@@ -18,6 +18,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
+from infra.rooms_picture import svg
+
 ROOT = Path(__file__).resolve().parents[1]
 HOUSES = ("cycleqd", "tasks", "flows")
 PICTURE = ROOT / "docs" / "images" / "rooms.svg"
@@ -53,7 +55,9 @@ def read(root: Path = ROOT) -> Layout:
     rooms: dict[str, set[str]] = {}
     for name, imported in modules.items():
         rooms.setdefault(room_of(name), set()).update(map(room_of, imported))
-    return Layout(modules, {room: frozenset(low - {room}) for room, low in rooms.items()}, lines)
+    # The package itself only says what it is.
+    rooms = {room: low - {room} for room, low in rooms.items() if room != "cycleqd" or low}
+    return Layout(modules, {room: frozenset(low) for room, low in rooms.items()}, lines)
 
 
 def module_name(path: Path) -> str:
@@ -125,6 +129,15 @@ def readme_lines(root: Path = ROOT) -> int:
     return len((root / "README.md").read_text().splitlines())
 
 
+def notes(layout: Layout) -> dict[str, str]:
+    """What stands below a room's name: how large it is."""
+    sizes: dict[str, list[int]] = {}
+    for name, count in layout.lines.items():
+        sizes.setdefault(room_of(name), []).append(count)
+    return {room: f"{len(counts)} {'module' if len(counts) == 1 else 'modules'}, {sum(counts)} lines"
+            for room, counts in sizes.items()}  # fmt: skip
+
+
 def main() -> int:
     """Tells what is not allowed and draws the picture; returns the exit status."""
     layout = read()
@@ -137,6 +150,9 @@ def main() -> int:
     if (count := readme_lines()) > README_LINES:
         faults.append(f"README.md has {count} lines, more than {README_LINES}")
     print("\n".join(faults) or "no circle, no module too long")
+    if not circles(layout.rooms):
+        PICTURE.write_text(svg(layout.rooms, notes(layout)))
+        print(f"drawn: {PICTURE.relative_to(ROOT)}")
     return 1 if faults else 0
 
 
