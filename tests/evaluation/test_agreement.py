@@ -15,6 +15,8 @@ SKILL = build_skill("os", seed=0, counts={"test": 3})
 def scope(**changes: Any) -> Any:
     """A run that has scored its base model already."""
     fields = {
+        "skill": "os",
+        "split": "test",
         "data_hash": samples_hash(SKILL.samples("test")),
         "data_sha256": "",
         "prompt": "ours",
