@@ -6,6 +6,7 @@ from prefect import flow
 from prefect.logging import get_run_logger
 
 from cycleqd import steps
+from cycleqd.run.names import CHECKPOINT_KEY, RunRef
 from cycleqd.steps.export import export_final
 from tasks import evolution
 from tasks.options import THREADS
@@ -13,44 +14,37 @@ from tasks.scoring import evaluate_everywhere
 from tasks.work import at_work
 
 
-@flow(name="aggregate", flow_run_name="aggregate {run_id}", task_runner=THREADS)
-def aggregate(run_id: str, storage: str = "runs") -> str:
+@flow(name="aggregate", flow_run_name="aggregate {run.run_id}", task_runner=THREADS)
+def aggregate(run: RunRef) -> str:
     """Aggregates, exports the final model, scores everything on the test split.
 
     Args:
-        run_id: A run with seeded archives; any number of generations.
-        storage: Folder or URL that holds it.
+        run: A run with seeded archives; any number of generations.
 
     Returns:
         Id of the aggregate.
     """
-    with at_work(storage, run_id) as ws:
-        skills = ws.config.skill_names
-        identifier = evolution.aggregate(storage, run_id)
-        evaluate_everywhere(
-            storage, run_id, identifier, steps.first_part(ws), skills=skills, options=ws.config.tasks, label=identifier
-        )
+    with at_work(run) as ws:
+        identifier = evolution.aggregate(run)
+        evaluate_everywhere(run, identifier, steps.first_part(ws), ws.config.tasks)
         for individual in steps.compared(ws):
-            evaluate_everywhere(
-                storage, run_id, individual, "test", skills=skills, options=ws.config.tasks, label=individual
-            )
+            evaluate_everywhere(run, individual, "test", ws.config.tasks)
         export_final(ws.store, identifier)
-        get_run_logger().info("the final model lies in %s", ws.store.url("aggregate/checkpoint"))
+        get_run_logger().info("the final model lies in %s", ws.store.url(CHECKPOINT_KEY))
         return identifier
 
 
-@flow(name="aggregate-and-report", flow_run_name="aggregate and report {run_id}")
-def aggregate_and_report(run_id: str, storage: str = "runs") -> str:
+@flow(name="aggregate-and-report", flow_run_name="aggregate and report {run.run_id}")
+def aggregate_and_report(run: RunRef) -> str:
     """Aggregates as `aggregate` does and draws the report anew.
 
     Args:
-        run_id: A run with seeded archives; any number of generations.
-        storage: Folder or URL that holds it.
+        run: A run with seeded archives; any number of generations.
 
     Returns:
         The report's address.
     """
-    with at_work(storage, run_id) as ws:
-        aggregate(run_id, storage)
+    with at_work(run) as ws:
+        aggregate(run)
         ws.save_session()  # which the report reads
-        return evolution.report(storage, run_id)
+        return evolution.report(run)

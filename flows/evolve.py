@@ -6,19 +6,19 @@ from prefect import flow
 from prefect.logging import get_run_logger
 
 from cycleqd import steps
+from cycleqd.run.names import RunRef
 from tasks import evolution
 from tasks.options import THREADS
 from tasks.scoring import evaluate_everywhere
 from tasks.work import at_work
 
 
-@flow(name="evolve", flow_run_name="evolve {run_id}", task_runner=THREADS)
-def evolve(run_id: str, storage: str = "runs", generations: int | None = None) -> int:
+@flow(name="evolve", flow_run_name="evolve {run.run_id}", task_runner=THREADS)
+def evolve(run: RunRef, generations: int | None = None) -> int:
     """Evolves from the last finished generation on.
 
     Args:
-        run_id: A run whose archives are seeded.
-        storage: Folder or URL that holds it.
+        run: A run whose archives are seeded.
         generations: Generations the run is to have in the end; None takes what was last asked for. Later starts
             keep to it.
 
@@ -26,8 +26,7 @@ def evolve(run_id: str, storage: str = "runs", generations: int | None = None) -
         Generations that the run has now.
     """
     log = get_run_logger()
-    with at_work(storage, run_id) as ws:
-        skills = ws.config.skill_names
+    with at_work(run) as ws:
         if generations is not None:
             ws.adopt(ws.config.model_copy(update={"generations": generations}))
         total = ws.config.generations
@@ -37,10 +36,10 @@ def evolve(run_id: str, storage: str = "runs", generations: int | None = None) -
             log.info("continuing after %d finished generations", done)
         for generation in range(done, total):
             before = ws.phases()
-            child, part = evolution.breed(storage, run_id, generation)
-            evaluate_everywhere(storage, run_id, child, part, skills=skills, options=ws.config.tasks, label=child)
+            child, part = evolution.breed(run, generation)
+            scores = evaluate_everywhere(run, child, part, ws.config.tasks)
             spent = ws.phases() - before
-            evolution.commit(storage, run_id, generation, spent, total)
+            evolution.commit(run, generation, scores, spent, total)
             ws.generations += 1
             steps.retain(ws, generation)
             log.info(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from prefect import flow
 
 from cycleqd.config import RunConfig
+from cycleqd.run.names import RunRef
 from cycleqd.run.store import RunStore
 from flows.aggregate import aggregate
 from flows.evolve import evolve
@@ -28,13 +29,14 @@ def cycleqd_run(config: RunConfig, rescore: bool = False) -> str:
     Returns:
         The report's address.
     """
-    RunStore(config.storage, config.run_id).open(config, rescore=rescore)
-    with at_work(config.storage, config.run_id, config, rescore=rescore) as ws:
-        train_experts(config.run_id, config.storage)
+    run = RunRef(run_id=config.run_id, storage=config.storage)
+    RunStore(run.storage, run.run_id).open(config, rescore=rescore)
+    with at_work(run, config, rescore=rescore) as ws:
+        train_experts(run)
         if config.baselines:
-            score_baselines(config.run_id, config.storage)
-        seed_archives(config.run_id, config.storage)
-        evolve(config.run_id, config.storage)
-        aggregate(config.run_id, config.storage)
+            score_baselines(run)
+        seed_archives(run)
+        evolve(run)
+        aggregate(run)
         ws.save_session()  # which the report reads
-        return evolution.report(config.storage, config.run_id)
+        return evolution.report(run)

@@ -7,36 +7,28 @@ from prefect.logging import get_run_logger
 
 from cycleqd import steps
 from cycleqd.baselines import choices
+from cycleqd.run.names import RunRef
 from tasks.baselines import derive_baselines
 from tasks.options import THREADS
 from tasks.scoring import evaluate_everywhere
 from tasks.work import at_work
 
 
-@flow(name="score-baselines", flow_run_name="score-baselines {run_id}", task_runner=THREADS)
-def score_baselines(run_id: str, storage: str = "runs") -> list[str]:
+@flow(name="score-baselines", flow_run_name="score-baselines {run.run_id}", task_runner=THREADS)
+def score_baselines(run: RunRef) -> list[str]:
     """Merges the experts in the ways that the configuration lists and scores every scale on the optimization split.
 
     Args:
-        run_id: A run whose experts are trained.
-        storage: Folder or URL that holds it.
+        run: A run whose experts are trained.
 
     Returns:
         Ids of the baselines that the final model will be compared with, one of each way.
     """
     log = get_run_logger()
-    with at_work(storage, run_id) as ws:
-        baselines = derive_baselines(storage, run_id)
+    with at_work(run) as ws:
+        baselines = derive_baselines(run)
         for number, individual in enumerate(baselines, start=1):
-            evaluate_everywhere(
-                storage,
-                run_id,
-                individual,
-                steps.first_part(ws),
-                skills=ws.config.skill_names,
-                options=ws.config.tasks,
-                label=individual,
-            )
+            evaluate_everywhere(run, individual, steps.first_part(ws), ws.config.tasks)
             log.info("baseline %d of %d scored: %s", number, len(baselines), individual)
         chosen = choices(ws.store)
         for candidate, mean, evaluations in chosen:

@@ -4,23 +4,23 @@ from __future__ import annotations
 
 from prefect import flow
 
+from cycleqd.run.names import RunRef
 from tasks import experts
 from tasks.work import at_work
 
 
-@flow(name="train-experts", flow_run_name="train-experts {run_id}")
-def train_experts(run_id: str, storage: str = "runs") -> list[str]:
+@flow(name="train-experts", flow_run_name="train-experts {run.run_id}")
+def train_experts(run: RunRef) -> list[str]:
     """Records demonstrations, fine-tunes the experts, derives their task vectors.
 
     Args:
-        run_id: A run that was begun (its ``config.json`` exists).
-        storage: Folder or URL that holds it.
+        run: A run that was begun (its ``config.json`` exists).
 
     Returns:
         Ids of the experts and of their average.
     """
-    with at_work(storage, run_id) as ws:
+    with at_work(run) as ws:
         for skill in ws.config.skill_names:
-            experts.record_demonstrations(storage, run_id, skill)
-            experts.train_expert(storage, run_id, skill)
-        return experts.derive_experts(storage, run_id)
+            experts.record_demonstrations(run, skill)
+            experts.train_expert(run, skill)
+        return experts.derive_experts(run)

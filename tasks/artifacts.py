@@ -20,6 +20,7 @@ from cycleqd.report.glance import archives_markdown, curve_markdown
 from cycleqd.report.markdown import code, plain
 from cycleqd.report.reading import evaluation_markdown
 from cycleqd.report.tables import baseline_table, comparison_table, headline, score_table
+from cycleqd.run.names import CHECKPOINT_KEY, REPORT_KEY, child_id
 from cycleqd.run.records import EvaluationRecord
 from cycleqd.steps.workspace import Workspace
 from tasks.server import has_server
@@ -57,7 +58,7 @@ def show_generation(ws: Workspace, generation: int, total: int) -> None:
     )
     if ws.search is not None:
         create_markdown_artifact(
-            archives_markdown(ws.search.archives, f"g{generation:04d}"),
+            archives_markdown(ws.search.archives, child_id(generation)),
             key=artifact_key(ws.config.run_id, "archives"),
             description=f"After {finished} of {total} generations",
         )
@@ -91,8 +92,8 @@ def show_report(ws: Workspace) -> None:
         for table in (score_table(summary, split), comparison_table(summary, split)):
             if table.rows:
                 parts.append(f"## {plain(table.title)}\n\n{table.to_markdown()}")
-    parts.append(f"The page: {code(ws.store.url('report/index.html'))}")
-    parts.append(f"The model: {code(ws.store.url('aggregate/checkpoint'))}")
+    parts.append(f"The page: {code(ws.store.url(REPORT_KEY))}")
+    parts.append(f"The model: {code(ws.store.url(CHECKPOINT_KEY))}")
     create_markdown_artifact(
         "\n\n".join(parts), key=artifact_key(ws.config.run_id, "report"), description=plain(headline(summary))
     )

@@ -5,16 +5,17 @@ from __future__ import annotations
 from prefect import task
 from prefect.logging import get_run_logger
 
-from cycleqd.steps.baselines import derive
+from cycleqd import steps
+from cycleqd.run.names import RunRef
 from cycleqd.steps.workspace import opened
 from tasks.options import RETRIED
 
 
 @task(task_run_name="derive baselines", tags=["merge"], **RETRIED)
-def derive_baselines(storage: str, run_id: str) -> list[str]:
+def derive_baselines(run: RunRef) -> list[str]:
     """Merges the experts by every baseline at every scale; returns the individuals' ids."""
-    with opened(storage, run_id) as ws:
-        records = derive(ws)
+    with opened(run) as ws:
+        records = steps.derive_baselines(ws)
     for record in records:
         settings = ", ".join(f"{name} {value}" for name, value in record.merge.items())
         get_run_logger().info("%s = %s of %s", record.id, settings, ", ".join(record.parents))

@@ -16,6 +16,7 @@ from prefect.client.schemas.filters import FlowFilter, FlowRunFilter, TaskRunFil
 from prefect.client.schemas.objects import FlowRun
 from prefect.states import Crashed
 
+from cycleqd.run.names import RunRef
 from tasks.reruns import RERUN, rerun_id
 from tasks.server import has_server
 
@@ -26,32 +27,31 @@ _PAGE = 200
 """The most that a server lists at a time."""
 
 
-def mark_vanished(storage: str, run_id: str) -> list[str]:
+def mark_vanished(run: RunRef) -> list[str]:
     """Marks flow runs of a run that are shown as Running, but this one's and its family, as Crashed.
 
     Does nothing without a long-lived server.
 
     Args:
-        storage: Where the run lies; runs of the same name elsewhere are left alone.
-        run_id: A run whose lease this process holds.
+        run: A run whose lease this process holds; runs of the same name elsewhere are left alone.
 
     Returns:
         Names of the flow runs that were marked.
     """
     if not has_server():
         return []
-    message = f"its process vanished: the lease of run {run_id} was free"
+    message = f"its process vanished: the lease of run {run.run_id} was free"
     marked = []
     with get_client(sync_client=True) as client:
         family = _family(client)
         reruns = _reruns(client)
-        for run in _flow_runs(client, FlowRunFilter.model_validate(_STILL_RUNNING)):
-            worked_on = _worked_on(run, is_rerun=run.flow_id in reruns)
-            if run.id in family or worked_on != (storage, run_id) or not _has_vanished(run):
+        for flow_run in _flow_runs(client, FlowRunFilter.model_validate(_STILL_RUNNING)):
+            worked_on = _worked_on(flow_run, is_rerun=flow_run.flow_id in reruns)
+            if flow_run.id in family or worked_on != run or not _has_vanished(flow_run):
                 continue
-            _crash_tasks(client, run, message)
-            client.set_flow_run_state(run.id, Crashed(message=message), force=True)
-            marked.append(run.name)
+            _crash_tasks(client, flow_run, message)
+            client.set_flow_run_state(flow_run.id, Crashed(message=message), force=True)
+            marked.append(flow_run.name)
     return marked
 
 
@@ -68,14 +68,15 @@ def _reruns(client: SyncPrefectClient) -> set[UUID]:
     return {flow.id for flow in found}
 
 
-def _worked_on(run: FlowRun, *, is_rerun: bool) -> tuple[Any, Any]:
-    """(storage, id) of the run that a flow run works on, by its parameters."""
-    config = run.parameters.get("config")
-    given = config if isinstance(config, dict) else run.parameters
-    run_id = given.get("run_id")
-    if is_rerun and run_id and run.expected_start_time:
-        run_id = rerun_id(run_id, run.expected_start_time)
-    return given.get("storage", "runs"), run_id
+def _worked_on(flow_run: FlowRun, *, is_rerun: bool) -> RunRef | None:
+    """The run that a flow run works on, by its parameters; None where they name none."""
+    given = flow_run.parameters.get("run") or flow_run.parameters.get("config")
+    run_id = given.get("run_id") if isinstance(given, dict) else None
+    if not isinstance(given, dict) or not isinstance(run_id, str):
+        return None
+    if is_rerun and flow_run.expected_start_time:
+        run_id = rerun_id(run_id, flow_run.expected_start_time)
+    return RunRef(run_id=run_id, storage=str(given.get("storage", "runs")))
 
 
 def _has_vanished(run: FlowRun) -> bool:

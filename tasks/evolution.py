@@ -9,6 +9,7 @@ from prefect.logging import get_run_logger
 
 from cycleqd import steps
 from cycleqd.report import write_report
+from cycleqd.run.names import REPORT_KEY, RunRef
 from cycleqd.run.records import Phases, Score
 from cycleqd.skills.parts import Part
 from cycleqd.steps.workspace import opened
@@ -17,9 +18,9 @@ from tasks.options import RETRIED
 
 
 @task(task_run_name="seed archives", tags=["archive"], **RETRIED)
-def seed_archives(storage: str, run_id: str) -> list[str]:
+def seed_archives(run: RunRef) -> list[str]:
     """Commits the experts' scores and fills the archives with them; returns the experts' ids."""
-    with opened(storage, run_id) as ws:
+    with opened(run) as ws:
         record = steps.seed_archives(ws)
         archives = steps.rebuild_search(ws).archives
     for one in record.offered:
@@ -30,9 +31,9 @@ def seed_archives(storage: str, run_id: str) -> list[str]:
 
 
 @task(task_run_name="g{generation:04d} breed", **RETRIED)
-def breed(storage: str, run_id: str, generation: int) -> tuple[str, Part]:
+def breed(run: RunRef, generation: int) -> tuple[str, Part]:
     """Makes the child that the search asks for; returns its id and the part of the samples that it is to meet."""
-    with opened(storage, run_id) as ws:
+    with opened(run) as ws:
         child = steps.breed(ws, generation)
         identifier, part = steps.asked(ws, generation)
     if child.generation != generation:
@@ -50,10 +51,10 @@ def breed(storage: str, run_id: str, generation: int) -> tuple[str, Part]:
 
 
 @task(task_run_name="g{generation:04d} commit", **RETRIED)
-def commit(storage: str, run_id: str, generation: int, seconds: Phases, total: int) -> str:
+def commit(run: RunRef, generation: int, scores: Mapping[str, Score], seconds: Phases, total: int) -> str:
     """Offers the child to all archives and commits the generation; returns one line that says what came out."""
-    with opened(storage, run_id) as ws:
-        record = steps.commit(ws, generation, seconds)
+    with opened(run) as ws:
+        record = steps.commit(ws, generation, scores, seconds)
         artifacts.show_generation(ws, generation, total)
     cells = ", ".join(
         f"{skill} {cell.bins}" + (f" from {cell.displaced}" if cell.displaced else "")
@@ -65,9 +66,9 @@ def commit(storage: str, run_id: str, generation: int, seconds: Phases, total: i
 
 
 @task(task_run_name="aggregate elites", tags=["merge"], **RETRIED)
-def aggregate(storage: str, run_id: str) -> str:
+def aggregate(run: RunRef) -> str:
     """Folds the elites into the final model; returns its id."""
-    with opened(storage, run_id) as ws:
+    with opened(run) as ws:
         record = steps.aggregate(ws)
     parts = zip(record.parents, record.coefficients, strict=True)
     get_run_logger().info("aggregate = %s", " + ".join(f"{beta:.3f} {elite}" for elite, beta in parts))
@@ -75,12 +76,12 @@ def aggregate(storage: str, run_id: str) -> str:
 
 
 @task(task_run_name="write report", tags=["report"], **RETRIED)
-def report(storage: str, run_id: str) -> str:
+def report(run: RunRef) -> str:
     """Draws tables and figures from the records; returns the report's address."""
-    with opened(storage, run_id) as ws:
+    with opened(run) as ws:
         write_report(ws.store)
         artifacts.show_report(ws)
-        return ws.store.url("report/index.html")
+        return ws.store.url(REPORT_KEY)
 
 
 def _listed(scores: Mapping[str, Score]) -> str:

@@ -6,23 +6,24 @@ from prefect import task
 from prefect.logging import get_run_logger
 
 from cycleqd import steps
+from cycleqd.run.names import RunRef
 from cycleqd.steps.workspace import opened
 from tasks.options import RETRIED
 
 
 @task(task_run_name="record {skill} demonstrations", tags=["experts"], **RETRIED)
-def record_demonstrations(storage: str, run_id: str, skill: str) -> int:
+def record_demonstrations(run: RunRef, skill: str) -> int:
     """Plays the gold episodes of a skill's train split, or reads its data sets; returns how many conversations."""
-    with opened(storage, run_id) as ws:
+    with opened(run) as ws:
         conversations = steps.gather_training_data(ws, skill)
     get_run_logger().info("%s: %d training conversations", skill, conversations)
     return conversations
 
 
 @task(task_run_name="train {skill} expert", tags=["experts"], **RETRIED)
-def train_expert(storage: str, run_id: str, skill: str) -> None:
+def train_expert(run: RunRef, skill: str) -> None:
     """Fine-tunes the expert of a skill."""
-    with opened(storage, run_id) as ws:
+    with opened(run) as ws:
         summary = steps.train(ws, skill)
     get_run_logger().info(
         "%s expert: %d steps, loss %.3f -> %.3f, %d tokens in %.0f s (%.0f tokens/s)",
@@ -37,7 +38,7 @@ def train_expert(storage: str, run_id: str, skill: str) -> None:
 
 
 @task(task_run_name="derive task vectors", tags=["experts"], **RETRIED)
-def derive_experts(storage: str, run_id: str) -> list[str]:
+def derive_experts(run: RunRef) -> list[str]:
     """Turns the experts into task vectors over shared bases; returns the individuals' ids."""
-    with opened(storage, run_id) as ws:
+    with opened(run) as ws:
         return [record.id for record in steps.derive_experts(ws)]

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import logging
 
+from cycleqd.evaluation.agreement import OtherScores
 from cycleqd.run.base_identity import BaseDiffers
 from cycleqd.run.lease import RunLocked
-from cycleqd.steps.admission import OtherScores
 
 REFUSALS = (RunLocked, BaseDiffers, OtherScores)
 """Another process works on the run, or it was begun with something else."""

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 
 from cycleqd.config import RunConfig
+from cycleqd.run.names import RunRef
 from cycleqd.steps.admission import admit
 from cycleqd.steps.workspace import Workspace, opened
 from tasks import refusals  # noqa: F401 -- how a refusal is logged
@@ -17,17 +18,14 @@ _at_work: ContextVar[bool] = ContextVar("at_work", default=False)
 
 
 @contextmanager
-def at_work(
-    storage: str, run_id: str, config: RunConfig | None = None, *, rescore: bool = False
-) -> Iterator[Workspace]:
+def at_work(run: RunRef, config: RunConfig | None = None, *, rescore: bool = False) -> Iterator[Workspace]:
     """The workspace of a run, with this machine's engine and containers held for it.
 
     The outermost use also holds the run's base model and scores against what this process has, marks what a killed
     process left Running, and writes down where the time went.
 
     Args:
-        storage: Where the run lies.
-        run_id: The run.
+        run: The run.
         config: What this start asks for, of which the settings that may change are kept.
         rescore: Set scores that this process would not repeat aside, instead of refusing them.
 
@@ -35,11 +33,11 @@ def at_work(
         BaseDiffers: The base model is not the one that the run began with.
         OtherScores: The run has scores that this process would not repeat.
     """
-    with opened(storage, run_id) as ws:
+    with opened(run) as ws:
         if _at_work.get():
             yield ws
             return
-        mark_vanished(storage, run_id)
+        mark_vanished(run)
         if config is not None and rescore:
             ws.adopt(config, rescore=True)  # ahead of the admission: scores depend on what may differ then
         admit(ws, rescore=rescore)

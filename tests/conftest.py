@@ -104,6 +104,6 @@ def tiny_biased(tmp_path_factory):
 def smollm2():
     """Checkpoint directory of the embedded real model, converted once per machine."""
     from cycleqd.base_model import EMBEDDED_MODEL, resolve_base
-    from cycleqd.steps.workspace import cache_dir
+    from cycleqd.storage import cache_dir
 
     return resolve_base(EMBEDDED_MODEL, cache_dir())

@@ -14,6 +14,7 @@ from rich.text import Text
 
 from cycleqd.cli.common import ConfigArgument, SetOption, err, out
 from cycleqd.config import ConfigError, load_config
+from cycleqd.messages import visible
 
 data = typer.Typer(no_args_is_help=True, help="Look at the data sets that experts learn from.")
 _SHOWN = 400
@@ -29,10 +30,8 @@ def inspect(
     overrides: SetOption = None,
 ) -> None:
     """Read a configuration's training data as training will: rows, what is left out and why, hash, examples."""
-    from cycleqd.experts.data.preparation import prepare_skill, sources_of
-    from cycleqd.experts.data.sources import check_source
-    from cycleqd.report.transcripts import visible
-    from cycleqd.steps.workspace import build_skills
+    from cycleqd.evaluation.resources import build_skills
+    from cycleqd.experts.data import check_source, prepare_skill, sources_of
 
     settings = load_config(config, tuple(overrides or ()))
     named = {name: own for name in settings.skill_names if (own := settings.experts.data_of(name)) is not None}
@@ -95,7 +94,7 @@ def _tokenizer(name: str) -> Any:
     """The base model's tokenizer without its weights; None, with a warning, where it cannot be had."""
     from cycleqd.base_model import EMBEDDED_MODEL, resolve_base
     from cycleqd.models.causal_lm.rendering import load_tokenizer
-    from cycleqd.steps.workspace import cache_dir
+    from cycleqd.storage import cache_dir
 
     place = resolve_base(name, cache_dir()) if name == EMBEDDED_MODEL else name
     try:
@@ -121,7 +120,7 @@ class _Lengths(NamedTuple):
 
 
 def _lengths(tokenizer: Any, conversations: list[Any], max_length: int) -> _Lengths:
-    from cycleqd.experts.conversations import encode
+    from cycleqd.experts import encode
 
     if tokenizer is None:
         return _Lengths(None)

@@ -81,8 +81,9 @@ class _Subject(NamedTuple):
 
 def _checkpoint(settings: RunConfig, path: Path) -> _Subject:
     from cycleqd.base_model import BaseWeights, resolve_base
+    from cycleqd.evaluation.resources import start_engine
     from cycleqd.preflight.probe import probe
-    from cycleqd.steps.workspace import cache_dir, start_engine
+    from cycleqd.storage import cache_dir
 
     if not path.is_dir():
         raise ConfigError(f"--path {path}: no such folder")
@@ -137,9 +138,9 @@ def _play(
 ) -> list[Evaluation]:
     from cycleqd.evaluation.play import Evaluation
     from cycleqd.evaluation.play import evaluate as play
+    from cycleqd.evaluation.resources import build_skills, open_sandboxes
     from cycleqd.report.models import BOTH
     from cycleqd.skills.benchmarks.benchmark import Whole
-    from cycleqd.steps.workspace import build_skills, open_sandboxes
 
     evaluations = []
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())

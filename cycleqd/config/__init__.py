@@ -4,17 +4,17 @@
 path of its field. Configuration stays at the edge: builders turn it into plain keyword arguments.
 
 The modules: `run` has the whole and what must hold between its sections, which are in `model`, `skills`, `experts`,
-`search`, `operators`, `baselines` and `machine`; `section` is what they have in common. `loading` reads a profile or a
-file, `files` knows its syntax.
+`search`, `operators`, `baselines` and `machine`; `section` is what they have in common, `named` what those have that
+choose a class by name. `loading` reads a profile or a file, `files` knows its syntax.
 """
 
 from cycleqd.config.baselines import BaselineConfig
 from cycleqd.config.experts import DataConfig, DataSourceConfig, ExpertConfig, RecipeName
 from cycleqd.config.files import PROFILES, ConfigError, explain, read_settings, write_yaml
 from cycleqd.config.loading import load_config, parse_config
-from cycleqd.config.machine import EngineConfig, RetentionConfig, SandboxConfig, TaskConfig
+from cycleqd.config.machine import EngineConfig, RetentionConfig, RetentionPolicy, SandboxConfig, TaskConfig
 from cycleqd.config.model import ModelConfig
-from cycleqd.config.operators import MERGE_SETTINGS, AggregationConfig, CrossoverConfig, MergeName, MutationConfig
+from cycleqd.config.operators import AggregationConfig, CrossoverConfig, MutationConfig
 from cycleqd.config.run import RunConfig
 from cycleqd.config.search import ArchiveConfig, GridConfig, SamplingConfig, SearchConfig
 from cycleqd.config.section import Section
@@ -23,7 +23,6 @@ from cycleqd.config.skills import GENERATED_COUNTS, GENERATED_SKILLS, SkillConfi
 __all__ = [
     "GENERATED_COUNTS",
     "GENERATED_SKILLS",
-    "MERGE_SETTINGS",
     "PROFILES",
     "AggregationConfig",
     "ArchiveConfig",
@@ -35,11 +34,11 @@ __all__ = [
     "EngineConfig",
     "ExpertConfig",
     "GridConfig",
-    "MergeName",
     "ModelConfig",
     "MutationConfig",
     "RecipeName",
     "RetentionConfig",
+    "RetentionPolicy",
     "RunConfig",
     "SamplingConfig",
     "SandboxConfig",

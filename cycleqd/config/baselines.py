@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any, ClassVar
 
 from pydantic import Field, ValidationInfo, field_validator
 
-from cycleqd.config.operators import MERGE_SETTINGS, MergeName
-from cycleqd.config.section import Section
+from cycleqd.config.named import Named, NamedSection
+from cycleqd.seams import MERGE_METHODS, Table
 
 
-class BaselineConfig(Section):
+class BaselineConfig(NamedSection):
     """One merge of the experts without a search, which the report compares the final model with."""
 
-    method: MergeName
-    """Which merge; the table is `cycleqd.search.operators.merging.METHODS`. The plain average is always compared."""
+    NAME: ClassVar[str] = "method"
+    TABLE: ClassVar[Table] = MERGE_METHODS
+    ELSEWHERE: ClassVar[tuple[str, ...]] = ("scale",)  # one of `scales` after the other
+
+    method: Annotated[str, Named(MERGE_METHODS, without=("linear",))]
+    """Which merge; the table is `cycleqd.seams.MERGE_METHODS`. The plain average is always compared."""
     scales: Annotated[tuple[Annotated[float, Field(gt=0)], ...], Field(min_length=1)] = (0.6, 0.8, 1.0)
     """Factors on the merge that are tried, each an evaluation; the best on the optimization split is compared."""
     flattening: Annotated[float, Field(ge=0, le=1)] | None = None
@@ -34,21 +38,25 @@ class BaselineConfig(Section):
     @field_validator("flattening", "density", "drop")
     @classmethod
     def _belongs_to_the_method(cls, value: float | None, info: ValidationInfo) -> float | None:
-        method = info.data.get("method")
-        if value is not None and method in MERGE_SETTINGS and info.field_name not in MERGE_SETTINGS[method]:
+        method = info.data.get("method", "")
+        if value is not None and method in MERGE_METHODS and info.field_name not in MERGE_METHODS[method].usual:
             raise ValueError(f"{method} has no {info.field_name}")
         return value
 
     @property
-    def settings(self) -> dict[str, float]:
+    def settings(self) -> dict[str, Any]:
         """The method's settings but its scale."""
-        given = {name: getattr(self, name) for name in MERGE_SETTINGS[self.method]}
-        return {name: MERGE_SETTINGS[self.method][name] if value is None else value for name, value in given.items()}
+        given = {name: (getattr(self, name, None), usual) for name, usual in MERGE_METHODS[self.method].usual.items()}
+        chosen = {name: usual if value is None else value for name, (value, usual) in given.items()}
+        return {**chosen, **(self.__pydantic_extra__ or {})}
 
     @property
     def label(self) -> str:
         """Its name in ids and in the report: the method, and the settings that are not the usual ones."""
+        usual = MERGE_METHODS[self.method].usual
         unusual = (
-            f"-{name}-{value:g}" for name, value in self.settings.items() if value != MERGE_SETTINGS[self.method][name]
+            f"-{name}-{value:g}" if isinstance(value, int | float) else f"-{name}-{value}"
+            for name, value in self.settings.items()
+            if value != usual.get(name)
         )
         return self.method.replace("_", "-") + "".join(unusual)

@@ -9,7 +9,7 @@ from pydantic import Field, ValidationInfo, field_validator
 
 from cycleqd.config.section import Section
 from cycleqd.config.skills import SkillName
-from cycleqd.experts.data.recipes import RECIPES
+from cycleqd.seams import RECIPES
 from cycleqd.skills.registry import find
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ class DataSourceConfig(Section):
     """One data set that an expert learns from."""
 
     recipe: RecipeName
-    """How a row becomes a conversation; the table is `cycleqd.experts.data.recipes.RECIPES`."""
+    """How a row becomes a conversation; the table is `cycleqd.seams.RECIPES`."""
     path: Annotated[Annotated[str, Field(min_length=1)] | None, Field(validate_default=True)] = None
     """JSONL, JSON or Parquet file, folder of such files, or hub id. Unless given: the recipe's hub id."""
     split: Annotated[str, Field(min_length=1)] | None = None

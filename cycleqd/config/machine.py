@@ -8,6 +8,8 @@ from pydantic import Field
 
 from cycleqd.config.section import Section
 
+RetentionPolicy = Literal["keep-all", "keep-elites", "keep-every-n"]
+
 
 class EngineConfig(Section):
     """What generates the replies."""
@@ -62,7 +64,7 @@ class TaskConfig(Section):
 class RetentionConfig(Section):
     """Which individuals' weights a run keeps; recipes, scores and records are always kept."""
 
-    policy: Literal["keep-all", "keep-elites", "keep-every-n"] = "keep-all"
+    policy: RetentionPolicy = "keep-all"
     """``keep-elites`` keeps what an archive holds or the final model needs; ``keep-every-n`` also every n-th child."""
     every: Annotated[int, Field(ge=1)] = 10
     """The n of ``keep-every-n``."""

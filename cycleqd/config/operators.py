@@ -2,30 +2,22 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, ValidationInfo, field_validator
 
-from cycleqd.config.section import Section
-
-MergeName = Literal["task_arithmetic", "slerp", "ties", "dare", "tsv", "iso_c", "knots"]
-
-MERGE_SETTINGS: dict[MergeName, dict[str, float]] = {
-    "task_arithmetic": {},
-    "slerp": {},
-    "ties": {"density": 0.2},
-    "dare": {"drop": 0.5},
-    "tsv": {},
-    "iso_c": {"flattening": 0.5},
-    "knots": {"density": 0.2},
-}
-"""Settings of the merge methods of `cycleqd.search.operators.merging.METHODS`, and what they are unless given."""
+from cycleqd.config.named import Named, NamedSection
+from cycleqd.seams import AGGREGATIONS, CROSSOVERS, MERGE_METHODS, MUTATIONS, Table
+from cycleqd.seams.operators import SCALED_MERGES
 
 
-class CrossoverConfig(Section):
+class CrossoverConfig(NamedSection):
     """Mixing of two parents' task vectors with normalised random coefficients."""
 
-    kind: Literal["linear"] | MergeName = "linear"
+    TABLE: ClassVar[Table] = CROSSOVERS
+    ELSEWHERE: ClassVar[tuple[str, ...]] = ("seed",)  # drawn for each child
+
+    kind: Annotated[str, Named(CROSSOVERS)] = "linear"
     """``linear`` is the paper's weighted mean; the others are merge methods with the same coefficients as weights."""
     scale: Annotated[float, Field(gt=0)] = 1.0
     """Factor on a merge method's result; ``linear`` has none."""
@@ -41,16 +33,25 @@ class CrossoverConfig(Section):
             raise ValueError("mu 0 with sigma 0 leaves coefficients that sum to zero; raise mu or sigma")
         return sigma
 
+    @classmethod
+    def table_of(cls, name: str) -> Table:
+        """A merge method's settings are those of the method."""
+        return MERGE_METHODS if name in SCALED_MERGES else CROSSOVERS
+
     @property
-    def settings(self) -> dict[str, float]:
-        """The merge method's settings; none for ``linear``."""
-        return {} if self.kind == "linear" else {**MERGE_SETTINGS[self.kind], "scale": self.scale}
+    def merge(self) -> dict[str, Any]:
+        """The merge method's settings; none for a crossover that is no merge method."""
+        if self.kind not in SCALED_MERGES:
+            return {}
+        return {**MERGE_METHODS[self.kind].usual, **(self.__pydantic_extra__ or {}), "scale": self.scale}
 
 
-class MutationConfig(Section):
+class MutationConfig(NamedSection):
     """Perturbation of a child after crossover."""
 
-    kind: Literal["svd", "gaussian", "none"] = "svd"
+    TABLE: ClassVar[Table] = MUTATIONS
+
+    kind: Annotated[str, Named(MUTATIONS)] = "svd"
     """``svd`` scales singular components; ``gaussian`` and ``none`` are the paper's ablations."""
     basis: Literal["child", "expert"] = "child"
     """Whose singular vectors: the child's own task vector's (paper) or the active skill's expert's (released code)."""
@@ -60,9 +61,13 @@ class MutationConfig(Section):
     """Standard deviation of Gaussian mutation."""
 
 
-class AggregationConfig(Section):
+class AggregationConfig(NamedSection):
     """Folding of the archives' elites into the final model."""
 
+    TABLE: ClassVar[Table] = AGGREGATIONS
+
+    kind: Annotated[str, Named(AGGREGATIONS)] = "softmax"
+    """How the elites are weighed: ``softmax`` of their scores is the paper's."""
     elites: Literal["quality", "balanced"] = "quality"
     """Whom an archive contributes. ``quality``: the best in its own skill (the paper's rule). ``balanced``: the one
     with the largest product of all skills' scores that no archive before it contributes; for short searches, where

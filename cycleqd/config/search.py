@@ -2,20 +2,29 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, ValidationInfo, field_validator
 
+from cycleqd.config.named import Named, NamedSection
 from cycleqd.config.section import Section
+from cycleqd.seams import SAMPLERS, SEARCHES, Table
 
 
-class SearchConfig(Section):
+class SearchConfig(NamedSection):
     """What decides which child comes next."""
 
-    kind: Literal["cycleqd", "qd", "random", "cma_es", "nsga2", "policy_gradient", "surrogate"] = "cycleqd"
+    TABLE: ClassVar[Table] = SEARCHES
+    COMPLETE: ClassVar[bool] = False
+    ELSEWHERE: ClassVar[tuple[str, ...]] = (
+        "start", "combination", "sampler", "crossover", "mutation", "aggregation", "elites",
+    )  # fmt: skip
+
+    kind: Annotated[str, Named(SEARCHES)] = "cycleqd"
     """``cycleqd`` is the paper's search and ``qd`` its ablation with one fixed quality at a time. The others search
     for the coefficients of a combination of the experts and use no operators: ``surrogate`` is ours, with archives and
-    a model of the noise, the rest are the paper's baselines without archives."""
+    a model of the noise, the rest are the paper's baselines without archives. Installed packages may add names, and
+    ``module:Class`` names a class that can be imported."""
     merge: Literal["linear", "tsv"] = "linear"
     """What coefficients combine: the experts as they are, or as TSV-Merge makes them orthogonal to each other."""
     block: Annotated[int, Field(ge=1)] | None = None
@@ -51,10 +60,12 @@ class ArchiveConfig(Section):
     search starts where merging without a search ends. The grids' ranges are the experts' either way."""
 
 
-class SamplingConfig(Section):
+class SamplingConfig(NamedSection):
     """How the two parents are drawn from the active archive."""
 
-    kind: Literal["elite", "random"] = "elite"
+    TABLE: ClassVar[Table] = SAMPLERS
+
+    kind: Annotated[str, Named(SAMPLERS)] = "elite"
     """``elite`` prefers high scores in all skills; ``random`` is the paper's ablation."""
     alpha_low: Annotated[float, Field(gt=0)] = 0.5
     """Weight of the worst score in the archive."""

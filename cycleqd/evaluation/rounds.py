@@ -121,6 +121,18 @@ class Rounds:
                 self._seated.discard(skill)
                 self._changed.notify_all()
 
+    def replay(self, skill: str, requests: list[list[ChatRequest]]) -> None:
+        """Takes a skill for finished that another process evaluated, unless it plays here or has played.
+
+        Args:
+            skill: One of the skills.
+            requests: What it asked, round by round.
+        """
+        with self._changed:
+            if skill not in self._seated:
+                self._finished.setdefault(skill, requests)
+                self._changed.notify_all()
+
     def leave(self, skill: str) -> None:
         """Lets the others' rounds go on without `skill`, whose seat stays taken."""
         with self._changed:

@@ -5,7 +5,12 @@ vectors, fully fine-tuned ones dense ones.
 
 What experts learn from is gold episodes or, through `cycleqd.experts.data`, published data sets.
 
-Public: `training.train_expert` with its `TrainingSummary`, `progress.TrainingProgress`, `conversations.Conversation`
-and `conversations.encode` (conversation to token ids and labels). Nothing is imported here: a configuration reads the
-table of `cycleqd.experts.data.recipes`, and needs no torch.
+Public: `train_expert`, its `TrainingSummary` and `TrainingProgress`; `Conversation`; `encode` (conversation to token
+ids and labels).
 """
+
+from cycleqd.experts.conversations import IGNORED, Conversation, Encoded, encode
+from cycleqd.experts.progress import TrainingProgress
+from cycleqd.experts.training import TrainingSummary, train_expert
+
+__all__ = ["IGNORED", "Conversation", "Encoded", "TrainingProgress", "TrainingSummary", "encode", "train_expert"]

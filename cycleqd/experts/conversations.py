@@ -8,11 +8,11 @@ import itertools
 import json
 import logging
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, NotRequired
 
 import torch
 
-from cycleqd.messages import Message, TrainingMessage
+from cycleqd.messages import Message
 from cycleqd.models.causal_lm.rendering import TEMPLATE_DATE, template_text, tokens_of
 
 IGNORED: Final = -100
@@ -22,6 +22,14 @@ _SORTED_BATCHES: Final = 8
 """Batches are formed from length-sorted runs of so many batches: little padding, still well mixed."""
 
 _log = logging.getLogger(__name__)
+
+
+class TrainingMessage(Message):
+    """A message of a data set that may ask not to be trained, as Agent-FLAN's ``loss`` does."""
+
+    trained: NotRequired[bool]
+    """False: an assistant's turn that is shown but not learned. Other roles are never trained."""
+
 
 Conversation = Sequence[Message | TrainingMessage]
 """What one training example is made of."""

@@ -70,8 +70,8 @@ def _configuration(config: RunConfig) -> Check:
 
 
 def _skills(config: RunConfig) -> Check:
+    from cycleqd.evaluation.resources import build_skills
     from cycleqd.skills.benchmarks.benchmark import DataUnavailable
-    from cycleqd.steps.workspace import build_skills
 
     try:
         skills = build_skills(config)
@@ -86,9 +86,9 @@ def _skills(config: RunConfig) -> Check:
 
 
 def _docker(config: RunConfig) -> Check:
+    from cycleqd.evaluation.resources import limits_of
     from cycleqd.sandbox import Sandboxes, SandboxUnavailable, missing_images
     from cycleqd.sandbox.database.products import MARIADB, PRODUCTS
-    from cycleqd.steps.workspace import limits_of
 
     images = {image for skill in config.skills for image in skill.row.images}
     if missing := missing_images(*images):
@@ -164,7 +164,7 @@ def _probed(config: RunConfig, base: Path) -> Facts:
 
 def _openings(config: RunConfig) -> list[list[Message]]:
     """How an episode of each skill begins."""
-    from cycleqd.steps.workspace import build_skills
+    from cycleqd.evaluation.resources import build_skills
 
     try:
         skills = build_skills(config).values()
@@ -174,8 +174,7 @@ def _openings(config: RunConfig) -> list[list[Message]]:
 
 
 def _training_data(config: RunConfig) -> Check:
-    from cycleqd.experts.data.preparation import sources_of
-    from cycleqd.experts.data.sources import TrainingDataUnavailable, check_source
+    from cycleqd.experts.data import TrainingDataUnavailable, check_source, sources_of
 
     found = []
     for skill in config.skill_names:

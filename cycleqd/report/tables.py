@@ -9,10 +9,10 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
-from cycleqd.config import MERGE_SETTINGS
 from cycleqd.report.markdown import plain
 from cycleqd.report.summary import PHASES, Baseline, Comparison, Summary
 from cycleqd.run.records import Score
+from cycleqd.seams import MERGE_METHODS
 from cycleqd.statistics import Interval
 
 PHASE_NAMES = {
@@ -90,8 +90,12 @@ def row_name(row: str, summary: Summary) -> str:
 
 
 def _baseline_name(baseline: Baseline) -> str:
-    usual = MERGE_SETTINGS.get(baseline.method, {})  # type: ignore[call-overload]
-    others = [f"{name} {value:g}" for name, value in baseline.settings.items() if usual.get(name, 0) != value]
+    usual = MERGE_METHODS[baseline.method].usual if baseline.method in MERGE_METHODS else {}
+    others = [
+        f"{name} {value:g}" if isinstance(value, int | float) else f"{name} {value}"
+        for name, value in baseline.settings.items()
+        if usual.get(name, 0) != value
+    ]
     unusual = ", ".join(item for item in others if not item.startswith("scale "))
     name = METHOD_NAMES.get(baseline.method, baseline.method) + (f" ({unusual})" if unusual else "")
     return f"{name} × {baseline.settings['scale']:g}"

@@ -23,6 +23,7 @@ from datetime import UTC, datetime
 from pydantic import ValidationError
 
 from cycleqd.machine.owner import current_owner, is_gone
+from cycleqd.run.names import LEASE_KEY
 from cycleqd.run.records import Record, why_invalid
 from cycleqd.run.store import RunStore
 from cycleqd.storage import StoreError, open_filesystem
@@ -31,7 +32,6 @@ from cycleqd.storage.slot import Slot, Versioned, open_slot
 
 log = logging.getLogger(__name__)
 
-KEY = "lease.json"
 TTL = 60.0
 """Seconds that a lease lives without a renewal: long enough for a holder whose threads are starved while a model
 loads, short enough to wait for after another machine died."""
@@ -117,7 +117,7 @@ class Lease:
             RunLocked: Another process holds it.
         """
         slot = _slot(store)
-        found = retrying(f"read {store.url(KEY)}", slot.read)
+        found = retrying(f"read {store.url(LEASE_KEY)}", slot.read)
         if found is not None and not (other := _parse(found)).is_void(time.time()):
             raise _locked(store, other)
         now = time.time()
@@ -129,10 +129,10 @@ class Lease:
             acquired=datetime.now(UTC).isoformat(timespec="seconds"),
             expires=now + ttl,
         )
-        granted = retrying(f"write {store.url(KEY)}", lambda: slot.swap(_encode(record), found))
+        granted = retrying(f"write {store.url(LEASE_KEY)}", lambda: slot.swap(_encode(record), found))
         if granted and not slot.certain:
             time.sleep(SETTLE)
-        held = retrying(f"read {store.url(KEY)}", slot.read)
+        held = retrying(f"read {store.url(LEASE_KEY)}", slot.read)
         if held is None or held.content != _encode(record):
             if held is None:
                 raise RunLocked(f"run {store.run_id!r}: its lease was taken and left in this moment; start again")
@@ -202,14 +202,14 @@ class Lease:
 
 def current_lease(store: RunStore) -> LeaseRecord | None:
     """Who holds the run's lease, for reading commands; None where nobody does."""
-    found = retrying(f"read {store.url(KEY)}", _slot(store).read)
+    found = retrying(f"read {store.url(LEASE_KEY)}", _slot(store).read)
     record = _parse(found) if found else None
     return None if record is None or record.is_void(time.time()) else record
 
 
 def _slot(store: RunStore) -> Slot:
     fs, root = open_filesystem(store.storage)
-    return open_slot(fs, f"{root}/{store.run_id}/{KEY}")
+    return open_slot(fs, f"{root}/{store.run_id}/{LEASE_KEY}")
 
 
 def _encode(record: LeaseRecord) -> bytes:
@@ -221,8 +221,8 @@ def _parse(found: Versioned) -> LeaseRecord:
         return LeaseRecord.model_validate_json(found.content)
     except ValidationError as error:
         raise RunLocked(
-            f"{KEY} is not a lease that this version can read ({why_invalid(error)}); if no process works on the run, "
-            "remove the file and start again"
+            f"{LEASE_KEY} is not a lease that this version can read ({why_invalid(error)}); if no process works on "
+            "the run, remove the file and start again"
         ) from None
 
 

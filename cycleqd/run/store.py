@@ -21,7 +21,6 @@ mutable ones, ``changes.json``, ``sessions/``, ``archives/`` and ``report/``, li
 
 from __future__ import annotations
 
-import re
 import zlib
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -32,6 +31,20 @@ from pydantic import ValidationError
 from cycleqd.config import RunConfig, parse_config
 from cycleqd.models.hardware import pinned
 from cycleqd.run.base_identity import BaseRecord
+from cycleqd.run.names import (
+    BASE_KEY,
+    CHANGES_KEY,
+    CONFIG_KEY,
+    EXPORT_KEY,
+    SEED_KEY,
+    commit_key,
+    episodes_key,
+    evaluation_key,
+    evaluation_name,
+    final_key,
+    individual_key,
+    session_key,
+)
 from cycleqd.run.records import (
     EpisodeRecord,
     EvaluationRecord,
@@ -47,7 +60,7 @@ from cycleqd.run.records import (
     unpack_episodes,
     why_invalid,
 )
-from cycleqd.storage import ObjectStore, StoreError
+from cycleqd.storage import ObjectExists, ObjectStore, StoreError
 
 __all__ = ["CHANGEABLE", "RecordUnreadable", "RunStore", "StoreError", "list_runs"]
 
@@ -61,9 +74,6 @@ compared with, not what comes out."""
 RESCORED = frozenset({"engine", "sandbox"})
 """Settings that scores depend on and nothing else: they may differ, too, when a run's scores are measured anew."""
 
-_CHANGES = "changes.json"
-_BASE = "base.json"
-
 
 class RecordUnreadable(StoreError):
     """An object is whole but is not what this version reads there; the text says what differs, in one line."""
@@ -72,7 +82,7 @@ class RecordUnreadable(StoreError):
 def list_runs(storage: str) -> list[str]:
     """Names of the runs under a storage folder or URL, sorted."""
     store = ObjectStore(storage, "")
-    return [name for key in store.keys("") if store.exists(f"{(name := key.strip('/'))}/config.json")]
+    return [name for key in store.keys("") if store.exists(f"{(name := key.strip('/'))}/{CONFIG_KEY}")]
 
 
 class RunStore(ObjectStore):
@@ -128,8 +138,8 @@ class RunStore(ObjectStore):
         Raises:
             StoreError: The run exists with other settings; every difference is named.
         """
-        if not self.exists("config.json"):
-            self.write_json("config.json", pinned(config).model_dump(mode="json"))
+        if not self.exists(CONFIG_KEY):
+            self.write_json(CONFIG_KEY, pinned(config).model_dump(mode="json"))
             return
         may_differ = CHANGEABLE | RESCORED if rescore else CHANGEABLE
         known = self.config()
@@ -147,19 +157,19 @@ class RunStore(ObjectStore):
 
     def config(self) -> RunConfig:
         """The configuration that the run began with, and of the settings that may change what was last asked for."""
-        values = self.read_json("config.json")
-        if self.exists(_CHANGES):
-            values |= self.read_json(_CHANGES)
+        values = self.read_json(CONFIG_KEY)
+        if self.exists(CHANGES_KEY):
+            values |= self.read_json(CHANGES_KEY)
         try:
             return RunConfig.model_validate(values)
         except ValidationError as error:
             if any(fault["type"] == "extra_forbidden" for fault in error.errors()):
                 raise RecordUnreadable(f"{self.url('config.json')} cannot be read: {why_invalid(error)}") from None
-        return parse_config(values, source=self.url("config.json"))  # whose refusal names every fault
+        return parse_config(values, source=self.url(CONFIG_KEY))  # whose refusal names every fault
 
     def first_config(self) -> RunConfig:
         """The configuration that the run began with."""
-        return parse_config(self.read_json("config.json"), source=self.url("config.json"))
+        return parse_config(self.read_json(CONFIG_KEY), source=self.url(CONFIG_KEY))
 
     def adopt(self, config: RunConfig, *, rescore: bool = False) -> RunConfig:
         """Keeps the settings of `config` that may change, for whoever continues the run without naming them.
@@ -179,28 +189,28 @@ class RunStore(ObjectStore):
             each.model_dump(mode="json", include=set((CHANGEABLE | RESCORED) - {"storage"})) for each in (asked, known)
         )
         if changes != before:
-            begun = RunConfig.model_validate(self.read_json("config.json")).model_dump(mode="json")
+            begun = RunConfig.model_validate(self.read_json(CONFIG_KEY)).model_dump(mode="json")
             rescored = {name: changes[name] for name in RESCORED if changes[name] != begun[name]}
-            self.write_json(_CHANGES, {name: changes[name] for name in CHANGEABLE - {"storage"}} | rescored)
+            self.write_json(CHANGES_KEY, {name: changes[name] for name in CHANGEABLE - {"storage"}} | rescored)
         return asked
 
     def write_base(self, record: BaseRecord) -> None:
         """Writes down which base model the run began with."""
-        self._write(_BASE, record)
+        self._write(BASE_KEY, record)
 
     def base(self) -> BaseRecord | None:
         """Which base model the run began with; None in one that was begun by a version that did not write it down."""
-        return self.record(BaseRecord, _BASE) if self.exists(_BASE) else None
+        return self.record(BaseRecord, BASE_KEY) if self.exists(BASE_KEY) else None
 
     # Records
 
     def write_individual(self, record: IndividualRecord, *, replace: bool = False) -> None:
         """Writes the recipe; its genome must already be there."""
-        self._write(f"individuals/{record.id}/individual.json", record, replace=replace)
+        self._write(individual_key(record.id), record, replace=replace)
 
     def individual(self, identifier: str) -> IndividualRecord:
         """The recipe of an individual by id."""
-        return self.record(IndividualRecord, f"individuals/{identifier}/individual.json")
+        return self.record(IndividualRecord, individual_key(identifier))
 
     def individuals(self) -> list[IndividualRecord]:
         """All recipes, by id."""
@@ -209,18 +219,33 @@ class RunStore(ObjectStore):
 
     def has_individual(self, identifier: str) -> bool:
         """Whether the individual was written in full."""
-        return self.exists(f"individuals/{identifier}/individual.json")
+        return self.exists(individual_key(identifier))
 
-    def write_evaluation(self, record: EvaluationRecord, episodes: Iterable[EpisodeRecord]) -> None:
-        """Writes the episodes, then the record that says they are complete."""
-        stem = f"evaluations/{record.identity}/{record.skill}-{record.split}"
+    def write_evaluation(self, record: EvaluationRecord, episodes: Iterable[EpisodeRecord]) -> EvaluationRecord:
+        """Writes the episodes, then the record that says they are complete.
+
+        Any process may do it, with or without the run's lease.
+
+        Returns:
+            The record that stands: that of another process if it finished the same evaluation first.
+        """
+        named = (record.identity, record.skill, record.split)
+        if known := self.evaluation(*named):
+            return known
+        content = pack_episodes(episodes)
         # A killed evaluation may have left its episodes without the record, and they need not be the same again.
-        self.write_bytes(f"{stem}.jsonl.gz", pack_episodes(episodes), replace=True)
-        self._write(f"{stem}.json", record)
+        self.write_bytes(episodes_key(*named), content, replace=True)
+        try:
+            self._write(evaluation_key(*named), record)
+        except ObjectExists:
+            return self.evaluation(*named) or record
+        if not self.exists(episodes_key(*named)):  # a run that was started in this moment took them for a leftover
+            self.write_bytes(episodes_key(*named), content, replace=True)
+        return record
 
     def evaluation(self, identity: str, skill: str, split: str) -> EvaluationRecord | None:
         """The finished evaluation of these weights, or None."""
-        key = f"evaluations/{identity}/{skill}-{split}.json"
+        key = evaluation_key(identity, skill, split)
         return self.record(EvaluationRecord, key) if self.exists(key) else None
 
     def pooled(self, identity: str, skill: str, split: str) -> EvaluationRecord | None:
@@ -250,15 +275,15 @@ class RunStore(ObjectStore):
 
     def _parts(self, identity: str, skill: str, split: str) -> list[str]:
         """The split itself where it was evaluated as a whole, else its evaluated parts in order."""
-        if self.exists(f"evaluations/{identity}/{skill}-{split}.json"):
+        if self.exists(evaluation_key(identity, skill, split)):
             return [split]
-        pattern = re.compile(rf"/{re.escape(skill)}-({re.escape(split)}\.(\d+)-\d+)\.json$")
-        matches = [match for key in self.keys(f"evaluations/{identity}") if (match := pattern.search(key))]
-        return [match[1] for match in sorted(matches, key=lambda match: int(match[2]))]
+        names = [evaluation_name(key) for key in self.keys(f"evaluations/{identity}")]
+        parts = [name.part for name in names if name and name.skill == skill and name.part.startswith(f"{split}.")]
+        return sorted(parts, key=lambda part: int(part.removeprefix(f"{split}.").partition("-")[0]))
 
     def episodes(self, identity: str, skill: str, split: str) -> list[EpisodeRecord]:
         """The episodes of a finished evaluation, in the order of the samples."""
-        key = f"evaluations/{identity}/{skill}-{split}.jsonl.gz"
+        key = episodes_key(identity, skill, split)
         content = self.read_bytes(key)
         try:
             return unpack_episodes(content)
@@ -269,15 +294,15 @@ class RunStore(ObjectStore):
 
     def write_seed(self, record: SeedRecord) -> None:
         """Commits the seeding."""
-        self._write("generations/seed.json", record)
+        self._write(SEED_KEY, record)
 
     def seed(self) -> SeedRecord | None:
         """The seeding's record, or None while it is not finished."""
-        return self.record(SeedRecord, "generations/seed.json") if self.exists("generations/seed.json") else None
+        return self.record(SeedRecord, SEED_KEY) if self.exists(SEED_KEY) else None
 
     def write_generation(self, record: GenerationRecord) -> None:
         """Commits a generation; the last object that a generation writes."""
-        self._write(f"generations/{record.generation:05d}.json", record)
+        self._write(commit_key(record.generation), record)
 
     def generations(self) -> list[GenerationRecord]:
         """The finished generations in order, up to the first gap."""
@@ -289,22 +314,22 @@ class RunStore(ObjectStore):
 
     def write_export(self, record: ExportRecord) -> None:
         """Commits the export of the final model; its folders must already be there."""
-        self._write("aggregate/export.json", record, replace=True)
+        self._write(EXPORT_KEY, record, replace=True)
 
     def export(self) -> ExportRecord | None:
         """Which final model was exported in full, or None while none is."""
-        return self.record(ExportRecord, "aggregate/export.json") if self.exists("aggregate/export.json") else None
+        return self.record(ExportRecord, EXPORT_KEY) if self.exists(EXPORT_KEY) else None
 
     def has_exported(self, genome: str) -> bool:
         """Whether the final model of these weights was exported, and is still there."""
         record = self.export()
         if record is None or record.genome != genome:
             return False
-        return all(self.exists(f"aggregate/{name}") for name in record.formats)
+        return all(self.exists(final_key(name)) for name in record.formats)
 
     def write_session(self, record: SessionRecord) -> None:
         """Writes where a session's time went; a later call of the same session overwrites it."""
-        self._write(f"sessions/{record.started.replace(':', '')}.json", record)
+        self._write(session_key(record.started), record)
 
     def sessions(self) -> list[SessionRecord]:
         """All sessions in the order of their start."""

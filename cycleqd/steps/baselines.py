@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from cycleqd import steps
 from cycleqd.baselines.naming import candidates
+from cycleqd.run.genomes import add_individual, task_vector
+from cycleqd.run.names import expert_id
 from cycleqd.run.records import IndividualRecord
 from cycleqd.search.operators.merging import merge_method
 from cycleqd.steps.workspace import Workspace
 from cycleqd.telemetry.events import event
 
 
-def derive(ws: Workspace) -> list[IndividualRecord]:
+def derive_baselines(ws: Workspace) -> list[IndividualRecord]:
     """Merges the experts in every way and at every scale of `RunConfig.baselines`; what is there is kept."""
-    experts = [steps.expert_id(skill) for skill in ws.config.skill_names]
+    experts = [expert_id(skill) for skill in ws.config.skill_names]
     records = []
     for candidate in candidates(ws.config.baselines):
         if ws.store.has_individual(candidate.id):
@@ -21,7 +22,7 @@ def derive(ws: Workspace) -> list[IndividualRecord]:
         with ws.clock.measuring("merge"):
             weights = [1.0] * len(experts)
             method = merge_method(candidate.method, **candidate.settings)
-            merged = method.merge([steps.task_vector(ws.store, expert) for expert in experts], weights)
+            merged = method.merge([task_vector(ws.store, expert) for expert in experts], weights)
             record = IndividualRecord(
                 id=candidate.id,
                 genome="",
@@ -29,6 +30,6 @@ def derive(ws: Workspace) -> list[IndividualRecord]:
                 coefficients=weights,
                 merge={"method": candidate.method, **candidate.settings},
             )
-            records.append(steps.add_individual(ws, merged, record))
+            records.append(add_individual(ws.store, merged, record))
         event("baseline_derived", run=ws.config.run_id, individual=candidate.id, method=candidate.method)
     return records

@@ -18,10 +18,11 @@ from safetensors.torch import save_file
 from cycleqd.base_model import EMBEDDED_MODEL, BaseWeights, public_name, resolve_base
 from cycleqd.models.causal_lm.merging import MergedWeights
 from cycleqd.models.hardware import with_dtype
+from cycleqd.run.genomes import task_vector
+from cycleqd.run.names import EXPORT_KEY, final_key
 from cycleqd.run.records import ExportRecord
 from cycleqd.run.store import RunStore
-from cycleqd.steps import task_vector
-from cycleqd.steps.workspace import cache_dir
+from cycleqd.storage import cache_dir
 from cycleqd.task_vector import FactoredTaskVector, TaskVector, save_lora_adapter
 
 log = logging.getLogger(__name__)
@@ -54,13 +55,13 @@ def export_final(store: RunStore, identifier: str) -> None:
     if store.has_exported(genome):
         return
     formats = formats_of(task_vector(store, identifier))
-    store.remove("aggregate/export.json")
+    store.remove(EXPORT_KEY)
     for name in get_args(Format):
         if name not in formats:
             log.info("run %s: %s is no LoRA adapter, only its checkpoint is exported", store.run_id, identifier)
-            store.remove(f"aggregate/{name}")  # of an earlier final model that was one
+            store.remove(final_key(name))  # of an earlier final model that was one
             continue
-        with store.writing(f"aggregate/{name}", replace=True) as out:
+        with store.writing(final_key(name), replace=True) as out:
             export_individual(store, identifier, out, format=name)
     store.write_export(ExportRecord(individual=identifier, genome=genome, formats=list(formats)))
 

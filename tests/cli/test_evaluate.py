@@ -7,9 +7,9 @@ from typer.testing import CliRunner
 from cycleqd.cli import app, common
 from cycleqd.cli.evaluate import _with_skills
 from cycleqd.config import parse_config
+from cycleqd.evaluation.resources import build_skills
 from cycleqd.report.models import ModelSummary
 from cycleqd.run.records import EpisodeRecord, EvaluationRecord
-from cycleqd.steps.workspace import build_skills
 from tests.models.causal_lm.chat_server import ChatServer, completion
 
 SKILLS = [{"name": name, "optimization": 1, "test": 4} for name in ("coding", "os", "db")]

@@ -161,7 +161,7 @@ def test_a_run_whose_heartbeats_stop_is_marked_crashed_by_the_automation(live_pr
             deployment = client.read_deployment_by_name("evolve/evolve")
             run, others = (
                 client.create_flow_run_from_deployment(
-                    deployment.id, parameters={"run_id": "nobody"}, state=Running(), name=name
+                    deployment.id, parameters={"run": {"run_id": "nobody"}}, state=Running(), name=name
                 )
                 for name in ("vanished", "of somebody else's flow")
             )

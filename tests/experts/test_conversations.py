@@ -6,9 +6,9 @@ from tokenizers import Tokenizer, decoders, models, normalizers
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
 from cycleqd.config import load_config
+from cycleqd.evaluation.resources import build_skills
 from cycleqd.experts.conversations import IGNORED, Encoded, collate, encode, encode_all, schedule
 from cycleqd.models.causal_lm.rendering import render
-from cycleqd.steps.workspace import build_skills
 from tests.tiny_models import tokenizer
 
 END = (2,)

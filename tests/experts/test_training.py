@@ -10,8 +10,9 @@ from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from cycleqd.base_model import BaseWeights
-from cycleqd.experts.conversations import IGNORED, content_hash, encode
-from cycleqd.experts.training import TrainingStopped, _warmup_then_cosine, train_expert
+from cycleqd.experts import IGNORED, encode, train_expert
+from cycleqd.experts.conversations import content_hash
+from cycleqd.experts.training import TrainingStopped, _warmup_then_cosine
 from cycleqd.models.causal_lm import ChatRequest, open_engine
 from cycleqd.task_vector import build_bases, read_lora_adapter
 

@@ -10,6 +10,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from cycleqd.config import RunConfig
 from cycleqd.report import summarise
+from cycleqd.run.names import RunRef
 from cycleqd.run.store import RunStore, StoreError
 from cycleqd.steps.workspace import opened
 from flows.evolve import evolve
@@ -104,7 +105,7 @@ def test_exported_checkpoint_and_adapter_are_the_same_model(finished):
     from peft import PeftModel
 
     from cycleqd.base_model import resolve_base
-    from cycleqd.steps.workspace import cache_dir
+    from cycleqd.storage import cache_dir
 
     folder = finished.local("aggregate/checkpoint")
     assert AutoTokenizer.from_pretrained(folder).chat_template
@@ -131,7 +132,7 @@ def test_starting_a_finished_run_again_repeats_nothing_and_needs_no_engine(finis
         pytest.fail("an engine was started")
 
     before = objects()
-    monkeypatch.setattr("cycleqd.steps.workspace.start_engine", refuse)
+    monkeypatch.setattr("cycleqd.evaluation.evaluator.start_engine", refuse)
     with caplog.at_level(logging.INFO):
         cycleqd_run(finished.config())
     assert objects() == before
@@ -150,16 +151,17 @@ def test_same_seed_gives_the_same_archives_even_when_interrupted(finished, tmp_p
     store.open(config)
     root = tmp_path / config.run_id
     shutil.copytree(finished.local("config.json").parent / "experts", root / "experts")
-    with opened(config.storage, config.run_id):
-        train_experts(config.run_id, config.storage)
-        seed_archives(config.run_id, config.storage)
-        evolve(config.run_id, config.storage, 3)
+    run = RunRef(run_id=config.run_id, storage=config.storage)
+    with opened(run):
+        train_experts(run)
+        seed_archives(run)
+        evolve(run, 3)
         # As if it had been killed while generation 2 was being committed, one of its evaluations not yet written.
         interrupted = store.generations()[2]
         (root / "generations" / "00002.json").unlink()
         (root / "archives" / "00002.json").unlink()
         (root / "evaluations" / interrupted.genome / "os-optimization.json").unlink()
-        evolve(config.run_id, config.storage, GENERATIONS)
+        evolve(run, GENERATIONS)
     for generation in range(GENERATIONS):
         key = f"archives/{generation:05d}.json"
         assert store.read_bytes(key) == finished.read_bytes(key)

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from cycleqd.experts.training import TrainingSummary
+from cycleqd.experts import TrainingSummary
 from cycleqd.report import summarise
 from cycleqd.report.listings import runs_table
 from cycleqd.report.unfinished import unfinished_runs

@@ -11,7 +11,8 @@ import pytest
 from cycleqd.config import RunConfig
 from cycleqd.machine.owner import current_owner
 from cycleqd.run import lease as leases
-from cycleqd.run.lease import KEY, SKEW, Lease, LeaseLost, LeaseRecord, RunLocked, current_lease
+from cycleqd.run.lease import SKEW, Lease, LeaseLost, LeaseRecord, RunLocked, current_lease
+from cycleqd.run.names import LEASE_KEY
 from cycleqd.run.store import RunStore
 
 HOLD = """
@@ -66,7 +67,7 @@ def stranger(store, **changes):
         "expires": now + 60,
     }  # fmt: skip
     record = LeaseRecord(**(values | changes))
-    store._fs.pipe_file(f"{store._root}/{KEY}", record.model_dump_json().encode())
+    store._fs.pipe_file(f"{store._root}/{LEASE_KEY}", record.model_dump_json().encode())
     return record
 
 
@@ -151,14 +152,14 @@ def test_holder_that_slept_past_its_expiry_goes_on_if_nobody_took_over(store):
 
 
 def test_unreadable_lease_is_refused_with_the_remedy(store):
-    store._fs.pipe_file(f"{store._root}/{KEY}", b"{")
+    store._fs.pipe_file(f"{store._root}/{LEASE_KEY}", b"{")
     with pytest.raises(RunLocked, match="remove the file"):
         Lease.acquire(store)
 
 
 def test_lease_names_no_secrets(store):
     held = Lease.acquire(store)
-    content = json.loads(store._fs.cat_file(f"{store._root}/{KEY}"))
+    content = json.loads(store._fs.cat_file(f"{store._root}/{LEASE_KEY}"))
     assert set(content) == {"host", "pid", "owner", "token", "acquired", "expires"}
     held.release()
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from cycleqd.config import ConfigError, RunConfig, parse_config
-from cycleqd.experts.data.recipes import RECIPES
+from cycleqd.seams import RECIPES
 from cycleqd.skills.building import build_skill
 from cycleqd.skills.registry import BUILT_IN, SkillRow, SkillUnavailable, find, load, names
 

@@ -10,18 +10,23 @@ import pytest
 import cycleqd.evaluation.fingerprint as fingerprint_module
 from cycleqd import steps
 from cycleqd.config import RunConfig
+from cycleqd.evaluation.agreement import OtherScores
 from cycleqd.evaluation.play import Evaluation, samples_hash
+from cycleqd.evaluation.scope import Scope
 from cycleqd.run.base_identity import BaseDiffers
+from cycleqd.run.genomes import add_individual, save_bases
 from cycleqd.run.lease import Lease
-from cycleqd.run.records import EpisodeRecord, EvaluationRecord, IndividualRecord, Phases, SampleScore, Score
+from cycleqd.run.names import BASE, expert_id
+from cycleqd.run.records import EpisodeRecord, EvaluationRecord, IndividualRecord, SampleScore, Score
 from cycleqd.run.store import RunStore, StoreError
 from cycleqd.run.upkeep import recover, verify
 from cycleqd.sandbox import Limits
 from cycleqd.skills.suites.coding import CodingSkill
 from cycleqd.skills.suites.os_shell import OsSkill
-from cycleqd.steps.admission import OtherScores, admit
-from cycleqd.steps.workspace import BASE, Workspace
+from cycleqd.steps.admission import admit
+from cycleqd.steps.workspace import Workspace
 from cycleqd.task_vector import build_bases
+from tests.run.upkeep.toy_run import commit
 from tests.toy_experts import SKILLS, lora_factors
 
 GENERATIONS = 3
@@ -85,7 +90,7 @@ def played(monkeypatch):
         ]
         return Evaluation(record, episodes)
 
-    monkeypatch.setattr("cycleqd.steps.evaluate", evaluate)
+    monkeypatch.setattr("cycleqd.evaluation.scope.evaluate", evaluate)
     monkeypatch.setattr("cycleqd.evaluation.judges._version", lambda module, source: "1" * 64)
     return names
 
@@ -102,20 +107,19 @@ def start(asked, *, rescore=False, generations=GENERATIONS):
         if rescore:
             ws.adopt(config, rescore=True)
         admit(ws, rescore=rescore)
-        ws._engine, ws._sandboxes = StandIn(), StandIn()
+        ws.evaluator._engine, ws.evaluator._sandboxes = StandIn(), StandIn()
         if not store.exists("bases.safetensors"):
             bases, experts = build_bases(lora_factors(0))
-            with store.writing("bases.safetensors") as path:
-                bases.save(path)
+            save_bases(store, bases)
             for skill, vector in experts.items():
-                steps.add_individual(ws, vector, IndividualRecord(id=steps.expert_id(skill), genome=""))
-        for individual in (BASE, *map(steps.expert_id, SKILLS)):
+                add_individual(store, vector, IndividualRecord(id=expert_id(skill), genome=""))
+        for individual in (BASE, *map(expert_id, SKILLS)):
             score(ws, individual, "optimization")
         steps.seed_archives(ws)
         steps.rebuild_search(ws)
         for generation in range(len(store.generations()), generations):
             score(ws, steps.breed(ws, generation).id, "optimization")
-            steps.commit(ws, generation, Phases())
+            commit(ws, generation)
         if generations == GENERATIONS:
             score(ws, steps.aggregate(ws).id, "test")
     finally:
@@ -124,9 +128,10 @@ def start(asked, *, rescore=False, generations=GENERATIONS):
 
 
 def score(ws, individual, split):
-    steps.load(ws, individual)
-    for skill in SKILLS:
-        steps.evaluate_individual(ws, individual, skill, split)
+    with ws.evaluator.evaluating(individual, split) as scope:
+        scope.load()
+        for skill in SKILLS:
+            scope.evaluate(skill)
 
 
 def prompt(monkeypatch, base):
@@ -134,7 +139,7 @@ def prompt(monkeypatch, base):
 
 
 def limits(monkeypatch, base):
-    monkeypatch.setattr("cycleqd.steps.workspace.limits_of", lambda settings: Limits(sql_rows=7))
+    monkeypatch.setattr("cycleqd.evaluation.evaluator.limits_of", lambda settings: Limits(sql_rows=7))
 
 
 def stops(monkeypatch, base):
@@ -159,7 +164,7 @@ def image(monkeypatch, base):
 
 def engine(monkeypatch, base):
     monkeypatch.setattr(
-        "cycleqd.steps.workspace.pinned",
+        "cycleqd.evaluation.evaluator.pinned",
         lambda config: config.model_copy(update={"engine": config.engine.model_copy(update={"kind": "vllm"})}),
     )
 
@@ -386,8 +391,9 @@ def test_scores_without_fingerprints_are_measured_anew_when_asked_for(asked, pla
 def test_one_evaluation_is_refused_also_by_a_task_that_runs_alone(asked, base, monkeypatch):
     store = start(asked)
     judge(monkeypatch, base)
+    scope = Scope(Workspace(store).evaluator, "aggregate", "test")
     with pytest.raises(OtherScores, match="judge"):
-        steps.evaluate_individual(Workspace(store), "aggregate", "os", "test")
+        scope.evaluate("os")
 
 
 def test_settings_that_only_scores_depend_on_may_change_when_scores_are_measured_anew(asked, played):

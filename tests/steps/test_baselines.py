@@ -8,18 +8,20 @@ import pytest
 
 from cycleqd import steps
 from cycleqd.baselines import candidates, choices
-from cycleqd.config import ArchiveConfig, BaselineConfig, MergeName, RunConfig
+from cycleqd.config import ArchiveConfig, BaselineConfig, RunConfig
 from cycleqd.report import replay, summarise, write_report
 from cycleqd.report.tables import baseline_table, headline, row_name, score_table
 from cycleqd.report.write import read_summary
+from cycleqd.run.genomes import task_vector
+from cycleqd.run.names import AGGREGATE, AVERAGE, BASE, expert_id
 from cycleqd.run.records import IndividualRecord, Score, means
 from cycleqd.run.replay import search_begun
 from cycleqd.run.store import RunStore
 from cycleqd.run.upkeep.commits import DamagedRun, check_commits
+from cycleqd.seams.operators import SCALED_MERGES
 from cycleqd.search.archive import Archives, grids_from_experts
-from cycleqd.search.operators.merging import METHODS, merge_method
-from cycleqd.steps.baselines import derive
-from cycleqd.steps.workspace import BASE, Workspace
+from cycleqd.search.operators.merging import merge_method
+from cycleqd.steps.workspace import Workspace
 from tests.report import synthetic
 from tests.report.synthetic import evaluate, genome, synthetic_run
 from tests.run.upkeep import toy_run
@@ -39,7 +41,7 @@ def with_baselines(store, baselines):
 def scored_baselines(store, until=None):
     """Derives all baselines of a toy run and scores them, or some of them."""
     ws = Workspace(store)
-    records = derive(ws)
+    records = steps.derive_baselines(ws)
     for record in records[:until]:
         score(store, record)
     return ws, records
@@ -55,10 +57,9 @@ def test_ids_say_method_and_scale_and_no_more_unless_a_setting_is_unusual():
     assert [one.id for one in candidates([usual, unusual])] == ["iso-c-0.8", "iso-c-flattening-0.25-0.8"]
 
 
-def test_every_method_of_a_configuration_is_a_merge_method():
-    for method in MergeName.__args__:
+def test_every_scaled_merge_method_is_a_baseline_by_its_name():
+    for method in SCALED_MERGES:
         baseline = BaselineConfig(method=method)
-        assert method in METHODS
         for candidate in candidates([baseline]):
             merge_method(candidate.method, **candidate.settings)
 
@@ -67,21 +68,21 @@ def test_each_candidate_is_its_recipe_carried_out(tmp_path):
     store = begin(str(tmp_path))
     _, records = scored_baselines(store)
     assert [record.id for record in records] == IDS
-    experts = [steps.task_vector(store, steps.expert_id(skill)) for skill in SKILLS]
+    experts = [task_vector(store, expert_id(skill)) for skill in SKILLS]
     for record in records:
         settings = dict(record.merge)
         method = merge_method(str(settings.pop("method")), **settings)
         again = method.merge(experts, record.coefficients)
         assert again.hash() == record.genome == store.individual(record.id).genome
-        assert steps.task_vector(store, record.id).hash() == record.genome
-        assert record.parents == [steps.expert_id(skill) for skill in SKILLS]
+        assert task_vector(store, record.id).hash() == record.genome
+        assert record.parents == [expert_id(skill) for skill in SKILLS]
 
 
 def test_deriving_again_does_nothing(tmp_path):
     store = begin(str(tmp_path))
-    derive(Workspace(store))
+    steps.derive_baselines(Workspace(store))
     before = {path: path.stat().st_mtime_ns for path in (tmp_path / "toy" / "individuals").rglob("*")}
-    derive(Workspace(store))
+    steps.derive_baselines(Workspace(store))
     assert {path: path.stat().st_mtime_ns for path in (tmp_path / "toy" / "individuals").rglob("*")} == before
 
 
@@ -103,7 +104,7 @@ def test_the_best_scale_on_the_optimization_split_is_chosen(tmp_path):
 
 def test_of_equal_scales_the_first_is_chosen(tmp_path):
     store = begin(str(tmp_path))
-    for record in derive(Workspace(store)):
+    for record in steps.derive_baselines(Workspace(store)):
         for skill in SKILLS:
             evaluate(store, record.genome, dict.fromkeys(SKILLS, 2.0), skill, "optimization")
     assert [choice.candidate.id for choice in choices(store)] == ["task-arithmetic-0.4", "tsv-0.7", "iso-c-0.6"]
@@ -123,10 +124,10 @@ def test_the_chosen_ones_and_no_others_meet_the_test_split(tmp_path):
     steps.aggregate(ws)
     names = steps.compared(ws)
     chosen = [choice.candidate.id for choice in choices(store)]
-    assert names[:5] == [BASE, steps.AVERAGE, *chosen]
-    assert names[-1] == steps.AGGREGATE
+    assert names[:5] == [BASE, AVERAGE, *chosen]
+    assert names[-1] == AGGREGATE
     assert not set(IDS) - set(chosen) & set(names)
-    assert set(summarise(store).individuals.values()) | {BASE, steps.AVERAGE} == set(names)
+    assert set(summarise(store).individuals.values()) | {BASE, AVERAGE} == set(names)
 
 
 def test_the_search_is_the_same_with_baselines_and_without(tmp_path):
@@ -156,7 +157,7 @@ def test_other_baselines_may_be_asked_for_when_a_run_goes_on(tmp_path):
     changed = store.config().model_copy(update={"baselines": (BaselineConfig(method="ties", scales=(1.0,)),)})
     store.open(changed)  # not refused
     ws = with_baselines(store, changed.baselines)
-    (record,) = derive(ws)
+    (record,) = steps.derive_baselines(ws)
     score(store, record)
     assert [choice.candidate.id for choice in choices(store)] == ["ties-1"]
 
@@ -178,7 +179,7 @@ def seeded_with_baselines(tmp_path, monkeypatch):
         return real(*args, **kwargs).model_copy(update={"archive": ArchiveConfig(seeds="experts+baselines")})
 
     def seed(ws):
-        for record in derive(ws):
+        for record in steps.derive_baselines(ws):
             score(ws.store, record)
         return steps.seed_archives(ws)
 

@@ -6,17 +6,16 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM
 
-from cycleqd import steps
 from cycleqd.base_model import EMBEDDED_HUB_ID, EMBEDDED_MODEL
 from cycleqd.cli.conversation import load_chat
 from cycleqd.config import RunConfig
 from cycleqd.models.causal_lm.transformers import TransformersEngine
+from cycleqd.run.genomes import add_individual
 from cycleqd.run.records import IndividualRecord
 from cycleqd.run.store import RunStore, StoreError
 from cycleqd.run.upkeep import verify
 from cycleqd.steps import export
 from cycleqd.steps.export import export_final, export_individual, formats_of
-from cycleqd.steps.workspace import Workspace
 from cycleqd.task_vector import adapter_base, build_bases, save_lora_adapter
 from tests.tiny_models import random_vector, tokenizer
 from tests.toy_experts import dense_experts, dense_vector, factored_experts
@@ -45,7 +44,7 @@ def begin(storage, name, dtype="bfloat16"):
 
 
 def add(store, vector, identifier="aggregate"):
-    return steps.add_individual(Workspace(store), vector, IndividualRecord(id=identifier, genome=""))
+    return add_individual(store, vector, IndividualRecord(id=identifier, genome=""))
 
 
 def lora(store, shapes, scale=0.05):

@@ -3,12 +3,12 @@ import pytest
 from cycleqd import steps
 from cycleqd.config import AggregationConfig, SearchConfig
 from cycleqd.report import summarise, write_report
+from cycleqd.run.names import AGGREGATE, AVERAGE, BASE
 from cycleqd.run.records import Phases
 from cycleqd.run.upkeep import verify
 from cycleqd.run.upkeep.prune import plan_pruning, prune
 from cycleqd.search import SEARCHES
-from cycleqd.steps.workspace import BASE
-from tests.run.upkeep.toy_run import begin, evolve, score
+from tests.run.upkeep.toy_run import begin, commit, evolve, score
 from tests.toy_experts import SKILLS
 
 
@@ -22,9 +22,9 @@ def test_report_and_test_split_have_the_same_models(tmp_path, elites):
     assert {f"elite:{skill}" for skill in SKILLS} <= rows.keys()
     best = {rows[f"elite:{skill}"] for skill in SKILLS}
     assert (best == set(aggregate.parents)) is (elites == "quality")
-    assert set(names) == {BASE, steps.AVERAGE, *rows.values()}
+    assert set(names) == {BASE, AVERAGE, *rows.values()}
     assert len(names) == len(set(names))
-    assert names[-1] == steps.AGGREGATE
+    assert names[-1] == AGGREGATE
     assert names == steps.compared(ws)
 
 
@@ -62,11 +62,11 @@ def test_a_commit_that_fails_to_write_may_be_tried_again(tmp_path, monkeypatch):
     with monkeypatch.context() as patched:
         patched.setattr(store, "write_generation", broken)
         with pytest.raises(OSError, match="full"):
-            steps.commit(ws, 5, Phases())
-    steps.commit(ws, 5, Phases())
+            commit(ws, 5)
+    commit(ws, 5)
     for generation in range(6, 12):
         score(store, steps.breed(ws, generation))
-        steps.commit(ws, generation, Phases())
+        commit(ws, generation)
     assert store.generations() == whole.store.generations()
 
 

@@ -5,20 +5,21 @@ from prefect import flow
 from prefect.client.orchestration import get_client
 from prefect.states import Pending, Running, Scheduled
 
+from cycleqd.run.names import RunRef
 from tasks import crashed
 from tasks.crashed import mark_vanished
 
 pytestmark = pytest.mark.usefixtures("prefect_harness")
 
 
-@flow(name="evolve", flow_run_name="evolve {run_id}")
-def evolve(run_id: str, storage: str = "runs"):
-    return mark_vanished(storage, run_id)
+@flow(name="evolve", flow_run_name="evolve {run.run_id}")
+def evolve(run: RunRef):
+    return mark_vanished(run)
 
 
 @flow(name="cycleqd", flow_run_name="cycleqd {config[run_id]}")
 def whole(config: dict):
-    return evolve(config["run_id"], config["storage"])
+    return evolve(RunRef(**config))
 
 
 @pytest.fixture(autouse=True)
@@ -47,13 +48,13 @@ def state_of(identifier):
 
 
 def test_flow_runs_of_the_same_run_are_marked_and_nobody_elses():
-    dead = left_behind(evolve, {"run_id": "demo", "storage": "here"}, "evolve demo")
+    dead = left_behind(evolve, {"run": {"run_id": "demo", "storage": "here"}}, "evolve demo")
     whole_dead = left_behind(whole, {"config": {"run_id": "demo", "storage": "here"}}, "cycleqd demo")
     others = [
-        left_behind(evolve, {"run_id": "demo2", "storage": "here"}, "evolve demo2"),
-        left_behind(evolve, {"run_id": "demo", "storage": "elsewhere"}, "evolve demo"),
+        left_behind(evolve, {"run": {"run_id": "demo2", "storage": "here"}}, "evolve demo2"),
+        left_behind(evolve, {"run": {"run_id": "demo", "storage": "elsewhere"}}, "evolve demo"),
     ]
-    scheduled = left_behind(evolve, {"run_id": "demo", "storage": "here"}, "evolve demo", Scheduled)
+    scheduled = left_behind(evolve, {"run": {"run_id": "demo", "storage": "here"}}, "evolve demo", Scheduled)
     marked = whole({"run_id": "demo", "storage": "here"})
     assert sorted(marked) == ["cycleqd demo", "evolve demo"]
     assert {state_of(dead), state_of(whole_dead)} == {"CRASHED"}
@@ -87,4 +88,4 @@ def test_whoever_marks_is_not_marked(monkeypatch):
 def test_nothing_is_asked_without_a_long_lived_server(monkeypatch):
     monkeypatch.setattr(crashed, "has_server", lambda: False)
     monkeypatch.setattr(crashed, "get_client", lambda **options: pytest.fail("asked"))
-    assert mark_vanished("here", "demo") == []
+    assert mark_vanished(RunRef(run_id="demo", storage="here")) == []

@@ -7,11 +7,10 @@ from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from cycleqd.config import DataConfig, RunConfig
-from cycleqd.experts.conversations import content_hash
+from cycleqd.experts.conversations import TrainingMessage, content_hash
 from cycleqd.experts.data.decontamination import EvaluationNgrams, evaluation_texts
 from cycleqd.experts.data.recipes import MalformedRow, UnreadableRow, conversation_of
 from cycleqd.experts.data.sources import DataSource, TrainingDataUnavailable, rows
-from cycleqd.messages import TrainingMessage
 from cycleqd.randomness import rng
 from cycleqd.run.records import Record
 from cycleqd.skills.protocol import Skill

@@ -9,6 +9,15 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Literal, NamedTuple, TypeVar
 
 from cycleqd.config import RunConfig
+from cycleqd.run.names import (
+    SEED_KEY,
+    archives_key,
+    commit_key,
+    evaluation_key,
+    genome_key,
+    individual_key,
+    pruned_key,
+)
 from cycleqd.run.records import EvaluationRecord, GenerationRecord, Score, SeedRecord
 from cycleqd.run.replay import search_after_each, search_begun
 from cycleqd.run.store import RunStore, StoreError
@@ -43,19 +52,6 @@ class Fault(NamedTuple):
     key: str
     kind: Literal["missing", "damaged"]
     text: str
-
-
-def archives_key(generation: int) -> str:
-    """Where the archives after a generation are kept."""
-    return f"archives/{generation:05d}.json"
-
-
-def commit_key(generation: int) -> str:
-    """Where a generation's commit record is kept."""
-    return f"generations/{generation:05d}.json"
-
-
-SEED_KEY = "generations/seed.json"
 
 
 def check_commits(store: RunStore, inventory: Inventory | None = None) -> None:
@@ -172,18 +168,8 @@ def in_parallel(function: Callable[[S], T], items: Sequence[S]) -> list[T]:
         return list(pool.map(function, items))
 
 
-def pruned_key(identifier: str) -> str:
-    """Where the tombstone of an individual is kept whose genome was pruned."""
-    return f"individuals/{identifier}/pruned.json"
-
-
-def genome_key(identifier: str) -> str:
-    """Where an individual's genome is kept."""
-    return f"individuals/{identifier}/genome.safetensors"
-
-
 def _faults_of_individual(store: RunStore, inventory: Inventory, identifier: str, genome: str) -> list[Fault]:
-    key = f"individuals/{identifier}/individual.json"
+    key = individual_key(identifier)
     if key not in inventory:
         return [Fault(key, "missing", "the recipe of a committed individual")]
     faults = []
@@ -200,7 +186,7 @@ def _faults_of_individual(store: RunStore, inventory: Inventory, identifier: str
 def _faults_of_scores(store: RunStore, genome: str, scores: dict[str, Score], part: Part) -> list[Fault]:
     faults = []
     for skill, score in scores.items():
-        key = f"evaluations/{genome}/{skill}-{part}.json"
+        key = evaluation_key(genome, skill, part)
         try:
             record = store.evaluation(genome, skill, part)
         except StoreError as error:

@@ -17,8 +17,10 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 
+from cycleqd.run.names import AVERAGE, evaluation_name, expert_id
 from cycleqd.run.store import RunStore
 from cycleqd.run.upkeep.inventory import Inventory
+from cycleqd.skills.parts import split_of
 from cycleqd.storage import SUFFIX
 
 log = logging.getLogger(__name__)
@@ -40,7 +42,7 @@ def set_aside(store: RunStore, stale: Sequence[str], why: Mapping[str, Sequence[
     inventory = Inventory(store)
     earlier = {key.split("/")[1] for key in inventory.under(FOLDER)}
     folder = f"{FOLDER}/{1 + max((int(name) for name in earlier if name.isdigit()), default=0)}"
-    searched = any(key.endswith("-optimization.json") for key in stale)
+    searched = any(_is_of_search(key) for key in stale)
     reason = {"at": datetime.now(UTC).isoformat(timespec="seconds"), "changed": {k: list(v) for k, v in why.items()}}
     store.write_json(f"{folder}/reason.json", reason | {"evaluations": len(stale), "search": searched})
     if searched:
@@ -52,7 +54,7 @@ def set_aside(store: RunStore, stale: Sequence[str], why: Mapping[str, Sequence[
             if key.endswith("/seed.json"):
                 _move(store, key, folder)
         inventory.remove(inventory.under("archives"))  # derived from the commits
-        kept = {*(f"expert-{skill}" for skill in store.config().skill_names), "average"}
+        kept = {*map(expert_id, store.config().skill_names), AVERAGE}
         for key in _objects(inventory, "individuals"):
             # A recipe goes before its genome: without it the genome is nothing.
             if key.split("/")[1] not in kept and key.endswith("/individual.json"):
@@ -74,6 +76,11 @@ def set_aside(store: RunStore, stale: Sequence[str], why: Mapping[str, Sequence[
         store.url(folder),
     )
     return folder
+
+
+def _is_of_search(key: str) -> bool:
+    name = evaluation_name(key)
+    return name is not None and split_of(name.part) == "optimization"
 
 
 def _objects(inventory: Inventory, folder: str) -> list[str]:

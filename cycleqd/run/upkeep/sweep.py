@@ -10,6 +10,7 @@ import logging
 from collections.abc import Iterable
 from typing import Any
 
+from cycleqd.run.names import expert_key, final_key, individual_key
 from cycleqd.run.store import RunStore
 from cycleqd.run.upkeep.inventory import Inventory
 from cycleqd.storage import SUFFIX, open_filesystem
@@ -77,16 +78,16 @@ def _why(key: str, present: set[str]) -> str | None:
     if key.endswith(SUFFIX) and key.removesuffix(SUFFIX) not in present:
         return "checksum of an object that is not there"
     folder, *rest = key.removesuffix(SUFFIX).split("/")
-    if folder == "individuals" and len(rest) > 1 and f"individuals/{rest[0]}/individual.json" not in present:
+    if folder == "individuals" and len(rest) > 1 and individual_key(rest[0]) not in present:
         return "individual without its recipe"
     if folder == "evaluations" and rest[-1].endswith(".jsonl.gz"):
         record = f"{'/'.join((folder, *rest)).removesuffix('.jsonl.gz')}.json"
         return None if record in present else "episodes without their evaluation's record"
     # A whole model without export.json stays: it is the last one until its successor is written.
-    if folder == "aggregate" and len(rest) > 1 and f"aggregate/{rest[0]}{SUFFIX}" not in present:
+    if folder == "aggregate" and len(rest) > 1 and f"{final_key(rest[0])}{SUFFIX}" not in present:
         return "model that was not written in full"
     if folder == "experts" and len(rest) > 1 and rest[1] == "model":
-        return None if f"experts/{rest[0]}/summary.json" in present else "expert whose training was not finished"
+        return None if expert_key(rest[0], "summary.json") in present else "expert whose training was not finished"
     if folder == "archives" and f"generations/{rest[0]}" not in present:
         return "archives of a generation that was not committed"
     return None

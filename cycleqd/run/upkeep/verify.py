@@ -8,19 +8,26 @@ from functools import partial
 from typing import TypeVar
 
 from cycleqd.config import ConfigError
+from cycleqd.run.names import (
+    EXPORT_KEY,
+    SEED_KEY,
+    commit_key,
+    episodes_key,
+    evaluation_name,
+    final_key,
+    genome_key,
+    individual_key,
+)
 from cycleqd.run.records import EvaluationRecord, GenerationRecord, IndividualRecord
 from cycleqd.run.store import RunStore, StoreError
 from cycleqd.run.upkeep.commits import (
-    SEED_KEY,
     Fault,
     after_gap,
-    commit_key,
     damage,
     faults_of_archives,
     faults_of_claims,
     faults_of_generation,
     faults_of_seed,
-    genome_key,
     in_parallel,
     is_mean_of_samples,
 )
@@ -149,11 +156,11 @@ def _individuals(store: RunStore, inventory: Inventory, faults: list[Fault]) -> 
 def _individual_faults(
     store: RunStore, record: IndividualRecord, inventory: Inventory, tombstones: dict[str, Pruned]
 ) -> Iterator[Fault]:
-    from cycleqd.steps import task_vector  # torch, which no other command of upkeep needs
+    from cycleqd.run.genomes import task_vector  # torch, which no other command of upkeep needs
 
     for parent in record.parents:
-        if f"individuals/{parent}/individual.json" not in inventory:
-            yield Fault(f"individuals/{parent}/individual.json", "missing", f"a parent of {record.id}")
+        if individual_key(parent) not in inventory:
+            yield Fault(individual_key(parent), "missing", f"a parent of {record.id}")
     key = genome_key(record.id)
     if key not in inventory:
         if record.id not in tombstones:
@@ -169,24 +176,25 @@ def _individual_faults(
 
 
 def _evaluation_faults(store: RunStore, key: str, inventory: Inventory, without_episodes: set[str]) -> list[Fault]:
-    _, identity, name = key.split("/")
-    skill, _, split = name.removesuffix(".json").rpartition("-")
+    name = evaluation_name(key)
+    if name is None:
+        return [Fault(key, "damaged", "it is named after no split")]
     try:
         record = store.record(EvaluationRecord, key)
     except StoreError as error:
         return [Fault(key, "damaged", damage(error))]
     faults = []
-    if (record.identity, record.skill, record.split) != (identity, skill, split):
+    if (record.identity, record.skill, record.split) != name:
         faults.append(Fault(key, "damaged", f"it is of {record.identity[:12]}, {record.skill}, {record.split}"))
     if not is_mean_of_samples(record):
         faults.append(Fault(key, "damaged", "its score is not the mean of its samples"))
-    episodes = f"{key.removesuffix('.json')}.jsonl.gz"
+    episodes = episodes_key(*name)
     if episodes not in inventory:
-        if identity not in without_episodes:
+        if name.genome not in without_episodes:
             faults.append(Fault(episodes, "missing", "the episodes of a finished evaluation"))
         return faults
     try:
-        played = [(episode.sample, episode.score) for episode in store.episodes(identity, skill, split)]
+        played = [(episode.sample, episode.score) for episode in store.episodes(*name)]
     except StoreError as error:
         return [*faults, Fault(episodes, "damaged", damage(error))]
     if played != [(sample.id, sample.score) for sample in record.samples]:
@@ -236,7 +244,7 @@ def _read(key: str, read: Callable[[], T], faults: list[Fault]) -> T | None:
 
 def _export_faults(store: RunStore, inventory: Inventory) -> Iterator[Fault]:
     """Models that ``aggregate/export.json`` promises; that of an earlier aggregate is old, not damaged."""
-    key = "aggregate/export.json"
+    key = EXPORT_KEY
     try:
         record = store.export()
     except StoreError as error:
@@ -244,7 +252,7 @@ def _export_faults(store: RunStore, inventory: Inventory) -> Iterator[Fault]:
         return
     if record is None:
         return
-    for folder in (f"aggregate/{name}" for name in record.formats):
+    for folder in (final_key(name) for name in record.formats):
         # One that lacks some of its files is not what its checksums say, which was told already.
         if f"{folder}{SUFFIX}" not in inventory or not inventory.under(folder):
             yield Fault(folder, "missing", f"{key} says that {record.individual} was exported")

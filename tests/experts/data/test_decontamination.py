@@ -2,7 +2,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cycleqd.experts.data.decontamination import SHORTEST, EvaluationNgrams, evaluation_texts, words
+from cycleqd.experts.data import EvaluationNgrams, evaluation_texts
+from cycleqd.experts.data.decontamination import SHORTEST, words
 from cycleqd.skills.building import build_skill
 
 QUESTION = "Count how many rows of the table flights have a delay of more than ten minutes"

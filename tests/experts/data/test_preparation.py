@@ -4,9 +4,7 @@ import pytest
 
 from cycleqd.config import parse_config
 from cycleqd.experts.conversations import content_hash
-from cycleqd.experts.data.decontamination import EvaluationNgrams
-from cycleqd.experts.data.preparation import prepare, prepare_skill
-from cycleqd.experts.data.sources import DataSource, TrainingDataUnavailable
+from cycleqd.experts.data import DataSource, EvaluationNgrams, TrainingDataUnavailable, prepare, prepare_skill
 from cycleqd.preflight.checks import _training_data
 from cycleqd.skills.building import build_skill
 from tests.experts.data.files import (

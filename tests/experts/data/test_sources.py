@@ -3,7 +3,8 @@ import json
 
 import pytest
 
-from cycleqd.experts.data.sources import DataSource, TrainingDataUnavailable, check_source, rows
+from cycleqd.experts.data import DataSource, TrainingDataUnavailable, check_source
+from cycleqd.experts.data.sources import rows
 from tests.experts.data.files import agent_flan_row, evol_row, write_lines, write_parquet
 
 

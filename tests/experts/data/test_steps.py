@@ -6,8 +6,7 @@ import pytest
 
 from cycleqd import steps
 from cycleqd.config import parse_config
-from cycleqd.experts.data.preparation import DataReport
-from cycleqd.experts.data.sources import TrainingDataUnavailable
+from cycleqd.experts.data import DataReport, TrainingDataUnavailable
 from cycleqd.run.store import RunStore
 from cycleqd.steps.workspace import Workspace
 from tests.experts.data.files import agent_flan_row, write_lines

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from cycleqd import steps
 from cycleqd.report.lineage import expert_shares
 from cycleqd.report.summary import summarise
+from cycleqd.run.names import child_id
 from cycleqd.run.store import RunStore
 from cycleqd.run.upkeep import plan_pruning, prune, recover, verify
 from cycleqd.run.upkeep.commits import genome_key, pruned_key
@@ -61,7 +62,7 @@ def test_child_that_is_not_committed_yet_stays(undisturbed, tmp_path):
     shutil.copytree(undisturbed, tmp_path, dirs_exist_ok=True)
     store = RunStore(str(tmp_path), "toy")
     steps.breed(Workspace(store), GENERATIONS)
-    assert steps.child_id(GENERATIONS) not in {item.record.id for item in plan_pruning(store, "keep-elites")}
+    assert child_id(GENERATIONS) not in {item.record.id for item in plan_pruning(store, "keep-elites")}
 
 
 def test_lineage_and_tables_read_the_same_after_pruning(undisturbed, tmp_path):

@@ -8,7 +8,9 @@ from pathlib import Path
 import numpy as np
 
 from cycleqd import steps
-from cycleqd.run.records import IndividualRecord, Phases
+from cycleqd.run.genomes import add_individual, save_bases
+from cycleqd.run.names import expert_id
+from cycleqd.run.records import GenerationRecord, IndividualRecord, Phases
 from cycleqd.run.store import RunStore
 from cycleqd.steps.workspace import Workspace
 from cycleqd.task_vector import build_bases
@@ -26,10 +28,9 @@ def begin(storage: str, run_id: str = "toy", generations: int = 12, **changes: o
     store.open(config.model_copy(update=changes))
     ws = Workspace(store)
     bases, experts = build_bases(lora_factors(0))
-    with store.writing("bases.safetensors") as path:
-        bases.save(path)
+    save_bases(store, bases)
     for skill, vector in experts.items():
-        record = steps.add_individual(ws, vector, IndividualRecord(id=steps.expert_id(skill), genome=""))
+        record = add_individual(store, vector, IndividualRecord(id=expert_id(skill), genome=""))
         score(store, record)
     steps.seed_archives(ws)
     return store
@@ -53,8 +54,13 @@ def evolve(store: RunStore, until: int) -> Workspace:
     steps.rebuild_search(ws)
     for generation in range(len(store.generations()), until):
         score(store, steps.breed(ws, generation))
-        steps.commit(ws, generation, Phases())
+        commit(ws, generation)
     return ws
+
+
+def commit(ws: Workspace, generation: int) -> GenerationRecord:
+    """Commits a generation whose child is scored."""
+    return steps.commit(ws, generation, steps.scores_of(ws, *steps.asked(ws, generation)), Phases())
 
 
 def forge(path: Path, content: str | bytes) -> None:

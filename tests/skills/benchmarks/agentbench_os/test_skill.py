@@ -9,7 +9,7 @@ import pytest
 
 from cycleqd.evaluation.audit import audit
 from cycleqd.sandbox import CommandResult, Limits, Sandboxes
-from cycleqd.skills import agentbench_os_setup
+from cycleqd.skills.benchmarks.agentbench_os import setup
 from cycleqd.skills.benchmarks.agentbench_os.setup import only_looks, output_of
 from cycleqd.skills.benchmarks.agentbench_os.skill import (
     Act,
@@ -427,7 +427,7 @@ def test_a_sample_whose_set_up_fails_is_broken(plays: Plays, monkeypatch: pytest
     always = {"check": "true", "example": "true"}
     verdict = plays(record(create={"init": ["true", ":" + " " * 1_000_000]}, evaluation=always)).verdict
     assert verdict == (0.0, "the sample is broken: script 2 of init has more than 1000000 characters", {})
-    monkeypatch.setattr(agentbench_os_setup, "SETUP_SECONDS", 1.0)
+    monkeypatch.setattr(setup, "SETUP_SECONDS", 1.0)
     verdict = plays(record(create={"init": "sleep 60"}, evaluation=always)).verdict
     assert verdict == (0.0, "the sample is broken: script 1 of init does not end within 1 s", {})
 

@@ -10,9 +10,10 @@ from typing import Any
 import pytest
 
 from cycleqd.sandbox import CallOutcome, ProgramRunner, Sandboxes
-from cycleqd.skills import mbpp_plus_check
 from cycleqd.skills.benchmarks.mbpp_plus.check import INSIDE, Outcome, References, check
+from cycleqd.skills.benchmarks.mbpp_plus.check import LARGE as LARGE_RESULT
 from cycleqd.skills.benchmarks.mbpp_plus.data import Task
+from cycleqd.skills.benchmarks.mbpp_plus.exchange import encode
 from cycleqd.skills.benchmarks.mbpp_plus.skill import IMAGE, MEMORY_MB
 
 pytestmark = pytest.mark.docker
@@ -125,7 +126,7 @@ def test_results_of_a_million_tuples_are_compared(runner: ProgramRunner) -> None
 def test_large_results_of_another_form_are_read_and_compared(runner: ProgramRunner) -> None:
     task = Task("Mbpp/9999", "f", LARGE, {"base": [[250_000]], "plus": []}, 0.0)
     references = References()
-    assert references.expected(task, "base", runner).results[0].length > mbpp_plus_check.LARGE
+    assert references.expected(task, "base", runner).results[0].length > LARGE_RESULT
     outcome = check(task, "base", LARGE.replace("i % 7)", "float(i % 7))"), references, runner)
     assert outcome.passed, outcome.reason
     wrong = check(task, "base", LARGE + "[:-1] + [('red', 0, 1)]", references, runner)
@@ -150,7 +151,7 @@ class FailsAtFirst:
         self.programs += 1
         if self.programs <= self.faults:
             return [CallOutcome(None, "ProgramEnded: the program ended before it returned (killed by signal 9)")]
-        return [CallOutcome(repr(f"0.0 0.0 8 {mbpp_plus_check.encode(2)}"), None) for _ in calls]
+        return [CallOutcome(repr(f"0.0 0.0 8 {encode(2)}"), None) for _ in calls]
 
 
 @pytest.mark.parametrize(("faults", "first", "later"), [(0, True, True), (1, True, True), (2, False, True)])

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 EXAMPLE = ROOT / "examples" / "skill"
 
 
@@ -35,7 +35,7 @@ CHECK = """
 from cycleqd.config import RunConfig, load_config
 from cycleqd.evaluation.judges import judge_files
 from cycleqd.skills.registry import BUILT_IN, find, names
-from cycleqd.steps.workspace import build_skills
+from cycleqd.evaluation.resources import build_skills
 
 assert names() == (*BUILT_IN, "arithmetic"), names()
 row = find("arithmetic")

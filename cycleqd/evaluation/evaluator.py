@@ -1,0 +1,190 @@
+"""An evaluator: a process' engine and sandboxes, which score individuals into a run's store.
+
+It needs no lease. Its records are keyed by content and written once, so any number of evaluators, in any processes,
+may score for one run. Breeding and committing is for the holder of the lease alone (`cycleqd.steps`).
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cached_property
+from pathlib import Path
+
+from cycleqd.base_model import BaseWeights, resolve_base
+from cycleqd.config import RunConfig
+from cycleqd.evaluation.fingerprint import fingerprint
+from cycleqd.evaluation.resources import build_skills, limits_of, open_sandboxes, start_engine
+from cycleqd.evaluation.scope import Scope
+from cycleqd.models.causal_lm.protocol import Engine
+from cycleqd.models.hardware import pinned
+from cycleqd.run.base_identity import BaseRecord, identify
+from cycleqd.run.clock import Clock
+from cycleqd.run.names import RunRef
+from cycleqd.run.records import EvaluationRecord, Phases
+from cycleqd.run.store import RunStore
+from cycleqd.sandbox import Sandboxes
+from cycleqd.skills.parts import Part
+from cycleqd.skills.protocol import Skill
+from cycleqd.storage import cache_dir
+
+
+class Evaluator:
+    """The opened resources that scoring takes; expensive ones appear when first used.
+
+    Example:
+        with evaluator.evaluating("g0012", "optimization") as scope:
+            for skill in scope.missing:  # in strict batches all at the same time, each in a thread of its own
+                scope.evaluate(skill)
+            records = scope.records()
+
+    Args:
+        store: The run's directory, which has its configuration.
+        clock: Counts where the time goes.
+    """
+
+    def __init__(self, store: RunStore, clock: Clock | None = None) -> None:
+        self.store = store
+        self.config: RunConfig = store.config()
+        self.clock = clock or Clock()
+        self.stop = threading.Event()
+        """Set when the run is to end: evaluations stop at their next turn."""
+        self.tokens = 0
+        """Generated since this evaluator was opened."""
+        self._fingerprints: dict[tuple[str, Part], dict[str, str]] = {}
+        self._scopes: dict[tuple[str, Part], Scope] = {}
+        self._opening = threading.RLock()
+        self._engine: Engine | None = None
+        self._sandboxes: Sandboxes | None = None
+
+    @cached_property
+    def base(self) -> Path:
+        """The base model's local checkpoint directory."""
+        known = self.store.base()
+        revision = known.revision if known and known.revision else self.config.model.revision
+        return resolve_base(self.config.model.name, cache_dir(), revision=revision)
+
+    @cached_property
+    def base_identity(self) -> BaseRecord:
+        """Which base model this process has, by the content of its files."""
+        return identify(self.config.model.name, self.base)
+
+    @cached_property
+    def base_weights(self) -> BaseWeights:
+        """The base model's weights, memory-mapped."""
+        return BaseWeights(self.base)
+
+    @cached_property
+    def skills(self) -> dict[str, Skill]:
+        """The run's skills by name, in the order of the cycle."""
+        return build_skills(self.config)
+
+    @property
+    def engine(self) -> Engine:
+        """The engine, started on first use."""
+        with self._opening:
+            if self._engine is None:
+                self._engine = start_engine(self.config, self.base)
+            return self._engine
+
+    @property
+    def sandboxes(self) -> Sandboxes:
+        """The pool of containers, opened on first use."""
+        with self._opening:
+            if self._sandboxes is None:
+                self._sandboxes = open_sandboxes(self.config)
+            return self._sandboxes
+
+    @property
+    def live_episodes(self) -> int:
+        """Of one skill: the skills that play together share the containers, and may all need some to go on."""
+        return max(1, self.config.sandbox.max_containers // len(self.config.skill_names))
+
+    def phases(self) -> Phases:
+        """Where this process' time on the run went so far."""
+        return self.clock.phases(self._engine.busy_seconds() if self._engine else 0.0)
+
+    def fingerprint(self, skill: str, part: Part) -> dict[str, str]:
+        """What this process' scores on a skill depend on besides weights and samples; thread-safe."""
+        with self._opening:
+            if (skill, part) not in self._fingerprints:
+                config = pinned(self.config)
+                self._fingerprints[skill, part] = fingerprint(
+                    self.skills[skill],
+                    part,
+                    engine=config.engine,
+                    dtype=config.model.dtype,
+                    live_episodes=self.live_episodes,
+                    limits=limits_of(config.sandbox),
+                    base=self.base_identity,
+                )
+            return self._fingerprints[skill, part]
+
+    def configure(self, config: RunConfig) -> None:
+        """Takes another configuration of the same run; to be called while nothing is evaluated."""
+        self.config = config
+        self._fingerprints.clear()
+
+    @contextmanager
+    def evaluating(self, individual: str, part: Part) -> Iterator[Scope]:
+        """The scope in which an individual is scored on a part of the samples, on one skill or on all.
+
+        Weights, and the rounds that the skills' strict batches share, last as long as the scope.
+
+        Args:
+            individual: Its id, or ``base``.
+            part: A split or a part of one.
+        """
+        key = (individual, part)
+        with self._opening:
+            if key in self._scopes:
+                raise RuntimeError(f"{individual} is being evaluated on {part} already")
+            self._scopes[key] = Scope(self, individual, part)
+        try:
+            yield self._scopes[key]
+        finally:
+            del self._scopes[key]
+
+    def scope(self, individual: str, part: Part) -> Scope:
+        """The scope that was opened for an individual, for threads that know it by name only.
+
+        Raises:
+            RuntimeError: None is open.
+        """
+        try:
+            return self._scopes[individual, part]
+        except KeyError:
+            raise RuntimeError(f"nobody evaluates {individual} on {part}: open `evaluating` around it") from None
+
+    def count(self, record: EvaluationRecord) -> None:
+        """Adds a finished evaluation's tokens; thread-safe."""
+        with self._opening:
+            self.tokens += record.tokens
+
+    def close(self) -> None:
+        """Stops evaluations, removes all containers, frees the engine."""
+        self.stop.set()
+        with self._opening:
+            if self._sandboxes is not None:
+                self._sandboxes.close()
+                self._sandboxes = None
+            if self._engine is not None:
+                self._engine.close()
+                self._engine = None
+
+
+@contextmanager
+def evaluator(run: RunRef) -> Iterator[Evaluator]:
+    """An evaluator for a run that another process may hold the lease of.
+
+    It writes nothing but evaluations, and removes nothing.
+
+    Raises:
+        StoreError: There is no such run.
+    """
+    opened = Evaluator(RunStore(run.storage, run.run_id))
+    try:
+        yield opened
+    finally:
+        opened.close()

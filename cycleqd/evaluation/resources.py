@@ -1,0 +1,67 @@
+"""What a configuration says about engine, sandboxes and skills, opened."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from cycleqd.config import RunConfig, SandboxConfig, SkillConfig
+from cycleqd.models.causal_lm import open_engine
+from cycleqd.models.causal_lm.protocol import Engine
+from cycleqd.models.hardware import with_dtype
+from cycleqd.sandbox import Limits, Sandboxes, reap
+from cycleqd.skills.benchmarks.benchmark import Source, exclusions
+from cycleqd.skills.building import build_skill
+from cycleqd.skills.protocol import Skill
+
+
+def start_engine(config: RunConfig, base: Path) -> Engine:
+    """The engine that a configuration describes, serving the checkpoint in `base`."""
+    settings = config.engine
+    return open_engine(
+        settings.kind,
+        base,
+        dtype=with_dtype(config).model.dtype,
+        max_model_len=settings.max_model_len,
+        kv_cache_gb=settings.kv_cache_gb,
+        gpu_memory_fraction=settings.gpu_memory_fraction,
+        date=config.model.date,
+    )
+
+
+def open_sandboxes(config: RunConfig) -> Sandboxes:
+    """The pool of containers that a configuration describes, after those of dead processes were removed."""
+    reap()
+    return Sandboxes(
+        run_id=config.run_id, max_containers=config.sandbox.max_containers, limits=limits_of(config.sandbox)
+    )
+
+
+def limits_of(settings: SandboxConfig) -> Limits:
+    """What the containers of a configuration may use."""
+    return Limits(
+        memory_mb=settings.memory_mb,
+        pids=settings.pids,
+        cpus=settings.cpus,
+        tmpfs_mb=settings.tmpfs_mb,
+        output_bytes=settings.output_bytes,
+        command_seconds=settings.command_seconds,
+        program_seconds=settings.program_seconds,
+    )
+
+
+def build_skills(config: RunConfig) -> dict[str, Skill]:
+    """The skills of a configuration by name, in the order of the cycle."""
+    return {
+        skill.row.name: build_skill(skill.name, seed=config.seed, counts=skill.counts, source=_source(skill))
+        for skill in config.skills
+    }
+
+
+def _source(skill: SkillConfig) -> Source:
+    return Source(
+        data=skill.data,
+        prompt_file=skill.prompt_file,
+        excluded=exclusions(skill.exclude, skill.exclude_file),
+        split_seed=skill.split_seed,
+        max_turns=skill.max_turns,
+    )

@@ -1,0 +1,51 @@
+"""Individuals of a run: their task vectors (genomes) beside their recipes."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from pathlib import Path
+
+from cycleqd.run.names import BASES_KEY, genome_key, individual_key, own_bases_key
+from cycleqd.run.records import IndividualRecord
+from cycleqd.run.store import RunStore
+from cycleqd.task_vector import SharedBases, TaskVector, load_task_vector
+
+
+def add_individual(store: RunStore, vector: TaskVector, record: IndividualRecord) -> IndividualRecord:
+    """Writes genome, then recipe, in place of earlier or half-written ones; fills in the genome's hash."""
+    store.remove(individual_key(record.id))  # no recipe without its genome, even for a moment
+    with store.writing(genome_key(record.id), replace=True) as path:
+        vector.save(path)
+    record = record.model_copy(update={"genome": vector.hash()})
+    store.write_individual(record)
+    return record
+
+
+def save_bases(store: RunStore, bases: SharedBases, *, of: str | None = None) -> None:
+    """Writes the bases that the run's factored task vectors share, in place of half-written ones.
+
+    Args:
+        store: The run.
+        bases: The bases.
+        of: The one individual that they are of, where it is not made of the experts.
+    """
+    with store.writing(own_bases_key(of) if of else BASES_KEY, replace=True) as path:
+        bases.save(path)
+
+
+def task_vector(store: RunStore, identifier: str) -> TaskVector:
+    """The task vector of an individual.
+
+    Raises:
+        StoreError: There is no such individual.
+    """
+    path = store.local(genome_key(identifier))
+    for key in (own_bases_key(identifier), BASES_KEY):
+        if store.exists(key):
+            return load_task_vector(path, _bases(store.local(key)))
+    return load_task_vector(path, None)
+
+
+@lru_cache(maxsize=1)
+def _bases(path: Path) -> SharedBases:
+    return SharedBases.load(path)

@@ -1,0 +1,147 @@
+"""The names of a run's things: ids of individuals and keys of objects. Each is spelled here alone."""
+
+from __future__ import annotations
+
+import re
+from typing import Final, NamedTuple
+
+from pydantic import BaseModel, ConfigDict, Field
+
+BASE = "base"
+"""Id of the base model, and its genome: its task vector is zero."""
+AVERAGE = "average"
+"""Id of the plain average of the experts."""
+AGGREGATE = "aggregate"
+"""Id of the final model."""
+ALL_DATA = "all-data"
+"""Id of the one model that was fine-tuned on all skills' data, the baseline of the paper's Table 1."""
+
+CONFIG_KEY = "config.json"
+"""The configuration as the run began."""
+CHANGES_KEY = "changes.json"
+"""What later starts changed of the configuration."""
+BASE_KEY = "base.json"
+"""Which base model the run began with."""
+LEASE_KEY = "lease.json"
+"""Which process writes to the run."""
+BASES_KEY = "bases.safetensors"
+"""The shared bases of factored task vectors."""
+SEED_KEY = "generations/seed.json"
+"""The commit record of the seeding."""
+EXPORT_KEY = "aggregate/export.json"
+"""Which final model was exported in full."""
+CHECKPOINT_KEY = "aggregate/checkpoint"
+"""The final model as a checkpoint."""
+REPORT_KEY = "report/index.html"
+"""The report's page."""
+SUMMARY_KEY = "report/summary.json"
+"""The report's figures; the last object that a report writes."""
+METRICS_KEY = "metrics/run.prom"
+"""The counters of the process that worked on the run last."""
+
+
+_EVALUATION: Final = re.compile(r"evaluations/([^/]+)/([^/]+)-((?:train|optimization|test)(?:\.\d+-\d+)?)\.json")
+
+
+class RunRef(BaseModel):
+    """Which run: what flows and tasks exchange in place of the run itself.
+
+    Attributes:
+        run_id: The run's name.
+        storage: Folder or URL that holds it.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    run_id: str = Field(description="The run's name.")
+    storage: str = Field(default="runs", description="Folder or URL that holds it.")
+
+
+def expert_id(skill: str) -> str:
+    """Id of the expert of a skill."""
+    return f"expert-{skill}"
+
+
+def child_id(generation: int) -> str:
+    """Id of the child of a generation."""
+    return f"g{generation:04d}"
+
+
+def expert_key(skill: str, name: str) -> str:
+    """Where something of a skill's expert lies: ``model`` and, each a ``.json``: summary, data, demonstrations."""
+    return f"experts/{skill}/{name}"
+
+
+def individual_key(identifier: str) -> str:
+    """Where an individual's recipe lies."""
+    return f"individuals/{identifier}/individual.json"
+
+
+def genome_key(identifier: str) -> str:
+    """Where an individual's genome lies."""
+    return f"individuals/{identifier}/genome.safetensors"
+
+
+def own_bases_key(identifier: str) -> str:
+    """Where the bases lie of an individual that is not made of the experts."""
+    return f"individuals/{identifier}/bases.safetensors"
+
+
+def pruned_key(identifier: str) -> str:
+    """Where the tombstone of an individual lies whose genome was pruned."""
+    return f"individuals/{identifier}/pruned.json"
+
+
+def evaluation_key(genome: str, skill: str, part: str) -> str:
+    """Where the record of a finished evaluation lies.
+
+    Args:
+        genome: Content hash of the weights, or `BASE`.
+        skill: The skill.
+        part: The split or the part of one.
+    """
+    return f"evaluations/{genome}/{skill}-{part}.json"
+
+
+class EvaluationName(NamedTuple):
+    """What the key of an evaluation says; see `evaluation_key`."""
+
+    genome: str
+    skill: str
+    part: str
+
+
+def evaluation_name(key: str) -> EvaluationName | None:
+    """What an evaluation is of, by the key of its record; None for the key of anything else."""
+    match = _EVALUATION.fullmatch(key)
+    return EvaluationName(*match.groups()) if match else None
+
+
+def episodes_key(genome: str, skill: str, part: str) -> str:
+    """Where the episodes of an evaluation lie; arguments as for `evaluation_key`."""
+    return f"evaluations/{genome}/{skill}-{part}.jsonl.gz"
+
+
+def commit_key(generation: int) -> str:
+    """Where a generation's commit record lies."""
+    return f"generations/{generation:05d}.json"
+
+
+def archives_key(generation: int) -> str:
+    """Where the archives after a generation lie."""
+    return f"archives/{generation:05d}.json"
+
+
+def session_key(started: str) -> str:
+    """Where the record of a start lies; `started` is its time in ISO 8601."""
+    return f"sessions/{started.replace(':', '')}.json"
+
+
+def final_key(name: str) -> str:
+    """Where a form of the final model lies: ``checkpoint`` or ``adapter``."""
+    return f"aggregate/{name}"
+
+
+def report_key(name: str) -> str:
+    """Where a file of the report lies."""
+    return f"report/{name}"

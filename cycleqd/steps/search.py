@@ -1,0 +1,174 @@
+"""The search: seeding the archives, breeding a child, committing its scores."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+
+from cycleqd.baselines import choices
+from cycleqd.evaluation.scope import Scope
+from cycleqd.run.names import archives_key, child_id, expert_id
+from cycleqd.run.records import Cell, GenerationRecord, IndividualRecord, Phases, Score, SeedRecord, means
+from cycleqd.run.replay import search_after_all
+from cycleqd.run.upkeep.prune import plan_pruning, prune
+from cycleqd.search import Recipe, Search
+from cycleqd.skills.parts import Part, block
+from cycleqd.steps.making import add_made
+from cycleqd.steps.workspace import Workspace
+from cycleqd.telemetry import metrics
+from cycleqd.telemetry.events import event
+
+PRUNE_INTERVAL = 20
+"""Generations between two prunings: listing a bucket takes seconds, so not after each."""
+
+
+def seed_archives(ws: Workspace) -> SeedRecord:
+    """Commits the experts' scores, which fix the grids, and who is offered to all archives: they, or baselines too."""
+    record = ws.store.seed()
+    if record is None:
+        experts = [expert_id(skill) for skill in ws.config.skill_names]
+        merged = choices(ws.store) if ws.config.archive.seeds == "experts+baselines" else []
+        baselines = [choice.candidate.id for choice in merged]
+        offered, part = [*experts, *baselines], first_part(ws)
+        record = SeedRecord(
+            experts=experts,
+            genomes={one: ws.store.individual(one).genome for one in offered},
+            scores={one: scores_of(ws, one, part) for one in offered},
+            part=part,
+            baselines=baselines,
+        )
+        ws.store.write_seed(record)
+        event("archives_seeded", run=ws.config.run_id, experts=len(experts))
+    return record
+
+
+def rebuild_search(ws: Workspace) -> Search:
+    """The search after the last finished generation, from the commit records alone.
+
+    Raises:
+        RuntimeError: The run was not seeded.
+    """
+    seed = ws.store.seed()
+    if seed is None:
+        raise RuntimeError(f"run {ws.config.run_id} has no seeded archives: start the run itself first")
+    ws.search = search_after_all(ws.store, seed)
+    return ws.search
+
+
+def first_part(ws: Workspace) -> Part:
+    """What the experts, the base and the baselines are scored on before the search: its first block."""
+    return block(0, ws.config.search.block)
+
+
+def asked(ws: Workspace, generation: int) -> tuple[str, Part]:
+    """Whom the search wants to be scored in a generation, and on what."""
+    recipe = current_search(ws).ask(generation)
+    return _individual_of(recipe, generation), block(recipe.block, ws.config.search.block)
+
+
+def _individual_of(recipe: Recipe, generation: int) -> str:
+    return recipe.again or child_id(generation)
+
+
+def breed(ws: Workspace, generation: int) -> IndividualRecord:
+    """Makes the child that the search asks for next, unless it is there already."""
+    recipe = current_search(ws).ask(generation)
+    identifier = _individual_of(recipe, generation)
+    if ws.store.has_individual(identifier):
+        return ws.store.individual(identifier)
+    config = ws.config
+    with ws.clock.measuring("merge"), metrics.merging(config.run_id):
+        record = IndividualRecord(
+            id=identifier,
+            genome="",
+            generation=generation,
+            archive=recipe.archive,
+            parents=list(recipe.parents),
+            coefficients=list(recipe.coefficients),
+            mutation=dict(recipe.mutation),
+        )
+        record = add_made(ws, recipe, record)
+    event(
+        "child_bred",
+        run=config.run_id,
+        generation=generation,
+        individual=identifier,
+        archive=recipe.archive or "",
+        parents=",".join(recipe.parents),
+    )
+    return record
+
+
+def commit(ws: Workspace, generation: int, scores: Mapping[str, Score], seconds: Phases) -> GenerationRecord:
+    """Tells the search the scores of the generation's child and commits the generation; may be tried again.
+
+    Args:
+        ws: The run.
+        generation: The generation, whose child `breed` made.
+        scores: The child's, by skill, on the part of the samples that `asked` named.
+        seconds: Where the generation's time went.
+    """
+    search = current_search(ws)
+    # As whoever bred the child asked, maybe another process.
+    identifier, part = asked(ws, generation)
+    child = ws.store.individual(identifier)
+    ws.search = None  # an attempt that fails to write must not count: the search is then rebuilt from the records
+    wins = search.tell(generation, child.id, means(scores))
+    cells = {skill: Cell(bins=list(win.cell), displaced=win.displaced) for skill, win in wins.items() if win}
+    record = GenerationRecord(
+        generation=generation,
+        archive=child.archive or "",
+        individual=child.id,
+        genome=child.genome,
+        parents=child.parents,
+        scores=dict(scores),
+        cells=cells,
+        seconds=seconds,
+        part=part,
+    )
+    ws.store.write_generation(record)
+    ws.store.write_json(archives_key(generation), json.loads(search.archives.to_json()))
+    ws.search = search
+    metrics.count_generation(
+        ws.config.run_id, generation, seconds=seconds.total, sandbox=seconds.sandbox, generate=seconds.generate
+    )
+    ws.export_metrics()
+    event(
+        "generation_committed",
+        run=ws.config.run_id,
+        generation=generation,
+        individual=child.id,
+        cells=",".join(cells),
+        seconds=seconds.total,
+    )
+    return record
+
+
+def retain(ws: Workspace, generation: int) -> None:
+    """Prunes as the configuration's retention says, every `PRUNE_INTERVAL` generations and after the last.
+
+    Args:
+        ws: The run.
+        generation: The generation that was committed last.
+    """
+    settings = ws.config.retention
+    if settings.policy == "keep-all" or ((generation + 1) % PRUNE_INTERVAL and generation + 1 < ws.config.generations):
+        return
+    plan = plan_pruning(ws.store, settings.policy, every=settings.every, episodes=settings.episodes)
+    freed = prune(ws.store, plan, settings.policy)
+    event("pruned", run=ws.config.run_id, generation=generation, individuals=len(plan), bytes=freed)
+
+
+def current_search(ws: Workspace) -> Search:
+    """The search after the last finished generation; rebuilt where this process does not have it."""
+    return ws.search if ws.search is not None else rebuild_search(ws)
+
+
+def scores_of(ws: Workspace, identifier: str, part: Part) -> dict[str, Score]:
+    """The finished scores of an individual, by skill.
+
+    Raises:
+        RuntimeError: An evaluation is missing.
+    """
+    records = Scope(ws.evaluator, identifier, part).records()
+    return {skill: record.score for skill, record in records.items()}
