@@ -174,6 +174,10 @@ def _openings(config: RunConfig) -> list[list[Message]]:
 
 
 def _training_data(config: RunConfig) -> Check:
+    own = "the suites' own gold episodes"
+    if not config.experts.data:
+        return Check("training data", True, own)
+
     from cycleqd.experts.data import TrainingDataUnavailable, check_source, sources_of
 
     found = []
@@ -185,7 +189,7 @@ def _training_data(config: RunConfig) -> Check:
             except TrainingDataUnavailable as error:
                 setting = f"experts.data.{skill}.sources.{number}.path"
                 return Check("training data", False, str(error), f"set {setting} to a file that is there")
-    return Check("training data", True, "; ".join(found) or "the suites' own gold episodes")
+    return Check("training data", True, "; ".join(found) or own)
 
 
 def _storage(config: RunConfig) -> Check:
