@@ -8,7 +8,7 @@ The modules: `run` has the whole and what must hold between its sections, which 
 choose a class by name. `loading` reads a profile or a file, `files` knows its syntax.
 """
 
-from cycleqd.config.baselines import BaselineConfig
+from cycleqd.config.baselines import BaselineConfig, ComparisonConfig
 from cycleqd.config.experts import DataConfig, DataSourceConfig, ExpertConfig, RecipeName
 from cycleqd.config.files import PROFILES, ConfigError, explain, read_settings, write_yaml
 from cycleqd.config.loading import load_config, parse_config
@@ -16,7 +16,7 @@ from cycleqd.config.machine import EngineConfig, RetentionConfig, RetentionPolic
 from cycleqd.config.model import ModelConfig
 from cycleqd.config.operators import AggregationConfig, CrossoverConfig, MutationConfig
 from cycleqd.config.run import RunConfig
-from cycleqd.config.search import ArchiveConfig, GridConfig, SamplingConfig, SearchConfig
+from cycleqd.config.search import ArchiveConfig, GridConfig, NoiseConfig, SamplingConfig, SearchConfig
 from cycleqd.config.section import Section
 from cycleqd.config.skills import GENERATED_COUNTS, GENERATED_SKILLS, SkillConfig, SkillName
 
@@ -27,6 +27,7 @@ __all__ = [
     "AggregationConfig",
     "ArchiveConfig",
     "BaselineConfig",
+    "ComparisonConfig",
     "ConfigError",
     "CrossoverConfig",
     "DataConfig",
@@ -36,6 +37,7 @@ __all__ = [
     "GridConfig",
     "ModelConfig",
     "MutationConfig",
+    "NoiseConfig",
     "RecipeName",
     "RetentionConfig",
     "RetentionPolicy",

@@ -7,6 +7,7 @@ from typing import Annotated, Any, ClassVar
 from pydantic import Field, ValidationInfo, field_validator
 
 from cycleqd.config.named import Named, NamedSection
+from cycleqd.config.section import Section
 from cycleqd.seams import MERGE_METHODS, Table
 
 
@@ -60,3 +61,13 @@ class BaselineConfig(NamedSection):
             if value != usual.get(name)
         )
         return self.method.replace("_", "-") + "".join(unusual)
+
+
+class ComparisonConfig(Section):
+    """Whom the report compares the final model with on the test split, beside base, experts, average and baselines."""
+
+    elites: bool = True
+    """The best individual of each archive."""
+    all_data: bool = False
+    """One model that is fine-tuned on all skills' data together, as in the paper's Table 1; costs as much training as
+    all experts."""

@@ -8,15 +8,16 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
 from pydantic_core import InitErrorDetails
 
-from cycleqd.config.baselines import BaselineConfig
+from cycleqd.config.baselines import BaselineConfig, ComparisonConfig
 from cycleqd.config.experts import ExpertConfig
 from cycleqd.config.files import write_yaml
 from cycleqd.config.machine import EngineConfig, RetentionConfig, SandboxConfig, TaskConfig
 from cycleqd.config.model import ModelConfig
 from cycleqd.config.operators import AggregationConfig, CrossoverConfig, MutationConfig
-from cycleqd.config.search import ArchiveConfig, GridConfig, SamplingConfig, SearchConfig
+from cycleqd.config.search import ArchiveConfig, GridConfig, NoiseConfig, SamplingConfig, SearchConfig
 from cycleqd.config.section import Section
 from cycleqd.config.skills import SkillConfig
+from cycleqd.seams import SEARCHES
 from cycleqd.skills.registry import SkillRow
 from cycleqd.storage.urls import check_url
 
@@ -50,6 +51,7 @@ class RunConfig(Section):
     # Ahead of `skills`, whose validator looks for their data and for the size of blocks.
     experts: ExpertConfig = ExpertConfig()
     search: SearchConfig = SearchConfig()
+    noise: NoiseConfig = NoiseConfig()
     skills: Annotated[tuple[SkillConfig, ...], Field(min_length=1)] = (
         # Not validated: importing this module must not ask which packages are installed.
         SkillConfig.model_construct(name="coding"),
@@ -69,6 +71,7 @@ class RunConfig(Section):
         BaselineConfig(method="iso_c", scales=(0.6, 0.8, 1.0)),
     )
     """Merges of the experts without a search, for comparison; every scale costs as much as a generation."""
+    comparison: ComparisonConfig = ComparisonConfig()
     engine: EngineConfig = EngineConfig()
     sandbox: SandboxConfig = SandboxConfig()
     tasks: TaskConfig = TaskConfig()
@@ -100,6 +103,18 @@ class RunConfig(Section):
         if faults:
             raise ValidationError.from_exception_data(cls.__name__, faults)
         return skills
+
+    @field_validator("noise")
+    @classmethod
+    def _has_archives_and_blocks(cls, noise: NoiseConfig, info: ValidationInfo) -> NoiseConfig:
+        search = info.data.get("search")
+        if noise.is_off or search is None:
+            return noise
+        if search.block is None:
+            raise ValueError("search.block must say how many samples a block has")
+        if not hasattr(SEARCHES.load(search.kind), "offer"):
+            raise ValueError(f"search {search.kind} breeds from no archives and handles noise itself; choose another")
+        return noise
 
     @field_validator("mutation")
     @classmethod

@@ -52,6 +52,29 @@ class SearchConfig(NamedSection):
         return high
 
 
+class NoiseConfig(Section):
+    """How samples are spent where they decide. Nothing of it is in the paper, and all is off unless given.
+
+    One generation is then one block of samples of one individual (`search.block`), of a new child or of one that is
+    scored again.
+    """
+
+    racing: Annotated[float, Field(gt=0.5, lt=1)] | None = None
+    """Confidence with which a child must be out of every archive to meet no further block, e.g. 0.8. Unless given,
+    nobody stops early."""
+    most: Annotated[int, Field(ge=1)] = 1
+    """Blocks that a new child meets at most before the next child."""
+    offspring: Annotated[int, Field(ge=1)] | None = None
+    """Offspring that an individual may have for each block that it met; then it meets a fresh one first."""
+    final: Annotated[int, Field(ge=1)] = 1
+    """Blocks that the members of the final model have met; the end of the budget is kept for them."""
+
+    @property
+    def is_off(self) -> bool:
+        """Whether every child meets one block, once."""
+        return self == NoiseConfig()
+
+
 class ArchiveConfig(Section):
     """What the archives begin with."""
 

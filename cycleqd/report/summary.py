@@ -1,6 +1,7 @@
 """The figures of a run as one small JSON-able model, from the run's records alone.
 
-A *row* is one model of the table: ``base``, ``expert:<skill>``, ``average`` (the plain average of the experts),
+A *row* is one model of the table: ``base``, ``expert:<skill>``, ``all-data`` (one model fine-tuned on all skills'
+data), ``average`` (the plain average of the experts),
 ``baseline:<label>`` (another merge of the experts without a search), ``elite:<skill>`` (the best individual of that
 skill's archive) and ``cycleqd`` (the aggregate).
 """
@@ -15,6 +16,7 @@ from pydantic import BaseModel, ConfigDict
 from cycleqd.baselines import Choice, choices
 from cycleqd.report.history import History, replay
 from cycleqd.report.statistics import average, paired_difference
+from cycleqd.run.names import AGGREGATE, ALL_DATA, AVERAGE
 from cycleqd.run.records import EvaluationRecord, Phases, Score, SessionRecord
 from cycleqd.run.store import RunStore
 from cycleqd.statistics import Interval, interval_of_mean
@@ -156,7 +158,7 @@ def row_order(skills: Sequence[str], baselines: Iterable[str]) -> list[str]:
     """
     experts = [f"expert:{skill}" for skill in skills]
     elites = [f"elite:{skill}" for skill in skills]
-    return ["base", *experts, "average", *baselines, *elites, "cycleqd"]
+    return ["base", *experts, "all-data", "average", *baselines, *elites, "cycleqd"]
 
 
 def summarise(store: RunStore, history: History | None = None) -> Summary:
@@ -225,7 +227,7 @@ def evaluations(store: RunStore, skills: Sequence[str], identities: Mapping[str,
 
 def _individuals(store: RunStore, history: History, chosen: Mapping[str, Choice]) -> dict[str, str]:
     named = {f"expert:{skill}": f"expert-{skill}" for skill in history.skills}
-    named |= {"average": "average", "cycleqd": "aggregate"}
+    named |= {"all-data": ALL_DATA, "average": AVERAGE, "cycleqd": AGGREGATE}
     named |= {row: choice.candidate.id for row, choice in chosen.items()}
     named |= {f"elite:{skill}": name for skill, name in history.elites.items()}
     rows = row_order(history.skills, chosen)

@@ -77,6 +77,15 @@ class Grid:
         return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 
+ROW_NAMES = {
+    "base": "base model",
+    "all-data": "fine-tuned on all data",
+    "average": "average of experts",
+    "cycleqd": "CycleQD",
+}
+"""Rows that are of no skill and no baseline, for people."""
+
+
 def row_name(row: str, summary: Summary) -> str:
     """What a reader calls a row; an elite's comes with its id."""
     kind, _, skill = row.partition(":")
@@ -86,7 +95,12 @@ def row_name(row: str, summary: Summary) -> str:
         return f"{skill} elite ({summary.individuals[row]})"
     if kind == "baseline":
         return _baseline_name(summary.baselines[row])
-    return {"base": "base model", "average": "average of experts", "cycleqd": "CycleQD"}[row]
+    return {
+        "base": "base model",
+        "all-data": "fine-tuned on all data",
+        "average": "average of experts",
+        "cycleqd": "CycleQD",
+    }[row]
 
 
 def _baseline_name(baseline: Baseline) -> str:

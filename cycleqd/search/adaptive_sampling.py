@@ -87,6 +87,7 @@ class AdaptiveSampling:
     """
 
     def __init__(self, start: Start, search: ArchiveSearch, rules: SamplingRules) -> None:
+        self.archives = start.archives
         self._search, self._rules = search, rules
         self._budget, self._blocks, self._samples = start.budget, start.blocks, start.samples
         self._skills, self._grids = start.archives.skills, start.archives.grids
@@ -98,11 +99,6 @@ class AdaptiveSampling:
         self._children = 0
         self._racer: str | None = None
         self._asked: dict[int, Recipe] = {}
-
-    @property
-    def archives(self) -> Archives:
-        """The archives of pooled scores."""
-        return self._search.archives
 
     def ask(self, index: int) -> Recipe:
         """Another block for somebody who needs one, else a new child; see `Search.ask`."""
@@ -127,21 +123,21 @@ class AdaptiveSampling:
             for parent in recipe.parents:
                 self._known[parent].offspring += 1
         self._known[individual].add([scores[skill] for skill in self._skills])
-        before, self._search.archives = self.archives, self._filled()
+        before, self.archives = self.archives, self._filled()
+        self._search.archives = self.archives
         self._known[individual].stopped = not self._may_enter(individual)
         return self._won(individual, before)
 
     def answer(self) -> Recipe:
         """What the search makes of those who met enough blocks; of everyone while an archive has none of them."""
-        everyone, wanted = self.archives, min(self._rules.final, self._blocks)
-        tried = self._filled(at_least=wanted)
+        tried = self._filled(at_least=min(self._rules.final, self._blocks))
         if not all(tried[skill].cells for skill in self._skills):
             return self._search.answer()
         self._search.archives = tried
         try:
             return self._search.answer()
         finally:
-            self._search.archives = everyone
+            self._search.archives = self.archives
 
     def _next(self, index: int) -> Recipe:
         if (late := self._for_the_final_model(index)) is not None:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from typing import cast
+
 from cycleqd.config import CrossoverConfig, MutationConfig, RunConfig, SamplingConfig
 from cycleqd.seams import AGGREGATIONS, CROSSOVERS, MUTATIONS, SAMPLERS, SEARCHES
+from cycleqd.search.adaptive_sampling import AdaptiveSampling, ArchiveSearch, SamplingRules
 from cycleqd.search.coefficients import Combination
 from cycleqd.search.operators import Aggregation, Crossover, LinearCrossover, Mutation, Sampler
 from cycleqd.search.protocol import Search, Start
@@ -29,7 +32,10 @@ def build_search(config: RunConfig, start: Start) -> Search:
         aggregation=aggregation,
         elites=config.aggregation.elites,
     )
-    return search
+    if config.noise.is_off:
+        return search
+    rules = SamplingRules(**config.noise.model_dump())
+    return AdaptiveSampling(start, cast(ArchiveSearch, search), rules)
 
 
 def build_sampler(config: SamplingConfig) -> Sampler:
