@@ -2,7 +2,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from hypothesis import strategies as st
 
 from cycleqd.randomness import rng
 from cycleqd.search.operators import LinearCrossover, SvdMutation
@@ -28,8 +27,6 @@ from tests.toy_experts import (
     mutate,
     stretch,
 )
-
-coefficients = st.floats(-3, 3)
 
 
 @pytest.mark.parametrize("rank", [1, 3, 16])
