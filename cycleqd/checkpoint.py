@@ -14,6 +14,8 @@ from typing import Any, Final
 
 from safetensors import safe_open
 
+from cycleqd.faults import MendableFault
+
 INDEX_FILE: Final = "model.safetensors.index.json"
 SINGLE_FILE: Final = "model.safetensors"
 CONFIG_FILE: Final = "config.json"
@@ -39,7 +41,7 @@ _EMBEDDINGS: Final = ("embed_tokens.weight", "wte.weight", "embed_in.weight", "w
 _HEADS: Final = ("lm_head.weight", "embed_out.weight")
 
 
-class BaseModelInvalid(ValueError):
+class BaseModelInvalid(MendableFault, ValueError):
     """A model's folder cannot be used; the text is one line that names the folder and the fault."""
 
 

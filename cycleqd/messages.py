@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+import re
+from typing import Any, Final, Literal
 
 # pydantic wants this one before Python 3.12.
 from typing_extensions import TypedDict
+
+# Also what a terminal takes for the end of a line, or for another direction of writing, and halves of surrogate pairs.
+_CONTROL: Final = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 
 
 class Message(TypedDict):
@@ -35,3 +39,13 @@ def whole_texts(data: Any) -> Any:
     if isinstance(data, dict):
         return {whole_texts(key): whole_texts(item) for key, item in data.items()}
     return data
+
+
+def visible(text: str) -> str:
+    """The text with control characters spelt out in hexadecimal: a model must not drive the terminal."""
+    return _CONTROL.sub(_spelt, text.replace("\r\n", "\n"))
+
+
+def _spelt(match: re.Match[str]) -> str:
+    code = ord(match[0])
+    return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}"

@@ -6,10 +6,9 @@ from types import SimpleNamespace
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cycleqd.messages import whole_text, whole_texts
+from cycleqd.messages import visible, whole_text, whole_texts
 from cycleqd.models.causal_lm.protocol import Reply
 from cycleqd.models.causal_lm.rendering import render
-from cycleqd.report.transcripts import visible
 from cycleqd.run.records import EpisodeRecord, SampleScore, pack_episodes, unpack_episodes
 
 any_text = st.text(st.characters() | st.sampled_from("\ud83d\ude00\udfff\x1b\u2028"), max_size=20)

@@ -5,7 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cycleqd.statistics import Interval, bootstrap_over_seeds, interval_of_mean, paired_bootstrap, wilson
+from cycleqd.bootstrap import bootstrap_over_seeds, paired_bootstrap
+from cycleqd.statistics import Interval, interval_of_mean, wilson
 
 
 def bernoulli(n, p, seed=0):

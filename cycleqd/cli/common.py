@@ -10,7 +10,9 @@ from rich.console import Console
 from rich.text import Text
 from typer.core import TyperGroup
 
-from cycleqd.config import PROFILES, ConfigError, RunConfig
+from cycleqd.config import PROFILES, RunConfig
+from cycleqd.faults import MendableFault
+from cycleqd.messages import visible
 from cycleqd.run.store import RunStore, StoreError, list_runs
 from cycleqd.storage.urls import without_credentials
 
@@ -31,35 +33,11 @@ class FaultGroup(TyperGroup):
         try:
             return super().invoke(ctx)
         except Exception as error:
-            if ctx.params.get("debug") or not _is_fault(error):
+            if ctx.params.get("debug") or not isinstance(error, MendableFault | OSError):
                 raise
-            err.print(Text(f"Error: {without_credentials(_printable(str(error)))}", style="bold red"), soft_wrap=True)
+            # An error may quote what a file or a server says; it must not drive the terminal.
+            err.print(Text(f"Error: {without_credentials(visible(str(error)))}", style="bold red"), soft_wrap=True)
             raise typer.Exit(FAULT) from None
-
-
-def _printable(text: str) -> str:
-    """An error may quote what a file or a server says; it must not drive the terminal."""
-    from cycleqd.report.transcripts import visible
-
-    return visible(text)
-
-
-def _is_fault(error: Exception) -> bool:
-    from cycleqd.base_model import BaseModelUnavailable
-    from cycleqd.checkpoint import BaseModelInvalid
-    from cycleqd.sandbox import SandboxUnavailable
-    from cycleqd.skills.benchmarks.benchmark import DataUnavailable
-
-    return isinstance(
-        error,
-        ConfigError
-        | StoreError
-        | SandboxUnavailable
-        | DataUnavailable
-        | BaseModelInvalid
-        | BaseModelUnavailable
-        | OSError,
-    )
 
 
 ConfigArgument = Annotated[

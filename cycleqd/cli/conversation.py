@@ -11,9 +11,8 @@ from typing import Any
 from rich.console import Console
 from rich.text import Text
 
-from cycleqd.messages import Message, whole_text
+from cycleqd.messages import Message, visible, whole_text
 from cycleqd.models.causal_lm.rendering import end_tokens, load_tokenizer, render
-from cycleqd.report.transcripts import visible
 from cycleqd.storage import cache_dir
 
 

@@ -14,6 +14,7 @@ from rich.text import Text
 
 from cycleqd.cli.common import ConfigArgument, SetOption, err, out
 from cycleqd.config import ConfigError, load_config
+from cycleqd.messages import visible
 
 data = typer.Typer(no_args_is_help=True, help="Look at the data sets that experts learn from.")
 _SHOWN = 400
@@ -31,7 +32,6 @@ def inspect(
     """Read a configuration's training data as training will: rows, what is left out and why, hash, examples."""
     from cycleqd.evaluation.resources import build_skills
     from cycleqd.experts.data import check_source, prepare_skill, sources_of
-    from cycleqd.report.transcripts import visible
 
     settings = load_config(config, tuple(overrides or ()))
     chosen = [name for name in settings.skill_names if name in settings.experts.data and name in (skills or (name,))]

@@ -10,6 +10,7 @@ import typer
 from rich.text import Text
 
 from cycleqd.cli.common import DEFAULT_STORAGE, RunArgument, StorageOption, err, hint, known_individual, open_run, out
+from cycleqd.messages import visible
 from cycleqd.run.store import RunStore, StoreError
 
 if TYPE_CHECKING:
@@ -74,7 +75,6 @@ def chat(
     """Talk to an exported model with plain transformers; /reset forgets, /quit leaves."""
     from cycleqd.cli.conversation import converse, folders, load_chat
     from cycleqd.preflight.probe import probe
-    from cycleqd.report.transcripts import visible
 
     with err.status("Loading the model"):
         whole, tokenizer = folders(path)

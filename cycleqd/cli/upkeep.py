@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import sys
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich import box
@@ -13,12 +13,12 @@ from rich.table import Table
 from rich.text import Text
 
 from cycleqd.cli.common import DEFAULT_STORAGE, UNFIT, RunArgument, StorageOption, err, open_run, out
+from cycleqd.config import RetentionPolicy
 from cycleqd.run.names import METRICS_KEY
 from cycleqd.run.store import StoreError
-from cycleqd.run.upkeep import Doomed, plan_pruning
-from cycleqd.run.upkeep import prune as carry_out
-from cycleqd.run.upkeep import verify as look
-from cycleqd.run.upkeep.prune import Policy
+
+if TYPE_CHECKING:
+    from cycleqd.run.upkeep import Doomed
 
 _SHOWN = 30
 """Lines of a table; a run may have thousands of individuals."""
@@ -34,6 +34,8 @@ def verify(
     Reads the whole run and changes nothing. Half-written leftovers are told and are no damage: the next start of the
     run removes them.
     """
+    from cycleqd.run.upkeep import verify as look  # replays the search, and so needs torch
+
     store = open_run(name, storage)
     with err.status("Reading all of the run"):
         result = look(store)
@@ -64,7 +66,7 @@ def verify(
 def prune(
     name: RunArgument,
     policy: Annotated[
-        Policy,
+        RetentionPolicy,
         typer.Option(
             help="keep-elites: what an archive or the final model needs; keep-every-n: every n-th child, too."
         ),
@@ -78,6 +80,9 @@ def prune(
 
     Recipes, scores and records stay, so lineage, reports and resuming the run work as before.
     """
+    from cycleqd.run.upkeep import plan_pruning
+    from cycleqd.run.upkeep import prune as carry_out
+
     store = open_run(name, storage)
     if dry_run:
         plan = plan_pruning(store, policy, every=every, episodes=episodes)

@@ -38,6 +38,7 @@ GENERATED_SKILLS = ("coding", "os", "db")
 """Skills whose samples are generated here; the others are benchmarks, which read a file."""
 TURN_SKILLS = ("agentbench_db", "agentbench_os")
 """Benchmarks whose number of turns is a setting."""
+RetentionPolicy = Literal["keep-all", "keep-elites", "keep-every-n"]
 
 
 class ModelConfig(Section):
@@ -464,7 +465,7 @@ _USUAL_RECIPES = {
 class RetentionConfig(Section):
     """Which individuals' weights a run keeps; recipes, scores and records are always kept."""
 
-    policy: Literal["keep-all", "keep-elites", "keep-every-n"] = "keep-all"
+    policy: RetentionPolicy = "keep-all"
     """``keep-elites`` keeps what an archive holds or the final model needs; ``keep-every-n`` also every n-th child."""
     every: Annotated[int, Field(ge=1)] = 10
     """The n of ``keep-every-n``."""

@@ -16,6 +16,7 @@ from typing import Any, Final
 import yaml
 from pydantic import BaseModel, ValidationError
 
+from cycleqd.faults import MendableFault
 from cycleqd.storage.urls import without_credentials
 
 PROFILES = ("demo", "smol", "paper")
@@ -43,7 +44,7 @@ _REAL: Final = re.compile(
 )
 
 
-class ConfigError(ValueError):
+class ConfigError(MendableFault, ValueError):
     """A configuration cannot be used; the text lists every fault with its field's path."""
 
 

@@ -1,9 +1,8 @@
-"""Listings for the terminal: runs, individuals, preflight checks."""
+"""Listings for the terminal: runs and individuals."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 from rich import box
 from rich.table import Table
@@ -14,20 +13,6 @@ from cycleqd.report.summary import SPLITS, summarise
 from cycleqd.report.tables import duration, percent, scored
 from cycleqd.run.records import IndividualRecord, Score
 from cycleqd.run.store import RunStore
-
-if TYPE_CHECKING:
-    from cycleqd.preflight.checks import Check
-
-
-def checks_table(checks: Sequence[Check]) -> Table:
-    """What the preflight found, and what to do about it."""
-    table = Table(box=box.SIMPLE_HEAD)
-    for name in ("", "check", "found", "what to do"):
-        table.add_column(name, overflow="fold")
-    for item in checks:
-        mark = Text("ok", style="green") if item.ok else Text("FAULT", style="bold red")
-        table.add_row(mark, Text(item.name), Text(item.detail), Text(item.remedy, style="" if item.ok else "yellow"))
-    return table
 
 
 def runs_table(stores: Sequence[RunStore]) -> Table:

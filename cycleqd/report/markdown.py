@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from typing import Final
 
-from cycleqd.report.transcripts import visible
+from cycleqd.messages import visible
 
 _SPECIAL: Final = re.compile(
     r"[\\`*\[\]<>|!&~#@$]"  # code, emphasis, links, images, HTML, cells, entities, headings, mail addresses

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from cycleqd.messages import visible
 from cycleqd.report.markdown import code, fenced, plain
 from cycleqd.report.tables import Grid, scored
-from cycleqd.report.transcripts import ROLES, SOLVED, visible
+from cycleqd.report.transcripts import ROLES, SOLVED
 from cycleqd.run.records import EpisodeRecord, EvaluationRecord
 
 SIZE_LIMIT = 100_000

@@ -6,8 +6,9 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from cycleqd.bootstrap import paired_bootstrap
 from cycleqd.run.records import EvaluationRecord
-from cycleqd.statistics import Interval, paired_bootstrap
+from cycleqd.statistics import Interval
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,7 +20,7 @@ class Difference:
         difference: The unweighted mean of the skills' means.
         se: Its standard error, at least 0.
         n: Number of samples behind it.
-        interval: Of 95 %, by a bootstrap over the samples (`cycleqd.statistics.paired_bootstrap`).
+        interval: Of 95 %, by a bootstrap over the samples (`cycleqd.bootstrap.paired_bootstrap`).
     """
 
     samples: tuple[tuple[float, ...], ...]

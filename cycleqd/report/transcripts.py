@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Sequence
 
 from rich.console import Group, RenderableType
@@ -10,6 +9,7 @@ from rich.panel import Panel
 from rich.rule import Rule
 from rich.text import Text
 
+from cycleqd.messages import visible
 from cycleqd.report.templates import render
 from cycleqd.run.records import EpisodeRecord, EvaluationRecord
 
@@ -22,19 +22,6 @@ ROLES = {
     "assistant": ("model", "green"),
 }
 """What a reader calls the speakers, and their colours in a terminal."""
-
-# Also what a terminal takes for the end of a line, or for another direction of writing, and halves of surrogate pairs.
-_CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
-
-
-def visible(text: str) -> str:
-    """The text with control characters spelt out in hexadecimal: a model must not drive the terminal."""
-    return _CONTROL.sub(_spelt, text.replace("\r\n", "\n"))
-
-
-def _spelt(match: re.Match[str]) -> str:
-    code = ord(match[0])
-    return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}"
 
 
 def select(

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from cycleqd.faults import MendableFault
 
-class StoreError(RuntimeError):
+
+class StoreError(MendableFault, RuntimeError):
     """The store cannot serve a request; the text says what was expected and what is there."""
 
 

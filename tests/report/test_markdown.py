@@ -7,10 +7,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
+from cycleqd.messages import visible
 from cycleqd.report.markdown import code, fenced, plain
 from cycleqd.report.reading import evaluation_markdown
 from cycleqd.report.tables import Grid
-from cycleqd.report.transcripts import transcript_page, visible
+from cycleqd.report.transcripts import transcript_page
 from cycleqd.run.records import EpisodeRecord, EvaluationRecord, SampleScore, Score
 
 HOSTILE = [

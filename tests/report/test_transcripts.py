@@ -4,7 +4,8 @@ import io
 
 from rich.console import Console
 
-from cycleqd.report.transcripts import select, terminal, visible
+from cycleqd.messages import visible
+from cycleqd.report.transcripts import select, terminal
 from cycleqd.run.store import RunStore
 from tests.report.synthetic import genome
 

@@ -11,8 +11,9 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
+from cycleqd.config import RetentionPolicy
 from cycleqd.run.names import genome_key, pruned_key
 from cycleqd.run.records import IndividualRecord, Record
 from cycleqd.run.replay import search_after_all
@@ -21,8 +22,6 @@ from cycleqd.run.upkeep.inventory import Inventory
 from cycleqd.storage import SUFFIX
 
 log = logging.getLogger(__name__)
-
-Policy = Literal["keep-all", "keep-elites", "keep-every-n"]
 
 
 class Pruned(Record):
@@ -57,7 +56,7 @@ class Doomed(NamedTuple):
     size: int
 
 
-def plan_pruning(store: RunStore, policy: Policy, *, every: int = 10, episodes: bool = False) -> list[Doomed]:
+def plan_pruning(store: RunStore, policy: RetentionPolicy, *, every: int = 10, episodes: bool = False) -> list[Doomed]:
     """What a policy would remove, by id; removes nothing.
 
     Args:
@@ -99,7 +98,7 @@ def plan_pruning(store: RunStore, policy: Policy, *, every: int = 10, episodes: 
     return plan
 
 
-def prune(store: RunStore, plan: Sequence[Doomed], policy: Policy) -> int:
+def prune(store: RunStore, plan: Sequence[Doomed], policy: RetentionPolicy) -> int:
     """Carries a plan out; returns the bytes freed. Killed half-way it may simply be repeated.
 
     Args:

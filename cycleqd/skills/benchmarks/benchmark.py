@@ -19,6 +19,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
+from cycleqd.faults import MendableFault
 from cycleqd.sandbox import Sandboxes
 from cycleqd.skills.protocol import Message, Sample, Skill, SkillSession, Skipped, Split
 
@@ -38,7 +39,7 @@ _LONGEST_ID: Final = 200
 _ID_END: Final = re.compile(r"/[\w.-]{1,40}\Z")
 
 
-class DataUnavailable(ValueError):
+class DataUnavailable(MendableFault, ValueError):
     """A benchmark's data, or a file that goes with it, is missing, unusable or too small; the text names it."""
 
 
