@@ -15,7 +15,7 @@ from pydantic_core import InitErrorDetails
 from cycleqd.config.files import PROFILES, ConfigError, explain, read_settings, write_yaml
 from cycleqd.config.named import Named, NamedSection
 from cycleqd.config.section import Section
-from cycleqd.seams import AGGREGATIONS, CROSSOVERS, MERGE_METHODS, MUTATIONS, SAMPLERS, SEARCHES, Table
+from cycleqd.seams import AGGREGATIONS, CROSSOVERS, MERGE_METHODS, MUTATIONS, SAMPLERS, SEARCHES, SeamTable
 from cycleqd.seams.operators import SCALED_MERGES
 from cycleqd.storage.urls import check_url
 
@@ -220,7 +220,7 @@ class GridConfig(Section):
 class SearchConfig(NamedSection):
     """What decides which child comes next."""
 
-    TABLE: ClassVar[Table] = SEARCHES
+    TABLE: ClassVar[SeamTable] = SEARCHES
     COMPLETE: ClassVar[bool] = False
     ELSEWHERE: ClassVar[tuple[str, ...]] = (
         "start", "combination", "sampler", "crossover", "mutation", "aggregation", "elites",
@@ -269,7 +269,7 @@ class ArchiveConfig(Section):
 class SamplingConfig(NamedSection):
     """How the two parents are drawn from the active archive."""
 
-    TABLE: ClassVar[Table] = SAMPLERS
+    TABLE: ClassVar[SeamTable] = SAMPLERS
 
     kind: Annotated[str, Named(SAMPLERS)] = "elite"
     """``elite`` prefers high scores in all skills; ``random`` is the paper's ablation."""
@@ -290,7 +290,7 @@ class SamplingConfig(NamedSection):
 class CrossoverConfig(NamedSection):
     """Mixing of two parents' task vectors with normalised random coefficients."""
 
-    TABLE: ClassVar[Table] = CROSSOVERS
+    TABLE: ClassVar[SeamTable] = CROSSOVERS
     ELSEWHERE: ClassVar[tuple[str, ...]] = ("seed",)  # drawn for each child
 
     kind: Annotated[str, Named(CROSSOVERS)] = "linear"
@@ -310,7 +310,7 @@ class CrossoverConfig(NamedSection):
         return sigma
 
     @classmethod
-    def table_of(cls, name: str) -> Table:
+    def table_of(cls, name: str) -> SeamTable:
         """A merge method's settings are those of the method."""
         return MERGE_METHODS if name in SCALED_MERGES else CROSSOVERS
 
@@ -325,7 +325,7 @@ class CrossoverConfig(NamedSection):
 class MutationConfig(NamedSection):
     """Perturbation of a child after crossover."""
 
-    TABLE: ClassVar[Table] = MUTATIONS
+    TABLE: ClassVar[SeamTable] = MUTATIONS
 
     kind: Annotated[str, Named(MUTATIONS)] = "svd"
     """``svd`` scales singular components; ``gaussian`` and ``none`` are the paper's ablations."""
@@ -340,7 +340,7 @@ class MutationConfig(NamedSection):
 class AggregationConfig(NamedSection):
     """Folding of the archives' elites into the final model."""
 
-    TABLE: ClassVar[Table] = AGGREGATIONS
+    TABLE: ClassVar[SeamTable] = AGGREGATIONS
 
     kind: Annotated[str, Named(AGGREGATIONS)] = "softmax"
     """How the elites are weighed: ``softmax`` of their scores is the paper's."""
@@ -356,7 +356,7 @@ class BaselineConfig(NamedSection):
     """One merge of the experts without a search, which the report compares the final model with."""
 
     NAME: ClassVar[str] = "method"
-    TABLE: ClassVar[Table] = MERGE_METHODS
+    TABLE: ClassVar[SeamTable] = MERGE_METHODS
     ELSEWHERE: ClassVar[tuple[str, ...]] = ("scale",)  # one of `scales` after the other
 
     method: Annotated[str, Named(MERGE_METHODS, without=("linear",))]

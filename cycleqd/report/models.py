@@ -9,7 +9,7 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict
 
 from cycleqd.evaluation.play import Evaluation
-from cycleqd.report.tables import Grid, scored, with_interval
+from cycleqd.report.tables import TextTable, scored, with_interval
 from cycleqd.run.records import Score, pack_episodes
 from cycleqd.statistics import Interval, interval_of_mean
 
@@ -91,7 +91,7 @@ def summarise_model(
     )
 
 
-def model_table(summary: ModelSummary) -> Grid:
+def model_table(summary: ModelSummary) -> TextTable:
     """The model's score per skill, as a run's report shows them; other verdicts beside it, not in the mean."""
     ((split, rows),) = summary.splits.items()
     scores = rows[summary.model]
@@ -108,7 +108,7 @@ def model_table(summary: ModelSummary) -> Grid:
     if isinstance(mean, float):
         cells.append(with_interval(mean, summary.intervals[split][summary.model]["mean"]))
     played = "both splits" if split == BOTH else f"the {split} split"
-    return Grid(f"Scores on {played}, %", (*header, "mean"), (tuple(cells),))
+    return TextTable(f"Scores on {played}, %", (*header, "mean"), (tuple(cells),))
 
 
 def write_model(out: Path, summary: ModelSummary, evaluations: Sequence[Evaluation]) -> None:

@@ -268,7 +268,7 @@ class Phases(Record):
         )
 
 
-class Cell(Record):
+class WonCell(Record):
     """A cell that an individual won.
 
     Attributes:
@@ -298,7 +298,7 @@ class GenerationRecord(Record):
     genome: str
     parents: list[str]
     scores: dict[str, Score]
-    cells: dict[str, Cell]
+    cells: dict[str, WonCell]
     seconds: Phases
     part: str = "optimization"
 

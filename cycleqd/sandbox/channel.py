@@ -1,6 +1,6 @@
 """Requests to a guest and its replies, over the standard streams of its container.
 
-The engine multiplexes the streams: a frame is one byte for the stream (1 output, 2 errors), three zero bytes, the
+Docker multiplexes the streams: a frame is one byte for the stream (1 output, 2 errors), three zero bytes, the
 length as four bytes big-endian, then the data (Docker Engine API, "Attach to a container").
 """
 
@@ -149,7 +149,7 @@ class Channel:
         tail = self._tail.decode("utf-8", "replace").strip()
         said = f"; it said: {tail}" if tail else ""
         return SandboxUnavailable(
-            f"container {self._name}: {what} (removed from outside, out of memory, or the engine stopped); "
+            f"container {self._name}: {what} (removed from outside, out of memory, or Docker stopped); "
             f"retry the evaluation{said}"
         )
 
@@ -171,7 +171,7 @@ class Channel:
                 elif len(line) > LINE_BYTES:
                     line.clear()
         except OSError:
-            pass  # closed here or by the engine: the end either way
+            pass  # closed here or by Docker: the end either way
         with self._state:
             self._ended.set()
             waiting = list(self._waiting.values())

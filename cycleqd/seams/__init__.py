@@ -12,11 +12,11 @@ settings are the parameters of its constructor: the configuration's section take
 * `MUTATIONS`: how a child's task vector is changed at random.
 * `AGGREGATIONS`: how the archives' elites become one model.
 
-Public: these and `Row`, `Table`.
+Public: these and `Row`, `SeamTable`.
 """
 
 from cycleqd.seams.operators import AGGREGATIONS, CROSSOVERS, MERGE_METHODS, MUTATIONS, SAMPLERS
 from cycleqd.seams.searches import SEARCHES
-from cycleqd.seams.table import Row, Table
+from cycleqd.seams.table import Row, SeamTable
 
-__all__ = ["AGGREGATIONS", "CROSSOVERS", "MERGE_METHODS", "MUTATIONS", "SAMPLERS", "SEARCHES", "Row", "Table"]
+__all__ = ["AGGREGATIONS", "CROSSOVERS", "MERGE_METHODS", "MUTATIONS", "SAMPLERS", "SEARCHES", "Row", "SeamTable"]

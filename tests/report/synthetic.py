@@ -13,7 +13,6 @@ import numpy as np
 
 from cycleqd.config import RunConfig, SkillConfig
 from cycleqd.run.records import (
-    Cell,
     EpisodeRecord,
     EvaluationRecord,
     ExportRecord,
@@ -24,6 +23,7 @@ from cycleqd.run.records import (
     Score,
     SeedRecord,
     SessionRecord,
+    WonCell,
 )
 from cycleqd.run.store import RunStore
 from cycleqd.search.archive import Archives, grids_from_experts
@@ -171,7 +171,7 @@ def synthetic_run(
                 genome=genome(name),
                 parents=parents,
                 scores=child,
-                cells={s: Cell(bins=list(w.cell), displaced=w.displaced) for s, w in won.items() if w},
+                cells={s: WonCell(bins=list(w.cell), displaced=w.displaced) for s, w in won.items() if w},
                 seconds=Phases(generate=5.0 + generation % 3, sandbox=1.5, merge=0.4, other=0.3),
             )
         )

@@ -12,7 +12,7 @@ from cycleqd.config import (
     SearchConfig,
 )
 from cycleqd.randomness import rng
-from cycleqd.seams import AGGREGATIONS, CROSSOVERS, MERGE_METHODS, MUTATIONS, SAMPLERS, SEARCHES, Row, Table
+from cycleqd.seams import AGGREGATIONS, CROSSOVERS, MERGE_METHODS, MUTATIONS, SAMPLERS, SEARCHES, Row, SeamTable
 from cycleqd.seams.operators import SCALED_MERGES
 from cycleqd.search.archive import Grid
 from cycleqd.search.build import build_crossover, build_mutation, build_sampler
@@ -94,7 +94,7 @@ def test_a_class_that_can_be_imported_is_a_search():
 
 
 def test_an_object_gets_what_its_constructor_names_and_nothing_else():
-    table = Table("toy", {"grid": Row("cycleqd.search.archive:Grid", "here")})
+    table = SeamTable("toy", {"grid": Row("cycleqd.search.archive:Grid", "here")})
     assert table.make("grid", 0.0, upper=1.0, bins=3, colour="red") == Grid(0.0, 1.0, 3)
     with pytest.raises(ValueError, match="the toy 'grid' needs bins"):
         table.make("grid", 0.0, upper=1.0)
