@@ -104,8 +104,8 @@ def html_page(
             "Weights",
             ("model", "individual", "content hash"),
             tuple(
-                (row_name(row, summary), summary.individuals.get(row, "–"), identity)
-                for row, identity in summary.identities.items()
+                (row_name(row, summary), summary.individuals.get(row, "–"), genome)
+                for row, genome in summary.genomes.items()
             ),
         ),
         versions=TextTable("Software", ("package", "version"), tuple(summary.versions.items())),

@@ -123,20 +123,20 @@ class Channel:
         Raises:
             SandboxUnavailable: The container ended, or the time is up.
         """
-        identity = secrets.token_hex(16)
+        request_id = secrets.token_hex(16)
         reply: Future[dict[str, Any]] = Future()
         with self._state:
             if self._ended.is_set():
                 raise self._fault("it has ended")
-            self._waiting[identity] = reply
+            self._waiting[request_id] = reply
         try:
-            self.send(json.dumps({**payload, "id": identity}).encode() + b"\n")
+            self.send(json.dumps({**payload, "id": request_id}).encode() + b"\n")
             return reply.result(timeout=seconds)
         except TimeoutError as error:
             raise self._fault(f"no reply within {seconds:.0f} s") from error
         finally:
             with self._state:
-                self._waiting.pop(identity, None)
+                self._waiting.pop(request_id, None)
 
     def close(self) -> None:
         """Closes the socket, and with it the container's standard input; idempotent."""
@@ -183,11 +183,11 @@ class Channel:
         """Gives a reply to the request that it carries the id of; drops everything else."""
         try:
             message = valid(json.loads(text))
-            identity = message.pop("id")
+            request_id = message.pop("id")
         except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
             return
         with self._state:
-            reply = self._waiting.pop(identity, None) if isinstance(identity, str) else None
+            reply = self._waiting.pop(request_id, None) if isinstance(request_id, str) else None
         if reply is not None:
             reply.set_result(message)
 

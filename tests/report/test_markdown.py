@@ -101,7 +101,7 @@ def test_nothing_ends_a_fence(text):
 
 def evaluated(text):
     record = EvaluationRecord(
-        identity="i", skill="os", split="test", score=Score.of([0.0]), data_hash="d", engine="e", batching="strict",
+        genome="i", skill="os", split="test", score=Score.of([0.0]), data_hash="d", engine="e", batching="strict",
         tokens=1, seconds=1.0, samples=[SampleScore(id=text, score=0.0, reason=text, turns=1, tokens=1)],
     )  # fmt: skip
     messages = [{"role": "user", "content": text}, {"role": "assistant", "content": text}]
