@@ -127,6 +127,35 @@ def test_settings_that_the_class_lacks_or_refuses_are_faults_of_the_configuratio
         section.model_validate(given)
 
 
+def test_a_new_operator_is_a_class_and_a_row(monkeypatch, tmp_path):
+    (tmp_path / "shrinking.py").write_text(
+        "from dataclasses import dataclass\n"
+        "from typing import ClassVar\n\n\n"
+        "@dataclass(frozen=True)\n"
+        "class Shrink:\n"
+        "    kind: ClassVar[str] = 'shrink'\n"
+        "    factor: float = 0.9\n\n"
+        "    def __post_init__(self):\n"
+        "        if not 0 < self.factor < 1:\n"
+        "            raise ValueError(f'factor must be between 0 and 1, got {self.factor}')\n\n"
+        "    def draw(self, rng):\n"
+        "        return None\n\n"
+        "    def apply(self, child, expert, seed):\n"
+        "        return child.combine(self.factor, [])\n"
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.setitem(MUTATIONS._rows, "shrink", Row("shrinking:Shrink", "this test"))
+    config = RunConfig.model_validate({"mutation": {"kind": "shrink", "factor": 0.5}})
+    assert RunConfig.model_validate(config.model_dump(mode="json")) == config
+    mutation = build_mutation(config.mutation)
+    assert mutation.kind == "shrink"
+    assert mutation.factor == 0.5
+    with pytest.raises(ValueError, match="factor must be between 0 and 1"):
+        RunConfig.model_validate({"mutation": {"kind": "shrink", "factor": 2.0}})
+    with pytest.raises(ValueError, match=r"mutation\.strength"):
+        RunConfig.model_validate({"mutation": {"kind": "shrink", "strength": 2.0}})
+
+
 def test_forms_offer_the_names():
     schema = RunConfig.model_json_schema()["$defs"]
     assert schema["MutationConfig"]["properties"]["kind"]["enum"] == list(MUTATIONS)
