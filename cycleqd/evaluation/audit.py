@@ -16,6 +16,7 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Final
 
+from cycleqd.config import GENERATED_COUNTS
 from cycleqd.run.records import Record
 from cycleqd.sandbox import Sandboxes, SandboxUnavailable
 from cycleqd.skills import BENCHMARKS, build_skill
@@ -152,8 +153,6 @@ def audit(
 
 def default_counts(name: str) -> Mapping[Split, int | None]:
     """All of a benchmark; of a generated suite, the sizes that a configuration has by default."""
-    from cycleqd.config import GENERATED_COUNTS
-
     return {} if name in BENCHMARKS else GENERATED_COUNTS
 
 
