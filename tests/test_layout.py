@@ -4,6 +4,9 @@ Within `cycleqd/` nothing imports in a circle, neither modules nor rooms; `infra
 """
 
 import ast
+import os
+import subprocess
+import sys
 from itertools import pairwise
 from pathlib import Path
 
@@ -14,7 +17,7 @@ from infra.rooms_picture import BOX_WIDTH, arranged, layers_of, reduced
 
 ROOT = Path(__file__).parents[1]
 LAYERS = {"cycleqd": {"tasks", "flows", "prefect"}, "tasks": {"flows"}, "flows": set()}
-EXCEPTION = ROOT / "cycleqd" / "cli" / "start.py"
+EXCEPTIONS = {ROOT / "cycleqd" / "cli" / name for name in ("start.py", "experiment.py", "playing.py")}
 
 
 def imported(path):
@@ -32,15 +35,13 @@ def test_no_layer_imports_what_stands_above_it(layer):
     offenders = {
         str(path.relative_to(ROOT)): sorted(above)
         for path in files
-        if path != EXCEPTION and (above := LAYERS[layer] & set(imported(path)))
+        if path not in EXCEPTIONS and (above := LAYERS[layer] & set(imported(path)))
     }
     assert offenders == {}
 
 
 def test_no_flow_or_task_module_shadows_a_library():
     # Prefect puts the folder of a script entrypoint first on sys.path.
-    import sys
-
     names = {path.stem for layer in ("flows", "tasks") for path in (ROOT / layer).glob("*.py")} - {"__init__"}
     assert names & (set(sys.stdlib_module_names) | {"datasets", "docker", "evaluate", "torch", "vllm"}) == set()
 
@@ -93,3 +94,25 @@ def test_boxes_of_the_picture_do_not_overlap_and_arrows_go_down(layout):
                 assert abs(place[one] - place[other]) > BOX_WIDTH
     assert all(above.layer > below.layer for arrow in arrows for above, below in pairwise(arrow))
     assert min(layers_of(graph).values()) == 0
+
+
+HEAVY = {"torch", "numpy", "docker", "matplotlib", "transformers", "prefect", "datasets", "vllm"}
+
+
+@pytest.mark.parametrize(
+    "command", [["run", "--help"], ["run", "demo", "--set", "generations=true"], ["verify", "no-such-run"]]
+)
+def test_help_and_refusals_of_the_command_line_need_no_heavy_library(command, tmp_path):
+    # They take many seconds of processor time to import; who asks for help or misspells a setting must not wait.
+    code = (
+        "import sys\nfrom cycleqd.cli import app\n"
+        f"try:\n    app({command!r})\nexcept SystemExit:\n    print(sorted(sys.modules.keys() & {HEAVY!r}))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=tmp_path,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+    )
+    assert done.stdout.splitlines()[-1] == "[]", done.stdout + done.stderr

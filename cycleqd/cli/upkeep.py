@@ -34,9 +34,9 @@ def verify(
     Reads the whole run and changes nothing. Half-written leftovers are told and are no damage: the next start of the
     run removes them.
     """
+    store = open_run(name, storage)
     from cycleqd.run.upkeep import verify as look  # replays the search, and so needs torch
 
-    store = open_run(name, storage)
     with err.status("Reading all of the run"):
         result = look(store)
     if as_json:
@@ -80,10 +80,10 @@ def prune(
 
     Recipes, scores and records stay, so lineage, reports and resuming the run work as before.
     """
+    store = open_run(name, storage)
     from cycleqd.run.upkeep import plan_pruning
     from cycleqd.run.upkeep import prune as carry_out
 
-    store = open_run(name, storage)
     if dry_run:
         plan = plan_pruning(store, policy, every=every, episodes=episodes)
     else:

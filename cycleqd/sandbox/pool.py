@@ -29,7 +29,7 @@ from cycleqd.sandbox.channel import Channel, guest_command, guest_source
 from cycleqd.sandbox.container_host import ContainerHost
 from cycleqd.sandbox.database import PRODUCTS, DatabaseServer
 from cycleqd.sandbox.errors import SandboxUnavailable
-from cycleqd.sandbox.images import IMAGE_USERS, image_tag, image_tags
+from cycleqd.sandbox.images import OPTIONAL_IMAGES, image_tag, image_tags
 from cycleqd.sandbox.limits import Limits
 from cycleqd.sandbox.runner import Container, ProgramRunner
 from cycleqd.sandbox.shell import ShellSession
@@ -323,11 +323,11 @@ def _removed_on_failure(remove: Callable[[], None]) -> Iterator[None]:
         raise
 
 
-def missing_images(*skills: str) -> tuple[str, ...]:
+def missing_images(*needed: str) -> tuple[str, ...]:
     """The tags of the project's sandbox images that Docker does not have; ``make images`` builds them.
 
     Args:
-        skills: The skills to play; an image that another skill alone needs is not missed.
+        needed: The images that are needed beyond those of every run; an optional one that is not named is not missed.
 
     Raises:
         SandboxUnavailable: No Docker engine answers.
@@ -337,7 +337,7 @@ def missing_images(*skills: str) -> tuple[str, ...]:
         return tuple(
             tag
             for name, tag in image_tags().items()
-            if (name not in IMAGE_USERS or IMAGE_USERS[name] in skills) and not host.has_image(tag)
+            if (name not in OPTIONAL_IMAGES or name in needed) and not host.has_image(tag)
         )
     finally:
         host.close()

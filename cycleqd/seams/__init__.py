@@ -1,4 +1,4 @@
-"""The seams of the search: one table each of what can be chosen by name.
+"""The seams of the search and of training: one table each of what can be chosen by name.
 
 A row says where a class is (``module:Class``) and where it comes from. Nothing is imported until a row is chosen, so
 that the configuration can know all names and stay light. A new operator is a file with its class and a row here. Its
@@ -11,6 +11,9 @@ settings are the parameters of its constructor: the configuration's section take
 * `MERGE_METHODS`: functions of several task vectors to one, used as crossovers and as baselines.
 * `MUTATIONS`: how a child's task vector is changed at random.
 * `AGGREGATIONS`: how the archives' elites become one model.
+* `RECIPES`: how a row of a data set becomes a conversation to train on.
+
+The table of skills is `cycleqd.skills.registry`.
 
 Public: these and `Row`, `SeamTable`.
 """
@@ -18,5 +21,16 @@ Public: these and `Row`, `SeamTable`.
 from cycleqd.seams.operators import AGGREGATIONS, CROSSOVERS, MERGE_METHODS, MUTATIONS, SAMPLERS
 from cycleqd.seams.searches import SEARCHES
 from cycleqd.seams.table import Row, SeamTable
+from cycleqd.seams.training_data import RECIPES
 
-__all__ = ["AGGREGATIONS", "CROSSOVERS", "MERGE_METHODS", "MUTATIONS", "SAMPLERS", "SEARCHES", "Row", "SeamTable"]
+__all__ = [
+    "AGGREGATIONS",
+    "CROSSOVERS",
+    "MERGE_METHODS",
+    "MUTATIONS",
+    "RECIPES",
+    "SAMPLERS",
+    "SEARCHES",
+    "Row",
+    "SeamTable",
+]

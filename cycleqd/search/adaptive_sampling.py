@@ -132,8 +132,16 @@ class AdaptiveSampling:
         return self._won(individual, before)
 
     def answer(self) -> Recipe:
-        """What the search makes of the archives of pooled scores."""
-        return self._search.answer()
+        """What the search makes of those who met enough blocks; of everyone while an archive has none of them."""
+        everyone, wanted = self.archives, min(self._rules.final, self._blocks)
+        tried = self._filled(at_least=wanted)
+        if not all(tried[skill].cells for skill in self._skills):
+            return self._search.answer()
+        self._search.archives = tried
+        try:
+            return self._search.answer()
+        finally:
+            self._search.archives = everyone
 
     def _next(self, index: int) -> Recipe:
         if (late := self._for_the_final_model(index)) is not None:
@@ -155,7 +163,11 @@ class AdaptiveSampling:
         return self._rules.racing is None or not known.stopped
 
     def _for_the_final_model(self, index: int) -> str | None:
-        """Who of the final model as it would be now needs a block, once the budget is left for no more than that."""
+        """Who would be of the final model and lacks blocks, once the rest of the budget is kept for that.
+
+        Who has met more blocks may turn out worse, and others take the place: so twice the blocks are kept that the
+        members lack now.
+        """
         try:
             members = self._search.answer().parents
         except ValueError:  # nothing to make it of yet
@@ -163,7 +175,7 @@ class AdaptiveSampling:
         wanted = min(self._rules.final, self._blocks)
         lacking = {member: wanted - self._known[member].blocks for member in dict.fromkeys(members)}
         lacking = {member: blocks for member, blocks in lacking.items() if blocks > 0}
-        if not lacking or self._budget - index > sum(lacking.values()):
+        if not lacking or self._budget - index > 2 * sum(lacking.values()):
             return None
         return max(lacking, key=lambda member: lacking[member])
 
@@ -171,9 +183,12 @@ class AdaptiveSampling:
         known = self._known[individual]
         return Recipe((individual,), (1.0,), known.archive, block=known.blocks, again=individual)
 
-    def _filled(self) -> Archives:
+    def _filled(self, *, at_least: int = 0) -> Archives:
+        """Archives of pooled scores, of those who met so many blocks."""
         archives = Archives(self._skills, self._grids)
         for individual, known in self._known.items():
+            if known.blocks < at_least:
+                continue
             scores = dict(zip(self._skills, known.means(), strict=True))
             if known.index == SEED:
                 archives.insert(individual, scores, SEED)

@@ -40,7 +40,7 @@ def training_data(ws: Workspace, skill: str) -> Sequence[Conversation]:
     Raises:
         TrainingDataUnavailable: A data set cannot be had, or has changed since this run read it.
     """
-    data = ws.config.experts.data.get(skill)  # type: ignore[call-overload]
+    data = ws.config.experts.data_of(skill)
     if data is None:
         return record_demonstrations(ws, skill)
     key = expert_key(skill, "data.json")
@@ -71,7 +71,7 @@ def train(ws: Workspace, skill: str, progress: Callable[..., None] | None = None
         ws,
         skill,
         lambda: training_data(ws, skill),
-        epochs=settings.epochs_by_skill.get(skill, settings.epochs),
+        epochs=settings.epochs_of(skill),
         max_length=settings.max_length_of(skill),
         progress=progress,
     )

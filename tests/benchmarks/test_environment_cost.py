@@ -2,9 +2,9 @@
 
 That way is re-created from a description of it. Shell: a container per sample in blocks of 32 that are started
 0.2 s apart, commands written to a terminal and read up to the prompt with a time-out of 5 s, `stop` with its grace
-of 10 s. Database: one server, a connection per statement, 5 s of sleep at the start. Both ways run here one after the
-other; ratios are asserted, seconds are printed (``pytest -s``). The released database evaluator plays one episode at a
-time; ours is measured that way, too.
+of 10 s. Database: one MySQL server, which we use, too, a connection per statement, 5 s of sleep at the start. Both
+ways run here one after the other; ratios are asserted, seconds are printed (``pytest -s``). The released database
+evaluator plays one episode at a time; ours is measured that way, too.
 """
 
 import math
@@ -21,7 +21,7 @@ import pytest
 
 from cycleqd.sandbox import DatabaseServer, Sandboxes, image_tags
 from cycleqd.sandbox.database import quoted
-from cycleqd.skills.benchmarks.agentbench_db.skill import AgentBenchDbSession, final_answer, operation
+from cycleqd.skills.benchmarks.agentbench_db.skill import SERVER, AgentBenchDbSession, final_answer, operation
 from cycleqd.skills.benchmarks.agentbench_os.skill import AgentBenchOsSession, bash_act
 from cycleqd.skills.oracle import OracleAgent, play
 from cycleqd.skills.protocol import Message, Sample
@@ -123,7 +123,7 @@ def ours_database(server: DatabaseServer, count: int, parallel: int) -> float:
         played = list(
             pool.map(lambda number: play(session, database_sample(number), OracleAgent(replies)), range(count))
         )
-    assert all(episode.verdict.extra == {"table_state": 1.0} for episode in played)
+    assert all(episode.verdict.extra["table_state"] == 1.0 for episode in played)
     return (time.perf_counter() - began) / count
 
 
@@ -161,7 +161,7 @@ def test_a_shell_episode_costs_a_fraction_of_the_released_evaluators() -> None:
 
 
 def test_a_database_episode_costs_a_fraction_of_the_released_evaluators() -> None:
-    with Sandboxes(run_id="benchmark-database") as sandboxes, sandboxes.database() as server:
+    with Sandboxes(run_id="benchmark-database") as sandboxes, sandboxes.database(image=SERVER) as server:
         ours_database(server, 4, 1)
         seconds: dict[int, float] = {}
         theirs = math.inf
