@@ -75,7 +75,7 @@ class _Subject(NamedTuple):
     engine: Engine
     name: str
     source: str
-    identity: str
+    genome: str
     batching: Literal["strict", "throughput"]
 
 
@@ -162,7 +162,7 @@ def _play(
                 workers=settings.sandbox.workers,
                 progress=partial(_advance, bar, task),
             )
-            record = record.model_copy(update={"identity": subject.identity} | ({"split": BOTH} if whole else {}))
+            record = record.model_copy(update={"genome": subject.genome} | ({"split": BOTH} if whole else {}))
             evaluations.append(Evaluation(record, episodes))
     return evaluations
 

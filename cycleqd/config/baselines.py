@@ -8,14 +8,14 @@ from pydantic import Field, ValidationInfo, field_validator
 
 from cycleqd.config.named import Named, NamedSection
 from cycleqd.config.section import Section
-from cycleqd.seams import MERGE_METHODS, Table
+from cycleqd.seams import MERGE_METHODS, SeamTable
 
 
 class BaselineConfig(NamedSection):
     """One merge of the experts without a search, which the report compares the final model with."""
 
     NAME: ClassVar[str] = "method"
-    TABLE: ClassVar[Table] = MERGE_METHODS
+    TABLE: ClassVar[SeamTable] = MERGE_METHODS
     ELSEWHERE: ClassVar[tuple[str, ...]] = ("scale",)  # one of `scales` after the other
 
     method: Annotated[str, Named(MERGE_METHODS, without=("linear",))]

@@ -16,7 +16,7 @@ from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema, InitErrorDetails, core_schema
 
 from cycleqd.config.section import Section
-from cycleqd.seams import Table
+from cycleqd.seams import SeamTable
 from cycleqd.seams.table import Setting
 
 
@@ -28,7 +28,7 @@ class Named:
         without: Names of it that cannot be chosen here.
     """
 
-    def __init__(self, table: Table, without: tuple[str, ...] = ()) -> None:
+    def __init__(self, table: SeamTable, without: tuple[str, ...] = ()) -> None:
         self._table = table
         self._without = without
 
@@ -62,7 +62,7 @@ class NamedSection(Section):
 
     NAME: ClassVar[str] = "kind"
     """The field that holds the name."""
-    TABLE: ClassVar[Table]
+    TABLE: ClassVar[SeamTable]
     COMPLETE: ClassVar[bool] = True
     """Whether the settings suffice to make the object, so that it is made to see what it says of them."""
     ELSEWHERE: ClassVar[tuple[str, ...]] = ()
@@ -87,7 +87,7 @@ class NamedSection(Section):
         return section
 
     @classmethod
-    def table_of(cls, name: str) -> Table:
+    def table_of(cls, name: str) -> SeamTable:
         """The table that knows the settings of a name."""
         return cls.TABLE
 

@@ -7,14 +7,14 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import Field, ValidationInfo, field_validator
 
 from cycleqd.config.named import Named, NamedSection
-from cycleqd.seams import AGGREGATIONS, CROSSOVERS, MERGE_METHODS, MUTATIONS, Table
+from cycleqd.seams import AGGREGATIONS, CROSSOVERS, MERGE_METHODS, MUTATIONS, SeamTable
 from cycleqd.seams.operators import SCALED_MERGES
 
 
 class CrossoverConfig(NamedSection):
     """Mixing of two parents' task vectors with normalised random coefficients."""
 
-    TABLE: ClassVar[Table] = CROSSOVERS
+    TABLE: ClassVar[SeamTable] = CROSSOVERS
     ELSEWHERE: ClassVar[tuple[str, ...]] = ("seed",)  # drawn for each child
 
     kind: Annotated[str, Named(CROSSOVERS)] = "linear"
@@ -34,7 +34,7 @@ class CrossoverConfig(NamedSection):
         return sigma
 
     @classmethod
-    def table_of(cls, name: str) -> Table:
+    def table_of(cls, name: str) -> SeamTable:
         """A merge method's settings are those of the method."""
         return MERGE_METHODS if name in SCALED_MERGES else CROSSOVERS
 
@@ -49,7 +49,7 @@ class CrossoverConfig(NamedSection):
 class MutationConfig(NamedSection):
     """Perturbation of a child after crossover."""
 
-    TABLE: ClassVar[Table] = MUTATIONS
+    TABLE: ClassVar[SeamTable] = MUTATIONS
 
     kind: Annotated[str, Named(MUTATIONS)] = "svd"
     """``svd`` scales singular components; ``gaussian`` and ``none`` are the paper's ablations."""
@@ -64,7 +64,7 @@ class MutationConfig(NamedSection):
 class AggregationConfig(NamedSection):
     """Folding of the archives' elites into the final model."""
 
-    TABLE: ClassVar[Table] = AGGREGATIONS
+    TABLE: ClassVar[SeamTable] = AGGREGATIONS
 
     kind: Annotated[str, Named(AGGREGATIONS)] = "softmax"
     """How the elites are weighed: ``softmax`` of their scores is the paper's."""

@@ -8,13 +8,13 @@ from pydantic import Field, ValidationInfo, field_validator
 
 from cycleqd.config.named import Named, NamedSection
 from cycleqd.config.section import Section
-from cycleqd.seams import SAMPLERS, SEARCHES, Table
+from cycleqd.seams import SAMPLERS, SEARCHES, SeamTable
 
 
 class SearchConfig(NamedSection):
     """What decides which child comes next."""
 
-    TABLE: ClassVar[Table] = SEARCHES
+    TABLE: ClassVar[SeamTable] = SEARCHES
     COMPLETE: ClassVar[bool] = False
     ELSEWHERE: ClassVar[tuple[str, ...]] = (
         "start", "combination", "sampler", "crossover", "mutation", "aggregation", "elites",
@@ -86,7 +86,7 @@ class ArchiveConfig(Section):
 class SamplingConfig(NamedSection):
     """How the two parents are drawn from the active archive."""
 
-    TABLE: ClassVar[Table] = SAMPLERS
+    TABLE: ClassVar[SeamTable] = SAMPLERS
 
     kind: Annotated[str, Named(SAMPLERS)] = "elite"
     """``elite`` prefers high scores in all skills; ``random`` is the paper's ablation."""

@@ -146,7 +146,7 @@ def _measured(planned: PlannedRun) -> tuple[Summary, dict[str, _Measured]] | Non
     summary = summarise(store)
     if summary.mean(SPLIT, "cycleqd") is None or summary.generations < planned.config.generations:
         return None
-    found = evaluations(store, summary.skills, summary.identities)
+    found = evaluations(store, summary.skills, summary.genomes)
     child = samples_of_a_child(planned.config)
     rows = {}
     for row in summary.rows:

@@ -104,7 +104,7 @@ def _docker(config: RunConfig) -> Check:
         except SandboxUnavailable as error:
             limits_are = "sandbox.memory_mb, sandbox.cpus, sandbox.pids and sandbox.tmpfs_mb"
             return Check("docker", False, str(error), f"see the message; a container's limits are {limits_are}")
-    return Check("docker", True, "the engine answers, the images are there, containers of each kind ran")
+    return Check("docker", True, "Docker answers, the images are there, containers of each kind ran")
 
 
 def _engine(config: RunConfig) -> Check:

@@ -78,11 +78,11 @@ def progress_figure(history: History) -> Figure:
     columns = min(3 if len(panels) > 3 else 2, len(panels) + 1)
     lines = -(-(len(panels) + 1) // columns)
     figure = Figure(figsize=(3.3 * columns, 2.35 * lines + 0.35), layout="constrained")
-    grid = figure.subplots(lines, columns, squeeze=False, sharex=True).ravel()
-    for axes, panel in zip(grid, panels, strict=False):
+    frames = figure.subplots(lines, columns, squeeze=False, sharex=True).ravel()
+    for axes, panel in zip(frames, panels, strict=False):
         _progress(axes, history, panel)
-    _filled(grid[len(panels)], history)
-    for axes in grid[len(panels) + 1 :]:
+    _filled(frames[len(panels)], history)
+    for axes in frames[len(panels) + 1 :]:
         axes.remove()
     figure.legend(
         handles=[
@@ -94,7 +94,7 @@ def progress_figure(history: History) -> Figure:
         loc="outside lower center",
         ncols=4,
     )
-    for axes in grid[: len(panels) + 1]:
+    for axes in frames[: len(panels) + 1]:
         axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
         axes.tick_params(labelbottom=True)
         axes.set_xlabel("generation")

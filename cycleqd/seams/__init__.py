@@ -15,12 +15,12 @@ settings are the parameters of its constructor: the configuration's section take
 
 The table of skills is `cycleqd.skills.registry`.
 
-Public: these and `Row`, `Table`.
+Public: these and `Row`, `SeamTable`.
 """
 
 from cycleqd.seams.operators import AGGREGATIONS, CROSSOVERS, MERGE_METHODS, MUTATIONS, SAMPLERS
 from cycleqd.seams.searches import SEARCHES
-from cycleqd.seams.table import Row, Table
+from cycleqd.seams.table import Row, SeamTable
 from cycleqd.seams.training_data import RECIPES
 
 __all__ = [
@@ -32,5 +32,5 @@ __all__ = [
     "SAMPLERS",
     "SEARCHES",
     "Row",
-    "Table",
+    "SeamTable",
 ]

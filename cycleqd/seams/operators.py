@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from cycleqd.seams.table import Row, Table
+from cycleqd.seams.table import Row, SeamTable
 
 _OPERATORS = "cycleqd.search.operators"
 _MERGING = f"{_OPERATORS}.merging"
 _CYCLEQD = "CycleQD, https://arxiv.org/abs/2410.14735"
 
-SAMPLERS = Table(
+SAMPLERS = SeamTable(
     "sampler",
     {
         "elite": Row(f"{_OPERATORS}.sampling:EliteSampling", f"{_CYCLEQD}, elite sampling"),
@@ -17,7 +17,7 @@ SAMPLERS = Table(
 )
 """Fulfil `cycleqd.search.operators.Sampler`; settings from the section ``sampling``."""
 
-MERGE_METHODS = Table(
+MERGE_METHODS = SeamTable(
     "merge method",
     {
         "linear": Row(f"{_MERGING}.linear:Linear", _CYCLEQD),
@@ -43,14 +43,14 @@ SCALED_MERGES = tuple(name for name in MERGE_METHODS if name != "linear")
 """Merge methods that a configuration can name: ``linear`` is the plain average, which is always compared, and as a
 crossover it is the paper's own."""
 
-CROSSOVERS = Table(
+CROSSOVERS = SeamTable(
     "crossover",
     {"linear": Row(f"{_OPERATORS}.crossover:LinearCrossover", f"{_CYCLEQD}, model merging as crossover")}
     | {name: Row(f"{_OPERATORS}.crossover:MergeCrossover", MERGE_METHODS[name].source) for name in SCALED_MERGES},
 )
 """Fulfil `cycleqd.search.operators.Crossover`; settings from the section ``crossover``. Every merge method is one."""
 
-MUTATIONS = Table(
+MUTATIONS = SeamTable(
     "mutation",
     {
         "svd": Row(f"{_OPERATORS}.mutation:SvdMutation", f"{_CYCLEQD}, SVD-based mutation"),
@@ -60,7 +60,7 @@ MUTATIONS = Table(
 )
 """Fulfil `cycleqd.search.operators.Mutation`; settings from the section ``mutation``."""
 
-AGGREGATIONS = Table(
+AGGREGATIONS = SeamTable(
     "aggregation",
     {"softmax": Row(f"{_OPERATORS}.aggregation:SoftmaxAggregation", f"{_CYCLEQD}, model aggregation")},
 )

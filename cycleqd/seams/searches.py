@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from cycleqd.seams.table import Row, Table
+from cycleqd.seams.table import Row, SeamTable
 
-SEARCHES = Table(
+SEARCHES = SeamTable(
     "search",
     {
         "cycleqd": Row("cycleqd.search.cycleqd:CycleQD", "CycleQD, algorithm 1, https://arxiv.org/abs/2410.14735"),

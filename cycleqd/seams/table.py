@@ -27,7 +27,7 @@ class Row(NamedTuple):
     usual: Mapping[str, float] = MappingProxyType({})
 
 
-class Table(Mapping[str, Row]):
+class SeamTable(Mapping[str, Row]):
     """All choices of one seam by name, in their order.
 
     Args:

@@ -12,7 +12,7 @@ from cycleqd.config import (
     SearchConfig,
 )
 from cycleqd.randomness import rng
-from cycleqd.seams import AGGREGATIONS, CROSSOVERS, MERGE_METHODS, MUTATIONS, SAMPLERS, SEARCHES, Row, Table
+from cycleqd.seams import AGGREGATIONS, CROSSOVERS, MERGE_METHODS, MUTATIONS, SAMPLERS, SEARCHES, Row, SeamTable
 from cycleqd.seams.operators import SCALED_MERGES
 from cycleqd.search.archive import Grid
 from cycleqd.search.build import build_crossover, build_mutation, build_sampler
@@ -94,7 +94,7 @@ def test_a_class_that_can_be_imported_is_a_search():
 
 
 def test_an_object_gets_what_its_constructor_names_and_nothing_else():
-    table = Table("toy", {"grid": Row("cycleqd.search.archive:Grid", "here")})
+    table = SeamTable("toy", {"grid": Row("cycleqd.search.archive:Grid", "here")})
     assert table.make("grid", 0.0, upper=1.0, bins=3, colour="red") == Grid(0.0, 1.0, 3)
     with pytest.raises(ValueError, match="the toy 'grid' needs bins"):
         table.make("grid", 0.0, upper=1.0)
@@ -125,6 +125,35 @@ def test_settings_that_only_the_class_knows_need_no_field():
 def test_settings_that_the_class_lacks_or_refuses_are_faults_of_the_configuration(section, given, fault):
     with pytest.raises(ValueError, match=fault):
         section.model_validate(given)
+
+
+def test_a_new_operator_is_a_class_and_a_row(monkeypatch, tmp_path):
+    (tmp_path / "shrinking.py").write_text(
+        "from dataclasses import dataclass\n"
+        "from typing import ClassVar\n\n\n"
+        "@dataclass(frozen=True)\n"
+        "class Shrink:\n"
+        "    kind: ClassVar[str] = 'shrink'\n"
+        "    factor: float = 0.9\n\n"
+        "    def __post_init__(self):\n"
+        "        if not 0 < self.factor < 1:\n"
+        "            raise ValueError(f'factor must be between 0 and 1, got {self.factor}')\n\n"
+        "    def draw(self, rng):\n"
+        "        return None\n\n"
+        "    def apply(self, child, expert, seed):\n"
+        "        return child.combine(self.factor, [])\n"
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.setitem(MUTATIONS._rows, "shrink", Row("shrinking:Shrink", "this test"))
+    config = RunConfig.model_validate({"mutation": {"kind": "shrink", "factor": 0.5}})
+    assert RunConfig.model_validate(config.model_dump(mode="json")) == config
+    mutation = build_mutation(config.mutation)
+    assert mutation.kind == "shrink"
+    assert mutation.factor == 0.5
+    with pytest.raises(ValueError, match="factor must be between 0 and 1"):
+        RunConfig.model_validate({"mutation": {"kind": "shrink", "factor": 2.0}})
+    with pytest.raises(ValueError, match=r"mutation\.strength"):
+        RunConfig.model_validate({"mutation": {"kind": "shrink", "strength": 2.0}})
 
 
 def test_forms_offer_the_names():

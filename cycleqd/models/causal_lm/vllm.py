@@ -129,20 +129,20 @@ class VllmEngine:
 
     @property
     def loaded(self) -> str:
-        """The identity that is served; empty after a failed load."""
+        """The genome that is served; empty after a failed load."""
         return self._loaded
 
-    def load(self, identity: str, task_vector: TaskVector | None) -> None:
+    def load(self, genome: str, task_vector: TaskVector | None) -> None:
         """See `Engine.load`. Waits until running replies are finished.
 
         Raises:
             ValueError: The task vector does not fit the base, or calls itself ``base``.
             WeightsNotLoaded: See `Engine.load`.
         """
-        if identity == self._loaded:
+        if genome == self._loaded:
             return
-        if identity == "base" and task_vector is not None:
-            raise ValueError("the identity 'base' is the base model's: give the task vector's hash")
+        if genome == "base" and task_vector is not None:
+            raise ValueError("the genome 'base' is the base model's: give the task vector's hash")
         merged = MergedWeights(self._weights, task_vector, self._dtype)
 
         def swap() -> None:
@@ -152,8 +152,8 @@ class VllmEngine:
             if not self._llm.reset_prefix_cache():
                 raise RuntimeError("vLLM did not reset its prefix cache: keys of the previous weights would be used")
             self._cached_tokens = 0
-            self._canary.check(identity, self._measure_canary(), merged)
-            self._loaded = identity
+            self._canary.check(genome, self._measure_canary(), merged)
+            self._loaded = genome
 
         self._run(swap)
 

@@ -73,8 +73,8 @@ def main(disk_bytes: int) -> None:
     shell.pause()
     while (line := shell.idle(requests)) is not None:
         request = json.loads(line)
-        identity = request.pop("id")
-        data = memoryview(json.dumps({"id": identity, **answer(shell, request)}).encode() + b"\n")
+        request_id = request.pop("id")
+        data = memoryview(json.dumps({"id": request_id, **answer(shell, request)}).encode() + b"\n")
         while data:
             data = data[os.write(replies, data) :]
     sys.exit(0)
