@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 from cycleqd.report.summary import Evaluations
 from cycleqd.report.tables import TextTable, duration, percent, scored
+from cycleqd.run.names import child_id
+from cycleqd.run.records import GenerationRecord
 from cycleqd.run.store import RunStore
 
 
@@ -29,7 +32,7 @@ def provenance(store: RunStore, found: Evaluations) -> Provenance:
     config = store.config()
     facts = [_data_sets(found), _benchmarks(found), _beside(found), _document("Base model", store, "base.json")]
     facts += [_document(f"{skill} expert", store, f"experts/{skill}/summary.json") for skill in config.skill_names]
-    facts.append(_sessions(store))
+    facts += [_samples_spent(store), _sessions(store)]
     return Provenance(config.to_yaml(), tuple(table for table in facts if table.rows))
 
 
@@ -68,6 +71,32 @@ def _beside(found: Evaluations) -> TextTable:
             rows.append((f"{row}, {split}", skill, percent(record.score.score), name, beside, str(judged.n)))
     header = ("model", "skill", "score, %", "other verdict", "its mean, %", "n")
     return TextTable("Verdicts beside the score", header, tuple(rows))
+
+
+def _samples_spent(store: RunStore) -> TextTable:
+    """What racing saved and re-evaluation cost, in episodes; nothing for a search that does neither."""
+    config = store.config()
+    if config.noise.is_off:
+        return TextTable("Samples where they decide", ("fact", "value"), ())
+    records = store.generations()
+    played = [sum(score.n for score in record.scores.values()) for record in records]
+    children = {record.individual for record in records if _is_new(record)}
+    blocks = Counter(record.individual for record in records)
+    again = [episodes for record, episodes in zip(records, played, strict=True) if not _is_new(record)]
+    most = min(config.noise.most, config.blocks)
+    whole = max(played, default=0)
+    early = sum(most - blocks[child] for child in children if blocks[child] < most)
+    rows = (
+        ("children", str(len(children))),
+        ("episodes in all", str(sum(played))),
+        ("episodes of individuals that were scored again", str(sum(again))),
+        (f"episodes that racing saved, against {most} blocks a child", str(early * whole)),
+    )
+    return TextTable("Samples where they decide", ("fact", "value"), rows)
+
+
+def _is_new(record: GenerationRecord) -> bool:
+    return record.individual == child_id(record.generation)
 
 
 def _document(title: str, store: RunStore, key: str) -> TextTable:
