@@ -51,8 +51,10 @@ def genome(name: str) -> str:
 def evaluate(store: RunStore, whose: str, ability: Ability, skill: str, split: str) -> Score:
     """Writes an evaluation as the search would, and gives its score."""
     config = store.config()
-    count = config.counts(skill)[split]
-    stream = [config.seed, *f"{skill}{split}".encode()]
+    whole, _, numbers = split.partition(".")  # a part of a split has some of its samples
+    count = config.counts(skill)[whole]
+    first, last = map(int, numbers.split("-")) if numbers else (0, count)
+    stream = [config.seed, *f"{skill}{whole}".encode()]
     difficulty = np.random.default_rng(stream).random(count)
     luck = np.random.default_rng([*stream, *whose.encode()]).normal(0, 0.15, count)
     solved = difficulty + luck < ability[skill]
@@ -65,7 +67,7 @@ def evaluate(store: RunStore, whose: str, ability: Ability, skill: str, split: s
             tokens=17,
         )
         for number, won in enumerate(solved)
-    ]
+    ][first:last]
     episodes = [
         EpisodeRecord(
             sample=sample.id,
