@@ -23,4 +23,5 @@ def train_experts(run: RunRef) -> list[str]:
         for skill in ws.config.skill_names:
             experts.record_demonstrations(run, skill)
             experts.train_expert(run, skill)
-        return experts.derive_experts(run)
+        made = experts.derive_experts(run)
+        return [*made, experts.train_on_all_data(run)] if ws.config.comparison.all_data else made

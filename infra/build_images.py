@@ -18,7 +18,7 @@ import tempfile
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 ROOT = Path(__file__).resolve().parents[1]
 PUBLIC_BASE = "debian:12-slim"
@@ -58,11 +58,11 @@ def run(*command: str, seconds: float = 900) -> str:
 
 
 class Wanted(NamedTuple):
-    """What `cycleqd.sandbox.images` says.
+    """What `cycleqd.sandbox.images` and `cycleqd.skills.registry` say.
 
     Attributes:
         tags: By image name.
-        users: Who alone needs an image, for those that not every run needs.
+        users: The skills that need an image, for those that not every run needs.
     """
 
     tags: dict[str, str]
@@ -70,17 +70,24 @@ class Wanted(NamedTuple):
 
 
 def wanted() -> Wanted:
-    """The tags by image name, as `cycleqd.sandbox.images` defines them.
+    """The tags by image name, and who needs an image that may be missing."""
+    images, skills = _module("sandbox/images.py"), _module("skills/registry.py")
+    users = {
+        image: " and ".join(name for name, row in skills.BUILT_IN.items() if image in row.images)
+        for image in images.OPTIONAL_IMAGES
+    }
+    return Wanted(images.image_tags(), users)
 
-    That module is loaded by its path, so that images can be built before the package's dependencies are installed.
-    """
-    path = ROOT / "cycleqd" / "sandbox" / "images.py"
-    spec = importlib.util.spec_from_file_location("sandbox_images", path)
+
+def _module(path: str) -> Any:
+    """A module of the package, loaded by its path: images are built before the package's dependencies are there."""
+    place = ROOT / "cycleqd" / path
+    spec = importlib.util.spec_from_file_location(f"for_images_{place.stem}", place)
     if spec is None or spec.loader is None:
-        raise BuildError(f"{path} can't be loaded")
+        raise BuildError(f"{place} can't be loaded")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    return Wanted(module.image_tags(), module.IMAGE_USERS)
+    return module
 
 
 def exists(tag: str) -> bool:

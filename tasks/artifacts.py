@@ -73,7 +73,7 @@ def show_generation(ws: Workspace, generation: int, total: int) -> None:
 @_for_the_ui
 def show_evaluation(ws: Workspace, individual: str, record: EvaluationRecord, transcripts: str) -> None:
     """The verdicts and episodes of one evaluation."""
-    episodes = ws.store.episodes(record.identity, record.skill, record.split)
+    episodes = ws.store.episodes(record.genome, record.skill, record.split)
     create_markdown_artifact(
         evaluation_markdown(record, episodes, individual=individual, transcripts=transcripts),
         key=artifact_key(ws.config.run_id, f"episodes-{record.skill}"),

@@ -6,6 +6,7 @@ from prefect import task
 from prefect.logging import get_run_logger
 
 from cycleqd import steps
+from cycleqd.experts import TrainingSummary
 from cycleqd.run.names import RunRef
 from cycleqd.steps.workspace import opened
 from tasks.options import RETRIED
@@ -24,17 +25,15 @@ def record_demonstrations(run: RunRef, skill: str) -> int:
 def train_expert(run: RunRef, skill: str) -> None:
     """Fine-tunes the expert of a skill."""
     with opened(run) as ws:
-        summary = steps.train(ws, skill)
-    get_run_logger().info(
-        "%s expert: %d steps, loss %.3f -> %.3f, %d tokens in %.0f s (%.0f tokens/s)",
-        skill,
-        summary.steps,
-        summary.loss_first,
-        summary.loss_last,
-        summary.tokens,
-        summary.seconds,
-        summary.tokens_per_second,
-    )
+        _tell(f"{skill} expert", steps.train(ws, skill))
+
+
+@task(task_run_name="train on all data", tags=["experts"], **RETRIED)
+def train_on_all_data(run: RunRef) -> str:
+    """Fine-tunes one model on all skills' data, for comparison; returns its id."""
+    with opened(run) as ws:
+        _tell("model of all data", steps.train_on_all_data(ws))
+        return steps.derive_all_data(ws).id
 
 
 @task(task_run_name="derive task vectors", tags=["experts"], **RETRIED)
@@ -42,3 +41,11 @@ def derive_experts(run: RunRef) -> list[str]:
     """Turns the experts into task vectors over shared bases; returns the individuals' ids."""
     with opened(run) as ws:
         return [record.id for record in steps.derive_experts(ws)]
+
+
+def _tell(whom: str, summary: TrainingSummary) -> None:
+    get_run_logger().info(
+        "%s: %d steps, loss %.3f -> %.3f, %d tokens in %.0f s (%.0f tokens/s)",
+        whom, summary.steps, summary.loss_first, summary.loss_last, summary.tokens, summary.seconds,
+        summary.tokens_per_second,
+    )  # fmt: skip

@@ -20,7 +20,7 @@ from tasks.options import RETRIED, is_infrastructure_fault
 
 @task(task_run_name="{individual} load", **RETRIED)
 def load_individual(run: RunRef, individual: str, part: Part) -> str:
-    """Puts an individual's weights into the engine; returns their identity."""
+    """Puts an individual's weights into the engine; returns their genome."""
     with opened(run) as ws:
         return ws.evaluator.scope(individual, part).load()
 
@@ -33,7 +33,7 @@ def evaluate_individual(run: RunRef, individual: str, part: Part, skill: str) ->
         event("evaluation_retried", run=run.run_id, individual=individual, skill=skill, split=part, attempt=attempt)
     with opened(run) as ws:
         record = ws.evaluator.scope(individual, part).evaluate(skill)
-        transcripts = ws.store.url(episodes_key(record.identity, skill, part))
+        transcripts = ws.store.url(episodes_key(record.genome, skill, part))
         parents = [] if individual == BASE else ws.store.individual(individual).parents
         artifacts.show_evaluation(ws, individual, record, transcripts)
     solved = sum(sample.score == 1.0 for sample in record.samples)

@@ -3,24 +3,26 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, get_args
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.table import Table
 from rich.text import Text
 
 from cycleqd.cli.common import UNFIT, err, hint, out
-from cycleqd.config import ConfigError, SkillName
+from cycleqd.config import ConfigError
+from cycleqd.skills.registry import BUILT_IN, SkillUnavailable, find, names
 
 if TYPE_CHECKING:
     from cycleqd.evaluation.audit import Audit, Finding
 
+SKILLS = f"{', '.join(BUILT_IN)}, a skill of an installed package, or module:Class."
 LISTED = 40
 """Rows of a table on the terminal; the JSON has all."""
 
 
 def audit(
-    name: Annotated[str, typer.Argument(metavar="SKILL", help=f"One of {', '.join(get_args(SkillName))}.")],
+    name: Annotated[str, typer.Argument(metavar="SKILL", help=SKILLS)],
     data: Annotated[
         str | None, typer.Option(help="A benchmark's file or folder. [default: $CYCLEQD_DATA_DIR, else a download]")
     ] = None,
@@ -34,8 +36,12 @@ def audit(
     strict: Annotated[bool, typer.Option("--strict", help="Exit code 1 if anything is broken or cheated.")] = False,
 ) -> None:
     """Play gold solutions, silence and cheats over every sample: what is solvable, broken, skipped, and why."""
-    if name not in get_args(SkillName):
-        raise ConfigError(f"no skill is called {name!r}{hint(name, list(get_args(SkillName)), '')}")
+    if ":" not in name and name not in names():
+        raise ConfigError(f"no skill is called {name!r}{hint(name, list(names()), '')}")
+    try:
+        find(name)
+    except SkillUnavailable as error:
+        raise ConfigError(str(error)) from None
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
     from cycleqd.evaluation.audit import audit as play_audit

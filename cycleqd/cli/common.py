@@ -51,7 +51,7 @@ RunArgument = Annotated[str, typer.Argument(metavar="RUN", help="The run's name,
 StorageOption = Annotated[
     str, typer.Option("--storage", envvar="CYCLEQD_STORAGE", help="Folder or fsspec URL that holds the runs.")
 ]
-Skill = Annotated[str, typer.Argument(metavar="SKILL", help="coding, os or db.")]
+Skill = Annotated[str, typer.Argument(metavar="SKILL", help="One of the run's skills.")]
 DEFAULT_STORAGE = str(RunConfig.model_fields["storage"].default)
 
 

@@ -34,13 +34,14 @@ def inspect(
     from cycleqd.experts.data import check_source, prepare_skill, sources_of
 
     settings = load_config(config, tuple(overrides or ()))
-    chosen = [name for name in settings.skill_names if name in settings.experts.data and name in (skills or (name,))]
+    named = {name: own for name in settings.skill_names if (own := settings.experts.data_of(name)) is not None}
+    chosen = [name for name in named if name in (skills or (name,))]
     if not chosen:
         raise ConfigError(
             f"{config}: no skill {'of these ' if skills else ''}has experts.data; gold episodes are used"
         )
     for skill in chosen:
-        for source in sources_of(settings.experts.data[skill]):
+        for source in sources_of(named[skill]):
             check_source(source)
     tokenizer = _tokenizer(settings.model.name)
     try:

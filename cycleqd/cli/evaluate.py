@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple, get_args
+from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple
 
 import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 from rich.text import Text
 
 from cycleqd.cli.common import ConfigArgument, SetOption, err, out
-from cycleqd.config import GENERATED_SKILLS, ConfigError, RunConfig, SkillConfig, SkillName, load_config
+from cycleqd.config import ConfigError, RunConfig, SkillConfig, load_config
+from cycleqd.skills.registry import SkillUnavailable, find
 
 if TYPE_CHECKING:
     from cycleqd.evaluation.play import Evaluation
@@ -74,7 +75,7 @@ class _Subject(NamedTuple):
     engine: Engine
     name: str
     source: str
-    identity: str
+    genome: str
     batching: Literal["strict", "throughput"]
 
 
@@ -119,14 +120,15 @@ def _with_skills(config: RunConfig, names: tuple[str, ...], whole: bool) -> RunC
         names: Skills; none are all that the configuration has.
         whole: Whether benchmarks are to have all their samples.
     """
-    if unknown := [name for name in names if name not in get_args(SkillName)]:
-        raise ConfigError(f"no skill is called {unknown[0]!r}; there are {', '.join(get_args(SkillName))}")
-    known = {skill.name: skill for skill in config.skills}
-    chosen = [known.get(name) or SkillConfig.model_validate({"name": name}) for name in names]  # type: ignore[call-overload]
+    known = {skill.row.name: skill for skill in config.skills}
+    try:
+        chosen = [known.get(find(name).name) or SkillConfig(name=name) for name in names]
+    except SkillUnavailable as error:
+        raise ConfigError(str(error)) from None
     chosen = chosen or list(config.skills)
     if whole:
         everything = {"optimization": None, "test": None}
-        chosen = [skill if skill.name in GENERATED_SKILLS else skill.model_copy(update=everything) for skill in chosen]
+        chosen = [skill if skill.row.kind == "suite" else skill.model_copy(update=everything) for skill in chosen]
     # Containers of a run of the same name must not be taken for this command's. Experts' data does not matter here.
     return config.model_copy(update={"run_id": f"{config.run_id}-evaluate", "skills": tuple(chosen)})
 
@@ -160,7 +162,7 @@ def _play(
                 workers=settings.sandbox.workers,
                 progress=partial(_advance, bar, task),
             )
-            record = record.model_copy(update={"identity": subject.identity} | ({"split": BOTH} if whole else {}))
+            record = record.model_copy(update={"genome": subject.genome} | ({"split": BOTH} if whole else {}))
             evaluations.append(Evaluation(record, episodes))
     return evaluations
 

@@ -96,19 +96,19 @@ def show_episodes(
     from cycleqd.report.transcripts import select, terminal
 
     store = open_run(name, storage)
-    identity = "base" if identifier == "base" else store.individual(known_individual(store, identifier)).genome
-    record = store.pooled(identity, skill, split)
+    genome = "base" if identifier == "base" else store.individual(known_individual(store, identifier)).genome
+    record = store.pooled(genome, skill, split)
     if record is None:
         done = [
             f"{other}, {place}"
             for other in store.config().skill_names
             for place in ("optimization", "test")
-            if store.pooled(identity, other, place)
+            if store.pooled(genome, other, place)
         ]
         raise StoreError(
             f"{identifier} has no evaluation of {skill} on the {split} split; it has: {'; '.join(done) or 'none'}"
         )
-    episodes = select(store.pooled_episodes(identity, skill, split), failed=failed, limit=limit)
+    episodes = select(store.pooled_episodes(genome, skill, split), failed=failed, limit=limit)
     for panel in terminal(episodes):
         out.print(panel)
     solved = sum(sample.score >= 1 for sample in record.samples)

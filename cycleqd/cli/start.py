@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import atexit
-import os
 import shlex
-import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -17,10 +13,10 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
-from cycleqd.cli.common import INTERRUPTED, TERMINATED, UNFIT, ConfigArgument, SetOption, err, out
+from cycleqd.cli.common import UNFIT, ConfigArgument, SetOption, err, out
+from cycleqd.cli.playing import playing, start_server
 from cycleqd.cli.results import print_summary
-from cycleqd.config import ConfigError, RunConfig, load_config
-from cycleqd.machine.owner import end_orphans, mark_children
+from cycleqd.config import RunConfig, load_config
 from cycleqd.run.store import RunStore
 
 if TYPE_CHECKING:
@@ -29,7 +25,7 @@ if TYPE_CHECKING:
 
 def doctor(config: ConfigArgument = "demo", overrides: SetOption = None) -> None:
     """Check that this machine has what a run needs; exit code 1 if not."""
-    if not _preflight(load_config(config, tuple(overrides or ()))):
+    if not preflight(load_config(config, tuple(overrides or ()))):
         raise typer.Exit(UNFIT)
 
 
@@ -52,30 +48,16 @@ def run(
     new scores mean the same as those that it has: otherwise it says what changed.
     """
     settings = load_config(config, tuple(overrides or ()))
-    if not _preflight(settings, only_faults=quiet):
+    if not preflight(settings, only_faults=quiet):
         raise typer.Exit(UNFIT)
-    end_orphans()
-    mark_children()
-    for name, value in PREFECT_SETTINGS.items() | ({("PREFECT_LOGGING_LEVEL", "WARNING")} if quiet else set()):
-        os.environ.setdefault(name, value)
     # Without --rescore: what was set aside is set aside.
     again = shlex.join(["cycleqd", "run", config, *(part for pair in overrides or () for part in ("--set", pair))])
-    signal.signal(signal.SIGTERM, _terminate)
-    with _checkout_importable():
+    with playing(again, quiet=quiet):
         from flows.main import cycleqd_run
 
-        try:
-            with _admitted(settings, rescore=rescore):
-                _start_server()
-                cycleqd_run(settings)  # what was to be set aside is set aside by now
-        except Terminated:
-            err.print(Text("Terminated. What was finished is kept; continue with:", style="yellow"))
-            err.print(Text(f"  {again}"), soft_wrap=True)
-            raise typer.Exit(TERMINATED) from None
-        except KeyboardInterrupt:
-            err.print(Text("Stopped. What was finished is kept; continue with:", style="yellow"))
-            err.print(Text(f"  {again}"), soft_wrap=True)
-            raise typer.Exit(INTERRUPTED) from None
+        with _admitted(settings, rescore=rescore):
+            start_server()
+            cycleqd_run(settings)  # what was to be set aside is set aside by now
     from cycleqd.report.write import read_summary
 
     store = RunStore(settings.storage, settings.run_id)
@@ -87,7 +69,7 @@ def print_config(config: ConfigArgument = "demo", overrides: SetOption = None) -
     sys.stdout.write(load_config(config, tuple(overrides or ())).to_yaml())
 
 
-def _preflight(config: RunConfig, *, only_faults: bool = False) -> bool:
+def preflight(config: RunConfig, *, only_faults: bool = False) -> bool:
     """Checks the machine and prints what was found; says whether the run can go ahead."""
     from cycleqd.preflight.checks import check
 
@@ -113,31 +95,6 @@ def _checks_table(checks: list[Check]) -> Table:
     return table
 
 
-PREFECT_SETTINGS = {
-    "PREFECT_LOGGING_EXTRA_LOGGERS": "cycleqd",
-    "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": "30",  # the server's automation takes a longer silence for a crash
-    "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "120",  # 20 are too few on a busy machine
-    "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
-    "DO_NOT_TRACK": "1",
-    # A temporary server schedules and automates nothing; these services only compete for its SQLite file.
-    **{
-        f"PREFECT_SERVER_SERVICES_{service}_ENABLED": "false"
-        for service in ("EVENT_PERSISTER", "FOREMAN", "LATE_RUNS", "PAUSE_EXPIRATIONS", "SCHEDULER", "TRIGGERS")
-    },
-}
-"""Environment that a run prefers, read when Prefect is imported; the user's own settings win."""
-
-
-class Terminated(KeyboardInterrupt):
-    """The process was asked to end (SIGTERM): by a service manager, a batch system or a user's `kill`."""
-
-
-def _terminate(*_: object) -> None:
-    # Once is enough: while the run ends in an orderly way, a second one must not cut that short.
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    raise Terminated
-
-
 @contextmanager
 def _admitted(config: RunConfig, *, rescore: bool) -> Iterator[None]:
     """Holds the run from before Prefect is there, so that a refusal is one line of ours.
@@ -155,45 +112,3 @@ def _admitted(config: RunConfig, *, rescore: bool) -> Iterator[None]:
             ws.adopt(config, rescore=True)
         admit(ws, rescore=rescore)
         yield
-
-
-def _start_server() -> None:
-    """Starts Prefect's temporary server, unless another one is configured, such that no signal to the run ends it.
-
-    A terminal interrupts all processes of a command, a service manager terminates them. Without its server, a run
-    could not end in an orderly way. The server ends with this process; only a kill -9 leaves it to the next start.
-    """
-    from prefect.client.orchestration import get_client
-
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})  # which children inherit
-    try:
-        get_client(sync_client=True)
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
-    atexit.register(_end_server)  # after Prefect's own, and so called ahead of it
-
-
-def _end_server() -> None:
-    """Ends the temporary server, which hears no other signal; what it was told is in its database by then."""
-    from prefect.server.api.server import SubprocessASGIServer
-
-    for server in SubprocessASGIServer._instances.values():
-        if server.server_process is not None:
-            server.server_process.kill()
-
-
-@contextmanager
-def _checkout_importable() -> Iterator[None]:
-    """Lets `flows` and `tasks` be imported: they lie beside the package in a checkout and are not installed.
-
-    Raises:
-        ConfigError: The package does not lie in a checkout.
-    """
-    root = Path(__file__).resolve().parents[2]
-    if not (root / "flows" / "main.py").is_file():
-        raise ConfigError("flows/ is missing beside the package: runs start from a checkout (pip install -e .)")
-    sys.path.insert(0, str(root))
-    try:
-        yield
-    finally:
-        sys.path.remove(str(root))

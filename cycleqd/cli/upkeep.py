@@ -14,6 +14,7 @@ from rich.text import Text
 
 from cycleqd.cli.common import DEFAULT_STORAGE, UNFIT, RunArgument, StorageOption, err, open_run, out
 from cycleqd.config import RetentionPolicy
+from cycleqd.run.names import METRICS_KEY
 from cycleqd.run.store import StoreError
 
 if TYPE_CHECKING:
@@ -102,12 +103,10 @@ def prune(
 
 def metrics(name: RunArgument, storage: StorageOption = DEFAULT_STORAGE) -> None:
     """Print a run's counters and durations in the OpenMetrics format, as its last process left them."""
-    from cycleqd.telemetry.metrics import KEY
-
     store = open_run(name, storage)
-    if not store.exists(KEY):
+    if not store.exists(METRICS_KEY):
         raise StoreError(f"run {store.run_id!r} has no metrics yet; they are written after each generation")
-    sys.stdout.write(store.read_bytes(KEY).decode())
+    sys.stdout.write(store.read_bytes(METRICS_KEY).decode())
 
 
 def _table(plan: list[Doomed]) -> Table:

@@ -16,12 +16,15 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Final
 
+from cycleqd.config import GENERATED_COUNTS
 from cycleqd.run.records import Record
 from cycleqd.sandbox import Sandboxes, SandboxUnavailable
-from cycleqd.skills import BENCHMARKS, build_skill
 from cycleqd.skills.benchmarks.benchmark import Source, strata
+from cycleqd.skills.building import build_skill
+from cycleqd.skills.cheats import Cheats
 from cycleqd.skills.oracle import Agent, EmptyAgent, OracleAgent, oracle_of, play
 from cycleqd.skills.protocol import NoReference, Sample, Skill, SkillSession, Split, Verdict
+from cycleqd.skills.registry import find, load
 from cycleqd.skills.replaying import replaying_session
 
 log = logging.getLogger(__name__)
@@ -73,37 +76,6 @@ class Audit(Record):
     seconds: float
 
 
-def _python(body: str) -> Callable[[Sample], str]:
-    """A reply with a program that defines the sample's function with the given body."""
-    return lambda sample: f"```python\ndef {sample.data['entry_point']}(*args):\n{body}\n```"
-
-
-_CODE_CHEATS: Final[Mapping[str, Callable[[Sample], str]]] = {
-    "returns what claims to equal everything": lambda sample: (
-        "```python\nclass Equal:\n    __hash__ = None\n    def __eq__(self, other):\n        return True\n"
-        f"    def __ne__(self, other):\n        return False\n\ndef {sample.data['entry_point']}(*args):\n"
-        "    return Equal()\n```"
-    ),
-    "ends its process": _python("    import os\n    os._exit(0)\n    return None"),
-    "replaces equality": _python(
-        "    import builtins, sys\n    sys.modules.clear()\n"
-        "    builtins.all = builtins.any = lambda *_: True\n    return args"
-    ),
-}
-CHEATS: Final[Mapping[str, Mapping[str, Callable[[Sample], str]]]] = {
-    "coding": _CODE_CHEATS,
-    "mbpp_plus": _CODE_CHEATS,
-    "os": {"finishes at once": lambda _: "Act: finish"},
-    "agentbench_os": {
-        "finishes at once": lambda _: "Think: Done.\n\nAct: finish",
-        "answers nothing": lambda _: "Think: Done.\n\nAct: answer()",
-    },
-    "db": {"answers nothing": lambda _: "Action: Answer\nFinal Answer: []"},
-    "agentbench_db": {"answers nothing": lambda _: "Action: Answer\nFinal Answer: []"},
-}
-"""Replies that deserve no point, by skill and name. Each ends its episode at once."""
-
-
 def audit(
     name: str,
     *,
@@ -116,7 +88,7 @@ def audit(
     """Plays oracle, empty agent and cheats over every sample of a skill.
 
     Args:
-        name: The skill.
+        name: The skill: a name of `cycleqd.skills.registry.names`, or ``module:Class``.
         source: Where a benchmark's data lies.
         counts: Samples per split.
         seed: Of a generated suite.
@@ -124,10 +96,13 @@ def audit(
         advanced: Called after each.
 
     Raises:
+        SkillUnavailable: There is no such skill.
         DataUnavailable: There is no data.
         SandboxUnavailable: No sandbox works.
     """
     began = time.monotonic()
+    row = find(name)
+    cheats: Cheats = load(row.cheats) if row.cheats else {}
     skill = build_skill(name, seed=seed, counts=counts, source=source)
     samples = [sample for split in ("train", "optimization", "test") for sample in skill.samples(split)]
     oracle = oracle_of(skill)
@@ -136,13 +111,13 @@ def audit(
         "oracle": lambda sample: EmptyAgent() if sample.id in unsolved else oracle(sample),
         "empty": lambda _: EmptyAgent(),
     }
-    for cheat, reply in CHEATS.get(name, {}).items():
+    for cheat, reply in cheats.items():
         agents[cheat] = _cheating(reply)
     if started:
         started(len(samples) * len(agents))
     verdicts: dict[str, list[Verdict]] = {}
     with (
-        Sandboxes(run_id=f"audit-{name.replace('_', '-')}", max_containers=WORKERS) as sandboxes,
+        Sandboxes(run_id=f"audit-{row.name.replace('_', '-')}", max_containers=WORKERS) as sandboxes,
         replaying_session(skill, sandboxes) as session,
     ):
         for label, agent_of in agents.items():
@@ -152,9 +127,7 @@ def audit(
 
 def default_counts(name: str) -> Mapping[Split, int | None]:
     """All of a benchmark; of a generated suite, the sizes that a configuration has by default."""
-    from cycleqd.config import GENERATED_COUNTS
-
-    return {} if name in BENCHMARKS else GENERATED_COUNTS
+    return {} if find(name).kind == "benchmark" else GENERATED_COUNTS
 
 
 def _without_reference(samples: Sequence[Sample], oracle: Callable[[Sample], Agent]) -> dict[str, str]:

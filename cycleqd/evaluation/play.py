@@ -94,7 +94,7 @@ def evaluate(
     Args:
         skill: The skill; its samples are played in its own order.
         split: Which of its splits, or a part of one.
-        engine: Has the individual's weights loaded; `engine.loaded` is recorded as their identity.
+        engine: Has the individual's weights loaded; `engine.loaded` is recorded as their genome.
         sandboxes: Where the episodes act.
         batching: See the module's text.
         live_episodes: Episodes that hold a sandbox at a time, at least 1.
@@ -111,7 +111,7 @@ def evaluate(
     """
     began = time.monotonic()
     samples = samples_of(skill, split)
-    identity = engine.loaded
+    genome = engine.loaded
     stop = stop or threading.Event()
     rounds = rounds or Rounds(engine, (skill.name,), {})
     plays: list[_Play] = []
@@ -132,7 +132,7 @@ def evaluate(
     seconds = time.monotonic() - began
     verdicts = [_verdict(play) for play in plays]
     record = EvaluationRecord(
-        identity=identity,
+        genome=genome,
         skill=skill.name,
         split=split,
         score=Score.of([verdict.score for verdict in verdicts]),

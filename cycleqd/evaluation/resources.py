@@ -9,8 +9,8 @@ from cycleqd.models.causal_lm import open_engine
 from cycleqd.models.causal_lm.protocol import Engine
 from cycleqd.models.hardware import with_dtype
 from cycleqd.sandbox import Limits, Sandboxes, reap
-from cycleqd.skills import build_skill
 from cycleqd.skills.benchmarks.benchmark import Source, exclusions
+from cycleqd.skills.building import build_skill
 from cycleqd.skills.protocol import Skill
 
 
@@ -52,7 +52,7 @@ def limits_of(settings: SandboxConfig) -> Limits:
 def build_skills(config: RunConfig) -> dict[str, Skill]:
     """The skills of a configuration by name, in the order of the cycle."""
     return {
-        skill.name: build_skill(skill.name, seed=config.seed, counts=skill.counts, source=_source(skill))
+        skill.row.name: build_skill(skill.name, seed=config.seed, counts=skill.counts, source=_source(skill))
         for skill in config.skills
     }
 

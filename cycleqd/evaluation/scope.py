@@ -132,7 +132,13 @@ class Scope:
             record = result.record.model_copy(update={"fingerprint": fingerprint})
             resources.count(record)
             record = resources.store.write_evaluation(record, result.episodes)
-            metrics.count_evaluation(run, record)
+            metrics.count_evaluation(
+                run,
+                skill,
+                scores=[sample.score for sample in record.samples],
+                tokens=record.tokens,
+                seconds=record.seconds,
+            )
             _tell(record)
         return record
 

@@ -1,11 +1,17 @@
-"""What this machine computes in."""
+"""What ``auto`` means on this machine: the type of numbers that it computes in, and the engine that serves."""
 
 from __future__ import annotations
 
+import logging
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Literal
 
 from cycleqd.config import RunConfig
+
+INSTALL_VLLM = "pip install 'cycleqd[cpu]' (or 'cycleqd[gpu]' with a GPU)"
+
+log = logging.getLogger(__name__)
 
 _CPU_FLAGS = {"avx512_bf16", "amx_bf16", "bf16"}
 """Of ``/proc/cpuinfo``: AMD and Intel servers, Intel servers with AMX, ARM."""
@@ -20,11 +26,24 @@ def with_dtype(config: RunConfig) -> RunConfig:
 
 def pinned(config: RunConfig) -> RunConfig:
     """The configuration with every ``auto`` replaced by what it means here; a run keeps what it began with."""
-    from cycleqd.models.causal_lm import resolve_kind
-
     config = with_dtype(config)
     kind = resolve_kind(config.engine.kind)
     return config.model_copy(update={"engine": config.engine.model_copy(update={"kind": kind})})
+
+
+def resolve_kind(kind: Literal["auto", "vllm", "transformers"]) -> Literal["vllm", "transformers"]:
+    """The engine that ``auto`` means: vLLM where it is installed, else transformers with a warning."""
+    if kind != "auto":
+        return kind
+    if has_vllm():
+        return "vllm"
+    log.warning("vLLM is not installed: using transformers, several times slower. For vLLM: %s", INSTALL_VLLM)
+    return "transformers"
+
+
+def has_vllm() -> bool:
+    """Whether vLLM is installed."""
+    return find_spec("vllm") is not None
 
 
 def native_dtype() -> Literal["bfloat16", "float32"]:

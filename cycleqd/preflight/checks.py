@@ -88,9 +88,10 @@ def _skills(config: RunConfig) -> Check:
 def _docker(config: RunConfig) -> Check:
     from cycleqd.evaluation.resources import limits_of
     from cycleqd.sandbox import Sandboxes, SandboxUnavailable, missing_images
+    from cycleqd.sandbox.database.products import MARIADB, PRODUCTS
 
-    names = [skill.name for skill in config.skills]
-    if missing := missing_images(*names):
+    images = {image for skill in config.skills for image in skill.row.images}
+    if missing := missing_images(*images):
         return Check("docker", False, f"images are missing: {', '.join(missing)}", "build them with make images")
     limits = limits_of(config.sandbox)
     with Sandboxes(run_id=f"{config.run_id}-preflight", limits=limits) as sandboxes:
@@ -98,12 +99,12 @@ def _docker(config: RunConfig) -> Check:
             with sandboxes.shell() as shell, sandboxes.runner() as runner, sandboxes.database():
                 shell.run("true")
                 runner.run("f = int", entry_point="f", calls=["()"])
-            if "agentbench_db" in names:
-                sandboxes.database(image="mysql").close()
+            for product in sorted(images & PRODUCTS.keys() - {MARIADB.image}):
+                sandboxes.database(image=product).close()
         except SandboxUnavailable as error:
             limits_are = "sandbox.memory_mb, sandbox.cpus, sandbox.pids and sandbox.tmpfs_mb"
             return Check("docker", False, str(error), f"see the message; a container's limits are {limits_are}")
-    return Check("docker", True, "the engine answers, the images are there, containers of each kind ran")
+    return Check("docker", True, "Docker answers, the images are there, containers of each kind ran")
 
 
 def _engine(config: RunConfig) -> Check:
@@ -181,7 +182,7 @@ def _training_data(config: RunConfig) -> Check:
 
     found = []
     for skill in config.skill_names:
-        data = config.experts.data.get(skill)  # type: ignore[call-overload]
+        data = config.experts.data_of(skill)
         for number, source in enumerate(sources_of(data) if data else ()):
             try:
                 found.append(f"{skill}: {check_source(source)}")

@@ -78,11 +78,11 @@ def progress_figure(history: History) -> Figure:
     columns = min(3 if len(panels) > 3 else 2, len(panels) + 1)
     lines = -(-(len(panels) + 1) // columns)
     figure = Figure(figsize=(3.3 * columns, 2.35 * lines + 0.35), layout="constrained")
-    grid = figure.subplots(lines, columns, squeeze=False, sharex=True).ravel()
-    for axes, panel in zip(grid, panels, strict=False):
+    frames = figure.subplots(lines, columns, squeeze=False, sharex=True).ravel()
+    for axes, panel in zip(frames, panels, strict=False):
         _progress(axes, history, panel)
-    _filled(grid[len(panels)], history)
-    for axes in grid[len(panels) + 1 :]:
+    _filled(frames[len(panels)], history)
+    for axes in frames[len(panels) + 1 :]:
         axes.remove()
     figure.legend(
         handles=[
@@ -94,7 +94,7 @@ def progress_figure(history: History) -> Figure:
         loc="outside lower center",
         ncols=4,
     )
-    for axes in grid[: len(panels) + 1]:
+    for axes in frames[: len(panels) + 1]:
         axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
         axes.tick_params(labelbottom=True)
         axes.set_xlabel("generation")
@@ -141,7 +141,7 @@ def _bar_colour(summary: Summary, row: str) -> str:
     if kind in ("expert", "elite"):  # the elite in full, the expert paler
         colour = skill_colour(tuple(summary.skills), skill)
         return colour if kind == "elite" else paler(colour)
-    return {"base": PALE, "average": GREY, "baseline": GREY, "cycleqd": FINAL}[kind]
+    return {"base": PALE, "all-data": GREY, "average": GREY, "baseline": GREY, "cycleqd": FINAL}[kind]
 
 
 def _panel_title(summary: Summary, split: str, column: str) -> str:

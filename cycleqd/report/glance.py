@@ -14,7 +14,7 @@ from matplotlib.colors import to_hex
 
 from cycleqd.report.history import History
 from cycleqd.report.style import EMPTY, FINAL, GREY, INK, QUALITY_COLOURS, skill_colour
-from cycleqd.report.tables import Grid, percent
+from cycleqd.report.tables import TextTable, percent
 from cycleqd.search.archive import Archive, Archives
 
 CELL = 13
@@ -34,7 +34,7 @@ def archives_markdown(archives: Archives, latest: str) -> str:
         archives: The archives after some generation.
         latest: Id of the newest individual, whose cells are framed.
     """
-    table = Grid(
+    table = TextTable(
         "Archives",
         ("archive", "elite", "best, %", "mean, %", "cells", "QD score"),
         tuple(

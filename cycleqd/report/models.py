@@ -6,10 +6,10 @@ import math
 from collections.abc import Sequence
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from cycleqd.evaluation.play import Evaluation
-from cycleqd.report.tables import Grid, scored, with_interval
+from cycleqd.report.tables import TextTable, scored, with_interval
 from cycleqd.run.records import Score, pack_episodes
 from cycleqd.statistics import Interval, interval_of_mean
 
@@ -36,7 +36,8 @@ class ModelSummary(BaseModel):
     Attributes:
         model: The model's name, its row in `splits`.
         source: The endpoint's URL or the checkpoint's folder.
-        identities: Content hash of the checkpoint's weights, or the endpoint's model and host, by row.
+        genomes: Content hash of the checkpoint's weights, or the endpoint's model and host, by row. The key
+            on disk is ``identities``.
         intervals: The 95 % interval of each score and ``mean``, per split and row.
         extra: Other verdicts on the same episodes (MBPP+'s plus tests), by skill and name.
         data: Which samples were played, by skill.
@@ -44,7 +45,7 @@ class ModelSummary(BaseModel):
         tokens: Tokens generated.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True, serialize_by_alias=True)
 
     model: str
     source: str
@@ -52,7 +53,7 @@ class ModelSummary(BaseModel):
     splits: dict[str, dict[str, dict[str, Score | float]]]
     mean_se: dict[str, dict[str, float]]
     intervals: dict[str, dict[str, dict[str, Interval]]] = {}
-    identities: dict[str, str]
+    genomes: dict[str, str] = Field(alias="identities")
     extra: dict[str, dict[str, Score]]
     data: dict[str, DataIdentity]
     wall_seconds: dict[str, float]
@@ -79,7 +80,7 @@ def summarise_model(
         splits={split: {model: scores}},
         mean_se={split: {model: se}},
         intervals={split: {model: intervals}},
-        identities={model: records[0].identity},
+        genomes={model: records[0].genome},
         extra={record.skill: record.beside for record in records},
         data={
             record.skill: DataIdentity(**{name: getattr(record, name) for name in DataIdentity.model_fields})
@@ -91,7 +92,7 @@ def summarise_model(
     )
 
 
-def model_table(summary: ModelSummary) -> Grid:
+def model_table(summary: ModelSummary) -> TextTable:
     """The model's score per skill, as a run's report shows them; other verdicts beside it, not in the mean."""
     ((split, rows),) = summary.splits.items()
     scores = rows[summary.model]
@@ -108,7 +109,7 @@ def model_table(summary: ModelSummary) -> Grid:
     if isinstance(mean, float):
         cells.append(with_interval(mean, summary.intervals[split][summary.model]["mean"]))
     played = "both splits" if split == BOTH else f"the {split} split"
-    return Grid(f"Scores on {played}, %", (*header, "mean"), (tuple(cells),))
+    return TextTable(f"Scores on {played}, %", (*header, "mean"), (tuple(cells),))
 
 
 def write_model(out: Path, summary: ModelSummary, evaluations: Sequence[Evaluation]) -> None:

@@ -13,7 +13,7 @@ from cycleqd.report.provenance import Provenance
 from cycleqd.report.summary import Summary
 from cycleqd.report.tables import (
     NOTES,
-    Grid,
+    TextTable,
     baseline_table,
     comparison_table,
     headline,
@@ -76,7 +76,7 @@ def html_page(
         "index.html.j2",
         summary=summary,
         headline=headline(summary),
-        first=grid if (grid := baseline_table(summary)).rows else None,
+        first=table if (table := baseline_table(summary)).rows else None,
         notes=NOTES,
         facts=_facts(summary),
         splits=[
@@ -84,9 +84,9 @@ def html_page(
                 "name": split,
                 "scores": score_table(summary, split),
                 "tables": [
-                    grid
-                    for grid in (comparison_table(summary, split), skill_comparison_table(summary, split))
-                    if grid.rows
+                    table
+                    for table in (comparison_table(summary, split), skill_comparison_table(summary, split))
+                    if table.rows
                 ],
                 "figure": images.get(f"scores-{split}"),
             }
@@ -100,15 +100,15 @@ def html_page(
             _family(row, summary, read) for row in summary.individuals if row.startswith("elite:") or row == "cycleqd"
         ],
         transcripts=_transcripts(summary, measured),
-        weights=Grid(
+        weights=TextTable(
             "Weights",
             ("model", "individual", "content hash"),
             tuple(
-                (row_name(row, summary), summary.individuals.get(row, "–"), identity)
-                for row, identity in summary.identities.items()
+                (row_name(row, summary), summary.individuals.get(row, "–"), genome)
+                for row, genome in summary.genomes.items()
             ),
         ),
-        versions=Grid("Software", ("package", "version"), tuple(summary.versions.items())),
+        versions=TextTable("Software", ("package", "version"), tuple(summary.versions.items())),
         background=background,
         describe=describe,
     )
@@ -124,13 +124,13 @@ def markdown_page(summary: Summary, figures: Mapping[str, bytes], background: Pr
         if not rows:
             continue
         parts.append(f"## {split.capitalize()} split")
-        for grid in (
+        for table in (
             score_table(summary, split),
             comparison_table(summary, split),
             skill_comparison_table(summary, split),
         ):
-            if grid.rows:
-                parts += [f"### {grid.title}", grid.to_markdown()]
+            if table.rows:
+                parts += [f"### {table.title}", table.to_markdown()]
         parts += _images(figures, f"scores-{split}")
     archives = _images(figures, "progress") + _images(figures, "archive")
     if archives:
@@ -138,8 +138,8 @@ def markdown_page(summary: Summary, figures: Mapping[str, bytes], background: Pr
     if summary.wall_seconds["total"] > 0:
         parts += ["## Time", time_table(summary).to_markdown(), *_images(figures, "time")]
     parts += ["## Provenance", "\n".join(f"* {name}: {plain(value)}" for name, value in _facts(summary).items())]
-    for grid in background.facts:
-        parts += [f"### {grid.title}", grid.to_markdown()]
+    for table in background.facts:
+        parts += [f"### {table.title}", table.to_markdown()]
     parts += ["### Configuration", fenced(background.configuration.rstrip("\n"), "yaml")]
     return "\n\n".join(parts) + "\n"
 

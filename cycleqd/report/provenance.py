@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 from cycleqd.report.summary import Evaluations
-from cycleqd.report.tables import Grid, duration, percent, scored
+from cycleqd.report.tables import TextTable, duration, percent, scored
+from cycleqd.run.names import child_id
+from cycleqd.run.records import GenerationRecord
 from cycleqd.run.store import RunStore
 
 
@@ -21,7 +24,7 @@ class Provenance:
     """
 
     configuration: str
-    facts: tuple[Grid, ...]
+    facts: tuple[TextTable, ...]
 
 
 def provenance(store: RunStore, found: Evaluations) -> Provenance:
@@ -29,21 +32,21 @@ def provenance(store: RunStore, found: Evaluations) -> Provenance:
     config = store.config()
     facts = [_data_sets(found), _benchmarks(found), _beside(found), _document("Base model", store, "base.json")]
     facts += [_document(f"{skill} expert", store, f"experts/{skill}/summary.json") for skill in config.skill_names]
-    facts.append(_sessions(store))
-    return Provenance(config.to_yaml(), tuple(grid for grid in facts if grid.rows))
+    facts += [_samples_spent(store), _sessions(store)]
+    return Provenance(config.to_yaml(), tuple(table for table in facts if table.rows))
 
 
-def _data_sets(found: Evaluations) -> Grid:
+def _data_sets(found: Evaluations) -> TextTable:
     rows = sorted(
         {
             (f"{record.skill}, {record.split}", str(record.score.n), record.data_hash, record.engine, record.batching)
             for record in found.values()
         }
     )
-    return Grid("Samples and engines", ("samples", "n", "content hash", "engine", "batching"), tuple(rows))
+    return TextTable("Samples and engines", ("samples", "n", "content hash", "engine", "batching"), tuple(rows))
 
 
-def _benchmarks(found: Evaluations) -> Grid:
+def _benchmarks(found: Evaluations) -> TextTable:
     """Which release of a benchmark was played, and with whose prompt; generated suites have none."""
     rows = sorted(
         {
@@ -56,10 +59,10 @@ def _benchmarks(found: Evaluations) -> Grid:
         }
     )
     header = ("skill", "version", "SHA-256 of the data", "prompt", "turns", "skipped samples")
-    return Grid("Benchmarks", header, tuple(rows))
+    return TextTable("Benchmarks", header, tuple(rows))
 
 
-def _beside(found: Evaluations) -> Grid:
+def _beside(found: Evaluations) -> TextTable:
     """Means of the verdicts that a judge gives beside the score, such as MBPP+'s plus tests."""
     rows: list[tuple[str, ...]] = []
     for (split, row, skill), record in sorted(found.items()):
@@ -67,12 +70,38 @@ def _beside(found: Evaluations) -> Grid:
             beside = scored(judged)
             rows.append((f"{row}, {split}", skill, percent(record.score.score), name, beside, str(judged.n)))
     header = ("model", "skill", "score, %", "other verdict", "its mean, %", "n")
-    return Grid("Verdicts beside the score", header, tuple(rows))
+    return TextTable("Verdicts beside the score", header, tuple(rows))
 
 
-def _document(title: str, store: RunStore, key: str) -> Grid:
+def _samples_spent(store: RunStore) -> TextTable:
+    """What racing saved and re-evaluation cost, in episodes; nothing for a search that does neither."""
+    config = store.config()
+    if config.noise.is_off:
+        return TextTable("Samples where they decide", ("fact", "value"), ())
+    records = store.generations()
+    played = [sum(score.n for score in record.scores.values()) for record in records]
+    children = {record.individual for record in records if _is_new(record)}
+    blocks = Counter(record.individual for record in records)
+    again = [episodes for record, episodes in zip(records, played, strict=True) if not _is_new(record)]
+    most = min(config.noise.most, config.blocks)
+    whole = max(played, default=0)
+    early = sum(most - blocks[child] for child in children if blocks[child] < most)
+    rows = (
+        ("children", str(len(children))),
+        ("episodes in all", str(sum(played))),
+        ("episodes of individuals that were scored again", str(sum(again))),
+        (f"episodes that racing saved, against {most} blocks a child", str(early * whole)),
+    )
+    return TextTable("Samples where they decide", ("fact", "value"), rows)
+
+
+def _is_new(record: GenerationRecord) -> bool:
+    return record.individual == child_id(record.generation)
+
+
+def _document(title: str, store: RunStore, key: str) -> TextTable:
     rows = tuple(_flat(store.read_json(key))) if store.exists(key) else ()
-    return Grid(title, ("fact", "value"), rows)
+    return TextTable(title, ("fact", "value"), rows)
 
 
 def _flat(value: Any, path: str = "") -> Iterator[tuple[str, str]]:
@@ -88,7 +117,7 @@ def _flat(value: Any, path: str = "") -> Iterator[tuple[str, str]]:
         yield path, f"{value:.6g}" if isinstance(value, float) else str(value)
 
 
-def _sessions(store: RunStore) -> Grid:
+def _sessions(store: RunStore) -> TextTable:
     rows = tuple(
         (
             session.started,
@@ -98,4 +127,4 @@ def _sessions(store: RunStore) -> Grid:
         )
         for session in store.sessions()
     )
-    return Grid("Sessions", ("started (UTC)", "wall-clock time", "generations", "tokens generated"), rows)
+    return TextTable("Sessions", ("started (UTC)", "wall-clock time", "generations", "tokens generated"), rows)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from cycleqd.messages import visible
 from cycleqd.report.markdown import code, fenced, plain
-from cycleqd.report.tables import Grid, scored
+from cycleqd.report.tables import TextTable, scored
 from cycleqd.report.transcripts import ROLES, SOLVED
 from cycleqd.run.records import EpisodeRecord, EvaluationRecord
 
@@ -35,7 +35,7 @@ def evaluation_markdown(
         individual: Whose evaluation it is.
         transcripts: Where all of them lie, in case that they are too many to show.
     """
-    table = Grid(
+    table = TextTable(
         "",
         ("sample", "score", "turns", "tokens", "verdict"),
         tuple(

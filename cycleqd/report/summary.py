@@ -1,6 +1,7 @@
 """The figures of a run as one small JSON-able model, from the run's records alone.
 
-A *row* is one model of the table: ``base``, ``expert:<skill>``, ``average`` (the plain average of the experts),
+A *row* is one model of the table: ``base``, ``expert:<skill>``, ``all-data`` (one model fine-tuned on all skills'
+data), ``average`` (the plain average of the experts),
 ``baseline:<label>`` (another merge of the experts without a search), ``elite:<skill>`` (the best individual of that
 skill's archive) and ``cycleqd`` (the aggregate).
 """
@@ -10,11 +11,12 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from cycleqd.baselines import Choice, choices
 from cycleqd.report.history import History, replay
 from cycleqd.report.statistics import average, paired_difference
+from cycleqd.run.names import AGGREGATE, ALL_DATA, AVERAGE
 from cycleqd.run.records import EvaluationRecord, Phases, Score, SessionRecord
 from cycleqd.run.store import RunStore
 from cycleqd.statistics import Interval, interval_of_mean
@@ -65,7 +67,7 @@ class Baseline(BaseModel):
     """A merge of the experts without a search, at the scale that the optimization split chose.
 
     Attributes:
-        method: Row of `cycleqd.search.operators.merging.METHODS`.
+        method: Row of `cycleqd.seams.MERGE_METHODS`.
         settings: The method's, its scale among them.
     """
 
@@ -95,7 +97,7 @@ class Summary(BaseModel):
         aggregated_after: Generations that the final model was made after; fewer than `generations` when the search
             went on since. None while there is no final model, or its record does not say.
         individuals: The individual behind each row, by id; the base has none.
-        identities: Content hash of the weights behind each row.
+        genomes: Content hash of the weights behind each row. The key on disk is ``identities``, as it always was.
         comparisons: Paired differences: `cycleqd` against every other row, and each expert against the base.
         beats: Whether `cycleqd`'s mean on the test split is above that of each other row. Says nothing of
             significance: see `comparisons`.
@@ -105,7 +107,7 @@ class Summary(BaseModel):
         versions: Package versions; several, joined by a comma, when the run was continued with others.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True, serialize_by_alias=True)
 
     run_id: str
     seed: int
@@ -122,7 +124,7 @@ class Summary(BaseModel):
     generations_planned: int
     aggregated_after: int | None
     individuals: dict[str, str]
-    identities: dict[str, str]
+    genomes: dict[str, str] = Field(alias="identities")
     comparisons: list[Comparison]
     beats: dict[str, bool]
     wall_seconds: dict[str, float]
@@ -156,7 +158,7 @@ def row_order(skills: Sequence[str], baselines: Iterable[str]) -> list[str]:
     """
     experts = [f"expert:{skill}" for skill in skills]
     elites = [f"elite:{skill}" for skill in skills]
-    return ["base", *experts, "average", *baselines, *elites, "cycleqd"]
+    return ["base", *experts, "all-data", "average", *baselines, *elites, "cycleqd"]
 
 
 def summarise(store: RunStore, history: History | None = None) -> Summary:
@@ -176,8 +178,8 @@ def summarise(store: RunStore, history: History | None = None) -> Summary:
     chosen = {f"baseline:{choice.candidate.label}": choice for choice in choices(store)}
     rows = row_order(skills, chosen)
     individuals = _individuals(store, history, chosen)
-    identities = {"base": "base"} | {row: store.individual(name).genome for row, name in individuals.items()}
-    found = evaluations(store, skills, identities)
+    genomes = {"base": "base"} | {row: store.individual(name).genome for row, name in individuals.items()}
+    found = evaluations(store, skills, genomes)
     splits, mean_se = _splits(found, skills, rows)
     best = _best_baseline(splits.get("test", {}))
     comparisons = _comparisons(found, skills, rows, best)
@@ -202,7 +204,7 @@ def summarise(store: RunStore, history: History | None = None) -> Summary:
         generations_planned=max(config.generations, len(history.children)),
         aggregated_after=_aggregated_after(store, individuals),
         individuals=individuals,
-        identities=identities,
+        genomes=genomes,
         comparisons=comparisons,
         beats=_beats(splits.get("test", {})),
         wall_seconds=_wall_seconds(sessions),
@@ -212,20 +214,20 @@ def summarise(store: RunStore, history: History | None = None) -> Summary:
     )
 
 
-def evaluations(store: RunStore, skills: Sequence[str], identities: Mapping[str, str]) -> Evaluations:
-    """The finished evaluations of the rows in `identities` (row -> content hash of its weights)."""
+def evaluations(store: RunStore, skills: Sequence[str], genomes: Mapping[str, str]) -> Evaluations:
+    """The finished evaluations of the rows in `genomes` (row -> content hash of its weights)."""
     return {
         (split, row, skill): record
         for split in SPLITS
-        for row, identity in identities.items()
+        for row, genome in genomes.items()
         for skill in skills
-        if (record := store.pooled(identity, skill, split)) is not None
+        if (record := store.pooled(genome, skill, split)) is not None
     }
 
 
 def _individuals(store: RunStore, history: History, chosen: Mapping[str, Choice]) -> dict[str, str]:
     named = {f"expert:{skill}": f"expert-{skill}" for skill in history.skills}
-    named |= {"average": "average", "cycleqd": "aggregate"}
+    named |= {"all-data": ALL_DATA, "average": AVERAGE, "cycleqd": AGGREGATE}
     named |= {row: choice.candidate.id for row, choice in chosen.items()}
     named |= {f"elite:{skill}": name for skill, name in history.elites.items()}
     rows = row_order(history.skills, chosen)

@@ -9,10 +9,10 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
-from cycleqd.config import MERGE_SETTINGS
 from cycleqd.report.markdown import plain
 from cycleqd.report.summary import PHASES, Baseline, Comparison, Summary
 from cycleqd.run.records import Score
+from cycleqd.seams import MERGE_METHODS
 from cycleqd.statistics import Interval
 
 PHASE_NAMES = {
@@ -48,7 +48,7 @@ NOTES = (
 
 
 @dataclass(frozen=True, slots=True)
-class Grid:
+class TextTable:
     """A table as text: the first column is left-aligned, the others right-aligned.
 
     Attributes:
@@ -77,6 +77,15 @@ class Grid:
         return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 
+ROW_NAMES = {
+    "base": "base model",
+    "all-data": "fine-tuned on all data",
+    "average": "average of experts",
+    "cycleqd": "CycleQD",
+}
+"""Rows that are of no skill and no baseline, for people."""
+
+
 def row_name(row: str, summary: Summary) -> str:
     """What a reader calls a row; an elite's comes with its id."""
     kind, _, skill = row.partition(":")
@@ -86,12 +95,21 @@ def row_name(row: str, summary: Summary) -> str:
         return f"{skill} elite ({summary.individuals[row]})"
     if kind == "baseline":
         return _baseline_name(summary.baselines[row])
-    return {"base": "base model", "average": "average of experts", "cycleqd": "CycleQD"}[row]
+    return {
+        "base": "base model",
+        "all-data": "fine-tuned on all data",
+        "average": "average of experts",
+        "cycleqd": "CycleQD",
+    }[row]
 
 
 def _baseline_name(baseline: Baseline) -> str:
-    usual = MERGE_SETTINGS.get(baseline.method, {})  # type: ignore[call-overload]
-    others = [f"{name} {value:g}" for name, value in baseline.settings.items() if usual.get(name, 0) != value]
+    usual = MERGE_METHODS[baseline.method].usual if baseline.method in MERGE_METHODS else {}
+    others = [
+        f"{name} {value:g}" if isinstance(value, int | float) else f"{name} {value}"
+        for name, value in baseline.settings.items()
+        if usual.get(name, 0) != value
+    ]
     unusual = ", ".join(item for item in others if not item.startswith("scale "))
     name = METHOD_NAMES.get(baseline.method, baseline.method) + (f" ({unusual})" if unusual else "")
     return f"{name} × {baseline.settings['scale']:g}"
@@ -114,15 +132,15 @@ def scored(score: Score) -> str:
     return with_interval(score.score, score.interval)
 
 
-def baseline_table(summary: Summary) -> Grid:
+def baseline_table(summary: Summary) -> TextTable:
     """The final model against the best merge without a search: what the search was worth. Comes first."""
     found = {item.skill: item for item in summary.final_against_best_baseline}
     columns = [*summary.skills, "mean"]
     if summary.best_baseline is None or "mean" not in found:
-        return Grid("", (), ())
+        return TextTable("", (), ())
     name = f"CycleQD − {row_name(summary.best_baseline, summary)}"
     cells = [signed(found[column]) if column in found else "–" for column in columns]
-    return Grid(
+    return TextTable(
         "The final model against the best merge without a search, test split, points",
         ("difference", *columns, "verdict on the mean"),
         ((name, *cells, found["mean"].verdict),),
@@ -130,7 +148,7 @@ def baseline_table(summary: Summary) -> Grid:
     )
 
 
-def score_table(summary: Summary, split: str) -> Grid:
+def score_table(summary: Summary, split: str) -> TextTable:
     """Every row's score per skill on a split, with intervals, n in the head, and what finding it cost."""
     rows = [row for row in summary.rows if row in summary.splits.get(split, {})]
     header = ["model"]
@@ -147,14 +165,14 @@ def score_table(summary: Summary, split: str) -> Grid:
         cells.append("–" if mean is None else with_interval(mean, _interval(summary, split, row, "mean")))
         lines.append((row_name(row, summary), *cells, str(summary.evaluations.get(row, "–"))))
     final = frozenset(number for number, row in enumerate(rows) if row == "cycleqd")
-    return Grid(f"Scores on the {split} split, %", (*header, "mean", "evaluations"), tuple(lines), final)
+    return TextTable(f"Scores on the {split} split, %", (*header, "mean", "evaluations"), tuple(lines), final)
 
 
 def _interval(summary: Summary, split: str, row: str, column: str) -> Interval | None:
     return summary.intervals.get(split, {}).get(row, {}).get(column)
 
 
-def comparison_table(summary: Summary, split: str) -> Grid:
+def comparison_table(summary: Summary, split: str) -> TextTable:
     """CycleQD's mean against every other row's, and each expert against the base in its own skill."""
     chosen = [
         item
@@ -171,14 +189,14 @@ def comparison_table(summary: Summary, split: str) -> Grid:
         )
         for item in chosen
     )
-    return Grid(
+    return TextTable(
         f"Paired differences on the {split} split, percentage points",
         ("difference", "in", "points", "n", "verdict"),
         lines,
     )
 
 
-def skill_comparison_table(summary: Summary, split: str) -> Grid:
+def skill_comparison_table(summary: Summary, split: str) -> TextTable:
     """CycleQD against every other row, skill by skill; an asterisk marks a clear difference."""
     columns = [*summary.skills, "mean"]
     found = {(item.against, item.skill): item for item in summary.comparisons if _final(item, split)}
@@ -187,17 +205,17 @@ def skill_comparison_table(summary: Summary, split: str) -> Grid:
         (f"− {row_name(row, summary)}", *(_starred(found.get((row, column))) for column in columns)) for row in rows
     )
     title = f"CycleQD minus each other model on the {split} split, points (* interval without 0)"
-    return Grid(title, ("CycleQD", *columns), lines)
+    return TextTable(title, ("CycleQD", *columns), lines)
 
 
-def time_table(summary: Summary) -> Grid:
+def time_table(summary: Summary) -> TextTable:
     """Where the wall-clock time went."""
     total = summary.wall_seconds["total"]
     lines = [
         (PHASE_NAMES[phase], duration(seconds := summary.wall_seconds[phase]), _share(seconds, total))
         for phase in PHASES
     ]
-    return Grid(
+    return TextTable(
         "Where the time went",
         ("phase", "time", "share"),
         (*lines, ("total", duration(total), _share(total, total))),

@@ -46,11 +46,11 @@ def is_finished(store: RunStore) -> bool:
     return (
         now.aggregated_after == now.generations_planned
         and now.mean("test", "cycleqd") is not None
-        and store.has_exported(now.identities["cycleqd"])
+        and store.has_exported(now.genomes["cycleqd"])
         # It may have been drawn in the middle of the run, or of an earlier final model.
         and _outcome(shown) == _outcome(now)
     )
 
 
 def _outcome(summary: Summary) -> tuple[int | None, str | None, float | None]:
-    return summary.aggregated_after, summary.identities.get("cycleqd"), summary.mean("test", "cycleqd")
+    return summary.aggregated_after, summary.genomes.get("cycleqd"), summary.mean("test", "cycleqd")

@@ -33,10 +33,10 @@ def write_report(store: RunStore) -> Summary:
     figures = draw(summary, history)
     for name, image in figures.items():
         store.write_bytes(f"report/{name}.png", image)
-    found = evaluations(store, summary.skills, summary.identities)
+    found = evaluations(store, summary.skills, summary.genomes)
     for (split, row, skill), record in found.items():
         page = transcript_page(
-            record, store.pooled_episodes(record.identity, skill, split), title=f"{row}: {skill}, {split}"
+            record, store.pooled_episodes(record.genome, skill, split), title=f"{row}: {skill}, {split}"
         )
         store.write_bytes(f"report/{transcript_key(row, skill, split)}", page.encode())
     background = provenance(store, found)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import lru_cache
 from pathlib import Path
 
-from cycleqd.run.names import BASES_KEY, genome_key, individual_key
+from cycleqd.run.names import BASES_KEY, genome_key, individual_key, own_bases_key
 from cycleqd.run.records import IndividualRecord
 from cycleqd.run.store import RunStore
 from cycleqd.task_vector import SharedBases, TaskVector, load_task_vector
@@ -21,9 +21,15 @@ def add_individual(store: RunStore, vector: TaskVector, record: IndividualRecord
     return record
 
 
-def save_bases(store: RunStore, bases: SharedBases) -> None:
-    """Writes the bases that the run's factored task vectors share, in place of half-written ones."""
-    with store.writing(BASES_KEY, replace=True) as path:
+def save_bases(store: RunStore, bases: SharedBases, *, of: str | None = None) -> None:
+    """Writes the bases that the run's factored task vectors share, in place of half-written ones.
+
+    Args:
+        store: The run.
+        bases: The bases.
+        of: The one individual that they are of, where it is not made of the experts.
+    """
+    with store.writing(own_bases_key(of) if of else BASES_KEY, replace=True) as path:
         bases.save(path)
 
 
@@ -34,8 +40,10 @@ def task_vector(store: RunStore, identifier: str) -> TaskVector:
         StoreError: There is no such individual.
     """
     path = store.local(genome_key(identifier))
-    factored = store.exists(BASES_KEY)
-    return load_task_vector(path, _bases(store.local(BASES_KEY)) if factored else None)
+    for key in (own_bases_key(identifier), BASES_KEY):
+        if store.exists(key):
+            return load_task_vector(path, _bases(store.local(key)))
+    return load_task_vector(path, None)
 
 
 @lru_cache(maxsize=1)

@@ -13,6 +13,8 @@ AVERAGE = "average"
 """Id of the plain average of the experts."""
 AGGREGATE = "aggregate"
 """Id of the final model."""
+ALL_DATA = "all-data"
+"""Id of the one model that was fine-tuned on all skills' data, the baseline of the paper's Table 1."""
 
 CONFIG_KEY = "config.json"
 """The configuration as the run began."""
@@ -78,6 +80,11 @@ def individual_key(identifier: str) -> str:
 def genome_key(identifier: str) -> str:
     """Where an individual's genome lies."""
     return f"individuals/{identifier}/genome.safetensors"
+
+
+def own_bases_key(identifier: str) -> str:
+    """Where the bases lie of an individual that is not made of the experts."""
+    return f"individuals/{identifier}/bases.safetensors"
 
 
 def pruned_key(identifier: str) -> str:

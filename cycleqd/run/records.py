@@ -14,6 +14,7 @@ from pydantic import (
     BaseModel,
     BeforeValidator,
     ConfigDict,
+    Field,
     SerializerFunctionWrapHandler,
     ValidationError,
     model_serializer,
@@ -127,7 +128,8 @@ class EvaluationRecord(Record):
     """One individual's evaluation on one skill's split.
 
     Attributes:
-        identity: Content hash of the weights, or ``base``.
+        genome: Content hash of the weights, or ``base``; of an endpoint, its model and host. The key on disk is
+            ``identity``, as it always was.
         data_hash: Content hash of the samples.
         data_version: The benchmark's release; empty for a generated suite.
         data_sha256: Of the benchmark's file; empty for a generated suite.
@@ -140,7 +142,9 @@ class EvaluationRecord(Record):
         tokens: Tokens generated in all episodes.
     """
 
-    identity: str
+    model_config = ConfigDict(populate_by_name=True, serialize_by_alias=True)
+
+    genome: str = Field(alias="identity")
     skill: str
     split: str
     score: Score
@@ -268,7 +272,7 @@ class Phases(Record):
         )
 
 
-class Cell(Record):
+class WonCell(Record):
     """A cell that an individual won.
 
     Attributes:
@@ -298,7 +302,7 @@ class GenerationRecord(Record):
     genome: str
     parents: list[str]
     scores: dict[str, Score]
-    cells: dict[str, Cell]
+    cells: dict[str, WonCell]
     seconds: Phases
     part: str = "optimization"
 

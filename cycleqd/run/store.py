@@ -67,7 +67,7 @@ __all__ = ["CHANGEABLE", "RecordUnreadable", "RunStore", "StoreError", "list_run
 R = TypeVar("R", bound=Record)
 N = TypeVar("N", bound=NamedTuple)
 
-CHANGEABLE = frozenset({"baselines", "generations", "retention", "storage", "tasks"})
+CHANGEABLE = frozenset({"baselines", "comparison", "generations", "retention", "storage", "tasks"})
 """Settings that may differ when a run is continued: they change how long and how it runs and what the final model is
 compared with, not what comes out."""
 
@@ -229,7 +229,7 @@ class RunStore(ObjectStore):
         Returns:
             The record that stands: that of another process if it finished the same evaluation first.
         """
-        named = (record.identity, record.skill, record.split)
+        named = (record.genome, record.skill, record.split)
         if known := self.evaluation(*named):
             return known
         content = pack_episodes(episodes)
@@ -243,17 +243,17 @@ class RunStore(ObjectStore):
             self.write_bytes(episodes_key(*named), content, replace=True)
         return record
 
-    def evaluation(self, identity: str, skill: str, split: str) -> EvaluationRecord | None:
+    def evaluation(self, genome: str, skill: str, split: str) -> EvaluationRecord | None:
         """The finished evaluation of these weights, or None."""
-        key = evaluation_key(identity, skill, split)
+        key = evaluation_key(genome, skill, split)
         return self.record(EvaluationRecord, key) if self.exists(key) else None
 
-    def pooled(self, identity: str, skill: str, split: str) -> EvaluationRecord | None:
+    def pooled(self, genome: str, skill: str, split: str) -> EvaluationRecord | None:
         """What is known of these weights on a split: its evaluation, or those of its parts put together."""
         found = [
             record
-            for part in self._parts(identity, skill, split)
-            if (record := self.evaluation(identity, skill, part)) is not None
+            for part in self._parts(genome, skill, split)
+            if (record := self.evaluation(genome, skill, part)) is not None
         ]
         if len(found) < 2:
             return found[0] if found else None
@@ -268,22 +268,22 @@ class RunStore(ObjectStore):
             }
         )
 
-    def pooled_episodes(self, identity: str, skill: str, split: str) -> list[EpisodeRecord]:
+    def pooled_episodes(self, genome: str, skill: str, split: str) -> list[EpisodeRecord]:
         """The episodes of `pooled`, in the order of its samples."""
-        parts = self._parts(identity, skill, split)
-        return [episode for part in parts for episode in self.episodes(identity, skill, part)]
+        parts = self._parts(genome, skill, split)
+        return [episode for part in parts for episode in self.episodes(genome, skill, part)]
 
-    def _parts(self, identity: str, skill: str, split: str) -> list[str]:
+    def _parts(self, genome: str, skill: str, split: str) -> list[str]:
         """The split itself where it was evaluated as a whole, else its evaluated parts in order."""
-        if self.exists(evaluation_key(identity, skill, split)):
+        if self.exists(evaluation_key(genome, skill, split)):
             return [split]
-        names = [evaluation_name(key) for key in self.keys(f"evaluations/{identity}")]
+        names = [evaluation_name(key) for key in self.keys(f"evaluations/{genome}")]
         parts = [name.part for name in names if name and name.skill == skill and name.part.startswith(f"{split}.")]
         return sorted(parts, key=lambda part: int(part.removeprefix(f"{split}.").partition("-")[0]))
 
-    def episodes(self, identity: str, skill: str, split: str) -> list[EpisodeRecord]:
+    def episodes(self, genome: str, skill: str, split: str) -> list[EpisodeRecord]:
         """The episodes of a finished evaluation, in the order of the samples."""
-        key = episodes_key(identity, skill, split)
+        key = episodes_key(genome, skill, split)
         content = self.read_bytes(key)
         try:
             return unpack_episodes(content)

@@ -1,6 +1,6 @@
 """Requests to a guest and its replies, over the standard streams of its container.
 
-The engine multiplexes the streams: a frame is one byte for the stream (1 output, 2 errors), three zero bytes, the
+Docker multiplexes the streams: a frame is one byte for the stream (1 output, 2 errors), three zero bytes, the
 length as four bytes big-endian, then the data (Docker Engine API, "Attach to a container").
 """
 
@@ -123,20 +123,20 @@ class Channel:
         Raises:
             SandboxUnavailable: The container ended, or the time is up.
         """
-        identity = secrets.token_hex(16)
+        request_id = secrets.token_hex(16)
         reply: Future[dict[str, Any]] = Future()
         with self._state:
             if self._ended.is_set():
                 raise self._fault("it has ended")
-            self._waiting[identity] = reply
+            self._waiting[request_id] = reply
         try:
-            self.send(json.dumps({**payload, "id": identity}).encode() + b"\n")
+            self.send(json.dumps({**payload, "id": request_id}).encode() + b"\n")
             return reply.result(timeout=seconds)
         except TimeoutError as error:
             raise self._fault(f"no reply within {seconds:.0f} s") from error
         finally:
             with self._state:
-                self._waiting.pop(identity, None)
+                self._waiting.pop(request_id, None)
 
     def close(self) -> None:
         """Closes the socket, and with it the container's standard input; idempotent."""
@@ -149,7 +149,7 @@ class Channel:
         tail = self._tail.decode("utf-8", "replace").strip()
         said = f"; it said: {tail}" if tail else ""
         return SandboxUnavailable(
-            f"container {self._name}: {what} (removed from outside, out of memory, or the engine stopped); "
+            f"container {self._name}: {what} (removed from outside, out of memory, or Docker stopped); "
             f"retry the evaluation{said}"
         )
 
@@ -171,7 +171,7 @@ class Channel:
                 elif len(line) > LINE_BYTES:
                     line.clear()
         except OSError:
-            pass  # closed here or by the engine: the end either way
+            pass  # closed here or by Docker: the end either way
         with self._state:
             self._ended.set()
             waiting = list(self._waiting.values())
@@ -183,11 +183,11 @@ class Channel:
         """Gives a reply to the request that it carries the id of; drops everything else."""
         try:
             message = valid(json.loads(text))
-            identity = message.pop("id")
+            request_id = message.pop("id")
         except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
             return
         with self._state:
-            reply = self._waiting.pop(identity, None) if isinstance(identity, str) else None
+            reply = self._waiting.pop(request_id, None) if isinstance(request_id, str) else None
         if reply is not None:
             reply.set_result(message)
 

@@ -6,7 +6,7 @@ from cycleqd.faults import MendableFault
 
 
 class SandboxUnavailable(MendableFault, RuntimeError):
-    """The engine, a container or the server is at fault, not what a model wrote.
+    """Docker, a container or the server is at fault, not what a model wrote.
 
     The work is to be retried; it is never scored as a wrong answer. The text says what to do.
     """

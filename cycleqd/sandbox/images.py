@@ -13,9 +13,9 @@ IMAGE_NAMES = (
     *("shell", "python", "mariadb", "mysql", "evalplus"),
     *("agentbench-default", "agentbench-packages", "agentbench-ubuntu"),
 )
-IMAGE_USERS = {"mysql": "agentbench_db"}
-"""The skill that alone needs an image. Without that image all other runs start: its packages come from Debian's
-unstable suite, which nobody's first run should depend on."""
+OPTIONAL_IMAGES = ("mysql",)
+"""Images without which every run starts that does not name them: their packages come from Debian's unstable suite,
+which nobody's first run should depend on."""
 IMAGE_DIRECTORY = Path(__file__).resolve().parents[2] / "infra" / "images"
 BASE_RELEASE = "bookworm"
 """The Debian release under every image, pulled (`debian:12-slim`) or made with debootstrap."""

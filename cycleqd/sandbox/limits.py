@@ -13,7 +13,7 @@ class Limits:
         memory_mb: Memory in MiB, swap included; at least 32.
         pids: Processes and threads, at least 8.
         cpus: Processor time per wall-clock time; at least 0.01 (Docker's own bound), 1.0 is one core. No container
-            gets more cores than the engine has.
+            gets more cores than Docker has.
         tmpfs_mb: Size in MiB of each in-memory file system, and of any single file; at least 1.
         disk_mb: What a shell's container may write outside the in-memory file systems, in MiB; at least 1. It is
             watched, not enforced: a fast writer may have some tenths of a second's worth more.

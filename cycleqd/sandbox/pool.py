@@ -26,10 +26,10 @@ from cycleqd.machine.owner import (
 )
 from cycleqd.sandbox import database, runner, shell
 from cycleqd.sandbox.channel import Channel, guest_command, guest_source
+from cycleqd.sandbox.container_host import ContainerHost
 from cycleqd.sandbox.database import PRODUCTS, DatabaseServer
-from cycleqd.sandbox.engine import Engine
 from cycleqd.sandbox.errors import SandboxUnavailable
-from cycleqd.sandbox.images import IMAGE_USERS, image_tag, image_tags
+from cycleqd.sandbox.images import OPTIONAL_IMAGES, image_tag, image_tags
 from cycleqd.sandbox.limits import Limits
 from cycleqd.sandbox.runner import Container, ProgramRunner
 from cycleqd.sandbox.shell import ShellSession
@@ -40,7 +40,7 @@ POOL_LABEL = "cycleqd.pool"
 PROGRAMS = 2
 """Programs that a runner runs at a time."""
 GUEST_MB = 64
-"""Memory for a guest, and for what the engine itself mounts in memory."""
+"""Memory for a guest, and for what Docker itself mounts in memory."""
 RUNNER_MB = 128
 """The same for the guest of a runner: two processes, requests and results."""
 GUEST_PIDS = 8
@@ -55,7 +55,7 @@ class Sandboxes:
     """Owns every container of a run; a context manager; thread-safe.
 
     Containers are removed when their session closes, when this closes, and when this process ends in whatever way:
-    the engine then closes their standard input, at which they end and are removed.
+    Docker then closes their standard input, at which they end and are removed.
 
     Args:
         run_id: Becomes a label of every container.
@@ -91,7 +91,7 @@ class Sandboxes:
         self._free = max_containers
         self._closed = False
         self._removals: dict[str, Callable[[], None]] = {}
-        self._engine = Engine()
+        self._host = ContainerHost()
         atexit.register(self._close_at_exit)
 
     def shell(self, *, image: str = "shell") -> ShellSession:
@@ -101,7 +101,7 @@ class Sandboxes:
             image: A name among the images.
 
         Raises:
-            SandboxUnavailable: The engine can't, or this is closed.
+            SandboxUnavailable: Docker can't, or this is closed.
         """
         with self._state:
             self._state.wait_for(lambda: self._free > 0 or self._closed)
@@ -143,14 +143,14 @@ class Sandboxes:
             modules: Text by name, ours, never a model's: modules that every program can import.
 
         Raises:
-            SandboxUnavailable: The engine can't, or this is closed.
+            SandboxUnavailable: Docker can't, or this is closed.
         """
         limits = self._limits if memory_mb is None else replace(self._limits, memory_mb=memory_mb)
         return ProgramRunner(partial(self._start_runner, image, limits, dict(modules or {})), PROGRAMS, limits)
 
     def _start_runner(self, image: str, limits: Limits, modules: Mapping[str, str]) -> Container:
         source = guest_source("runner", "confinement", "zygote")
-        slots = runner.make_slots(PROGRAMS)
+        places = runner.make_places(PROGRAMS)
         channel, remove = self._start(
             "runner",
             image,
@@ -159,14 +159,14 @@ class Sandboxes:
             pids=PROGRAMS * limits.pids + GUEST_PIDS,
             cpus=PROGRAMS * limits.cpus,
             file_mb=limits.tmpfs_mb,
-            tmpfs=runner.tmpfs(slots, limits),
+            tmpfs=runner.tmpfs(places, limits),
             capabilities=runner.CAPABILITIES,
             # The order of sets is then the same every time, and with it what a program returns.
             environment={"PYTHONHASHSEED": "0"},
         )
         with _removed_on_failure(remove):
             channel.send(source)
-            channel.send(runner.settings(slots, limits, modules))
+            channel.send(runner.settings(places, limits, modules))
             return Container(channel, remove)
 
     def database(self, *, image: str = "mariadb") -> DatabaseServer:
@@ -177,7 +177,7 @@ class Sandboxes:
 
         Raises:
             ValueError: There is no such product.
-            SandboxUnavailable: The engine can't, the server does not start, or this is closed.
+            SandboxUnavailable: Docker can't, the server does not start, or this is closed.
         """
         if image not in PRODUCTS:
             raise ValueError(f"no database server is called {image!r}; there are {', '.join(PRODUCTS)}")
@@ -221,7 +221,7 @@ class Sandboxes:
         """Removes every container by force; idempotent; waiting `shell` calls raise `SandboxUnavailable`.
 
         Raises:
-            SandboxUnavailable: The engine no longer answers.
+            SandboxUnavailable: Docker no longer answers.
         """
         with self._state:
             if self._closed:
@@ -236,7 +236,7 @@ class Sandboxes:
             except SandboxUnavailable as fault:
                 faults.append(fault)
         atexit.unregister(self._close_at_exit)
-        self._engine.close()
+        self._host.close()
         if faults:
             raise faults[0]
 
@@ -253,14 +253,14 @@ class Sandboxes:
             self._check_open()
             self._removals[name] = remove
         try:
-            stream = self._engine.create(name, tag, command, labels=self._labels, **options)
+            stream = self._host.create(name, tag, command, labels=self._labels, **options)
             streams.append(stream)
             channel = Channel(stream, name)
             streams[:] = [channel]
             with self._state:
                 self._check_open()
         except BaseException:
-            # Not the caller's slot: it gives that back itself.
+            # Not the caller's turn: it gives that back itself.
             with contextlib.suppress(SandboxUnavailable):
                 self._remove(name, streams, None)
             raise
@@ -271,7 +271,7 @@ class Sandboxes:
             if self._removals.pop(name, None) is None:
                 return
         try:
-            self._engine.remove(name)
+            self._host.remove(name)
         finally:
             for stream in streams:
                 stream.close()
@@ -279,9 +279,9 @@ class Sandboxes:
                 after()
 
     def _remove_stragglers(self) -> None:
-        """Removes what an interrupted call left: the engine may finish creating what nobody waits for any more."""
-        for entry in self._engine.containers(f"{POOL_LABEL}={self._pool}"):
-            self._engine.remove(entry["Id"])
+        """Removes what an interrupted call left: Docker may finish creating what nobody waits for any more."""
+        for entry in self._host.containers(f"{POOL_LABEL}={self._pool}"):
+            self._host.remove(entry["Id"])
 
     def _release(self) -> None:
         with self._state:
@@ -323,24 +323,24 @@ def _removed_on_failure(remove: Callable[[], None]) -> Iterator[None]:
         raise
 
 
-def missing_images(*skills: str) -> tuple[str, ...]:
-    """The tags of the project's sandbox images that the engine does not have; ``make images`` builds them.
+def missing_images(*needed: str) -> tuple[str, ...]:
+    """The tags of the project's sandbox images that Docker does not have; ``make images`` builds them.
 
     Args:
-        skills: The skills to play; an image that another skill alone needs is not missed.
+        needed: The images that are needed beyond those of every run; an optional one that is not named is not missed.
 
     Raises:
         SandboxUnavailable: No Docker engine answers.
     """
-    engine = Engine()
+    host = ContainerHost()
     try:
         return tuple(
             tag
             for name, tag in image_tags().items()
-            if (name not in IMAGE_USERS or IMAGE_USERS[name] in skills) and not engine.has_image(tag)
+            if (name not in OPTIONAL_IMAGES or name in needed) and not host.has_image(tag)
         )
     finally:
-        engine.close()
+        host.close()
 
 
 def reap(run_id: str | None = None) -> int:
@@ -355,16 +355,16 @@ def reap(run_id: str | None = None) -> int:
     Raises:
         SandboxUnavailable: No Docker engine answers.
     """
-    engine = Engine()
+    host = ContainerHost()
     try:
         count = 0
-        for entry in engine.containers():
+        for entry in host.containers():
             labels = entry["Labels"]
             if is_gone(labels[OWNER_LABEL]) if run_id is None else labels.get(RUN_LABEL) == run_id:
                 logger.info("removing orphaned container %s of run %s", entry["Id"][:12], labels.get(RUN_LABEL))
-                engine.remove(entry["Id"])
+                host.remove(entry["Id"])
                 count += 1
     finally:
-        engine.close()
+        host.close()
     remove_orphaned_folders()
     return count

@@ -39,26 +39,26 @@ class CallOutcome(NamedTuple):
     error: str | None
 
 
-class Slot(NamedTuple):
+class Place(NamedTuple):
     """Where one program at a time runs."""
 
     uid: int
     directory: str
 
 
-def make_slots(count: int) -> list[Slot]:
-    """Slots with user ids that, drawn at random, no other container of this machine uses.
+def make_places(count: int) -> list[Place]:
+    """Places with user ids that, drawn at random, no other container of this machine uses.
 
     The kernel counts the processes of a user over all containers (RLIMIT_NPROC), hence the draw.
     """
     first = FIRST_UID + secrets.randbelow(LAST_UID - FIRST_UID)
-    return [Slot(first + number, f"/work/{number}") for number in range(count)]
+    return [Place(first + number, f"/work/{number}") for number in range(count)]
 
 
-def tmpfs(slots: Sequence[Slot], limits: Limits) -> dict[str, str]:
-    """A private directory for each slot, bounded in bytes and entries, and no other place to leave anything."""
+def tmpfs(places: Sequence[Place], limits: Limits) -> dict[str, str]:
+    """A private directory for each place, bounded in bytes and entries, and no other place to leave anything."""
     size = f"size={limits.tmpfs_mb}m,nr_inodes={PROGRAM_INODES},nosuid,nodev,noexec"
-    private = {slot.directory: f"{size},mode=0700,uid={slot.uid},gid={slot.uid}" for slot in slots}
+    private = {place.directory: f"{size},mode=0700,uid={place.uid},gid={place.uid}" for place in places}
     return {**private, "/dev/shm": "size=4k,mode=0555", "/dev/mqueue": "size=4k,mode=0555"}  # noqa: S108 -- made unusable
 
 
@@ -74,10 +74,10 @@ class Container(NamedTuple):
     remove: Callable[[], None]
 
 
-def settings(slots: Sequence[Slot], limits: Limits, modules: Mapping[str, str]) -> bytes:
+def settings(places: Sequence[Place], limits: Limits, modules: Mapping[str, str]) -> bytes:
     """The guest's first request."""
     content = {
-        "slots": [slot._asdict() for slot in slots],
+        "places": [place._asdict() for place in places],
         "memory_bytes": limits.memory_mb * 1024 * 1024,
         "threads": limits.pids,
         "modules": list(modules.items()),
@@ -150,7 +150,7 @@ class ProgramRunner:
             "value_bytes": self._limits.output_bytes if value_bytes is None else value_bytes,
             "total_bytes": total_bytes,
         }
-        # Waiting for a free slot here keeps the queue out of the time-out.
+        # Waiting for a free place here keeps the queue out of the time-out.
         with self._free:
             container = self._living()
             try:

@@ -20,7 +20,7 @@ SCRIPT_OUTPUT_BYTES = 4 * 1024 * 1024
 CROWD = 0.75
 """The share of the process limit from which on the agent's processes are ended before a script runs."""
 
-MODULES = ("trust", "disk", "processes", "shell")
+MODULES = ("trust", "disk", "processes", "session", "shell")
 """Of the guest, each after those that it imports."""
 HIDDEN = (
     *("/proc/1/fdinfo", "/proc/1/map_files", "/proc/1/ns", "/proc/1/task/1/fdinfo", "/proc/1/task/1/ns"),

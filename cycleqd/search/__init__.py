@@ -14,10 +14,11 @@ final = search.answer()
 Public: the protocol with `Recipe` and `Start`; `SEARCHES`, the table of all searches; `build_search`; `make`.
 """
 
+from cycleqd.seams import SEARCHES
+from cycleqd.search.build import build_mutation, build_search
 from cycleqd.search.cycleqd import ConventionalQD, CycleQD, final_elites
 from cycleqd.search.protocol import Recipe, Search, Start
 from cycleqd.search.recipes import make
-from cycleqd.search.table import SEARCHES, build_mutation, build_sampler, build_search
 
 __all__ = [
     "SEARCHES",
@@ -27,7 +28,6 @@ __all__ = [
     "Search",
     "Start",
     "build_mutation",
-    "build_sampler",
     "build_search",
     "final_elites",
     "make",

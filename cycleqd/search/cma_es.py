@@ -7,7 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 from cmaes import CMA
 
-from cycleqd.search.coefficients import Combination, Told
+from cycleqd.search.coefficients import CoefficientSearch, Combination, Told
+from cycleqd.search.protocol import Start
 
 
 class CmaEsProposer:
@@ -54,3 +55,18 @@ class CmaEsProposer:
         """The distribution's mean."""
         mean: list[float] = self._cma.mean[: self._count].tolist()
         return mean
+
+
+class CmaEs(CoefficientSearch):
+    """A search by CMA-ES; see `CmaEsProposer`.
+
+    Args:
+        start: What it begins with.
+        combination: What is made of coefficients.
+        sigma: Initial standard deviation, above 0.
+        population: Children between two updates, at least 2.
+    """
+
+    def __init__(self, start: Start, combination: Combination, *, sigma: float, population: int) -> None:
+        proposer = CmaEsProposer(combination, seed=start.seed, sigma=sigma, population=population)
+        super().__init__(start, combination, proposer)

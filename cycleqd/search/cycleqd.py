@@ -74,7 +74,13 @@ class CycleQD:
 
     def tell(self, index: int, individual: str, scores: Mapping[str, float]) -> dict[str, Win | None]:
         """Offers the child to all archives; see `Search.tell`."""
-        return self.archives.insert(individual, scores, index)
+        return self.offer(self.archives, index, individual, scores)
+
+    def offer(
+        self, archives: Archives, index: int, individual: str, scores: Mapping[str, float]
+    ) -> dict[str, Win | None]:
+        """Offers child `index` to those of `archives` that take it; returns what it won in each."""
+        return archives.insert(individual, scores, index)
 
     def answer(self) -> Recipe:
         """The archives' elites, weighted by the softmax of their scores.
@@ -99,11 +105,13 @@ class ConventionalQD(CycleQD):
         skills = self.archives.skills
         return skills[min(index * len(skills) // self._budget, len(skills) - 1)]
 
-    def tell(self, index: int, individual: str, scores: Mapping[str, float]) -> dict[str, Win | None]:
-        """Offers the child to the archive of its own run; see `Search.tell`."""
+    def offer(
+        self, archives: Archives, index: int, individual: str, scores: Mapping[str, float]
+    ) -> dict[str, Win | None]:
+        """Offers child `index` to the archive of its own run."""
         active = self.active(index)
-        won = self.archives[active].insert(individual, scores, index)
-        return {skill: won if skill == active else None for skill in self.archives.skills}
+        won = archives[active].insert(individual, scores, index)
+        return {skill: won if skill == active else None for skill in archives.skills}
 
 
 def final_elites(archives: Archives, choice: Elites) -> dict[str, Occupant]:

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 
 import optuna
 
-from cycleqd.search.coefficients import Combination, Told
+from cycleqd.search.coefficients import CoefficientSearch, Combination, Told
+from cycleqd.search.protocol import Start
 
 
 class Nsga2Proposer:
@@ -44,3 +45,18 @@ class Nsga2Proposer:
     def centre(self) -> Sequence[float] | None:
         """There is none: the answer is one of the front."""
         return None
+
+
+class Nsga2(CoefficientSearch):
+    """A search by NSGA-II; see `Nsga2Proposer`.
+
+    Args:
+        start: What it begins with; each skill is an objective.
+        combination: What is made of coefficients.
+        population: Parents that a generation keeps, at least 2.
+    """
+
+    def __init__(self, start: Start, combination: Combination, *, population: int) -> None:
+        objectives = len(start.archives.skills)
+        proposer = Nsga2Proposer(combination, seed=start.seed, objectives=objectives, population=population)
+        super().__init__(start, combination, proposer)

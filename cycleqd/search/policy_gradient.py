@@ -7,7 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from cycleqd.randomness import rng
-from cycleqd.search.coefficients import Combination, Told
+from cycleqd.search.coefficients import CoefficientSearch, Combination, Told
+from cycleqd.search.protocol import Start
 
 _TINY = 1e-8
 
@@ -59,3 +60,23 @@ class PolicyGradientProposer:
 
     def _noise(self, index: int) -> np.ndarray:
         return rng(self._seed, index, "policy").standard_normal(len(self._mean))
+
+
+class PolicyGradient(CoefficientSearch):
+    """A search by REINFORCE; see `PolicyGradientProposer`.
+
+    Args:
+        start: What it begins with.
+        combination: What is made of coefficients.
+        sigma: Standard deviation of the coefficients, above 0.
+        population: Children between two updates, at least 2.
+        learning_rate: Step in units of `sigma`, above 0.
+    """
+
+    def __init__(
+        self, start: Start, combination: Combination, *, sigma: float, population: int, learning_rate: float
+    ) -> None:
+        proposer = PolicyGradientProposer(
+            combination, seed=start.seed, sigma=sigma, population=population, learning_rate=learning_rate
+        )
+        super().__init__(start, combination, proposer)

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from cycleqd.randomness import rng
-from cycleqd.search.coefficients import Combination, Told
+from cycleqd.search.coefficients import CoefficientSearch, Combination, Told
+from cycleqd.search.protocol import Start
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,3 +35,15 @@ class RandomProposer:
     def centre(self) -> Sequence[float] | None:
         """There is none."""
         return None
+
+
+class RandomSearch(CoefficientSearch):
+    """A search whose coefficients are drawn evenly.
+
+    Args:
+        start: What it begins with.
+        combination: What is made of coefficients.
+    """
+
+    def __init__(self, start: Start, combination: Combination) -> None:
+        super().__init__(start, combination, RandomProposer(combination, seed=start.seed))

@@ -7,7 +7,14 @@ evaluation scope (`Workspace.evaluator`).
 """
 
 from cycleqd.steps.baselines import derive_baselines
-from cycleqd.steps.experts import derive_experts, gather_training_data, train, training_data
+from cycleqd.steps.experts import (
+    derive_all_data,
+    derive_experts,
+    gather_training_data,
+    train,
+    train_on_all_data,
+    training_data,
+)
 from cycleqd.steps.final import aggregate, compared
 from cycleqd.steps.search import (
     asked,
@@ -28,6 +35,7 @@ __all__ = [
     "commit",
     "compared",
     "current_search",
+    "derive_all_data",
     "derive_baselines",
     "derive_experts",
     "first_part",
@@ -37,5 +45,6 @@ __all__ = [
     "scores_of",
     "seed_archives",
     "train",
+    "train_on_all_data",
     "training_data",
 ]

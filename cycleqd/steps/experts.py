@@ -10,7 +10,7 @@ from cycleqd.experts import Conversation, TrainingSummary, train_expert
 from cycleqd.experts.data import TrainingDataUnavailable, prepare_skill
 from cycleqd.randomness import rng
 from cycleqd.run.genomes import add_individual, save_bases
-from cycleqd.run.names import AVERAGE, expert_id, expert_key
+from cycleqd.run.names import ALL_DATA, AVERAGE, expert_id, expert_key
 from cycleqd.run.records import IndividualRecord
 from cycleqd.search.operators import mean
 from cycleqd.skills.oracle import demonstrations
@@ -40,7 +40,7 @@ def training_data(ws: Workspace, skill: str) -> Sequence[Conversation]:
     Raises:
         TrainingDataUnavailable: A data set cannot be had, or has changed since this run read it.
     """
-    data = ws.config.experts.data.get(skill)  # type: ignore[call-overload]
+    data = ws.config.experts.data_of(skill)
     if data is None:
         return record_demonstrations(ws, skill)
     key = expert_key(skill, "data.json")
@@ -66,25 +66,57 @@ def gather_training_data(ws: Workspace, skill: str) -> int:
 
 def train(ws: Workspace, skill: str, progress: Callable[..., None] | None = None) -> TrainingSummary:
     """Fine-tunes the expert of a skill."""
-    folder, summary = expert_key(skill, "model"), expert_key(skill, "summary.json")
+    settings = ws.config.experts
+    return _fine_tune(
+        ws,
+        skill,
+        lambda: training_data(ws, skill),
+        epochs=settings.epochs_of(skill),
+        max_length=settings.max_length_of(skill),
+        progress=progress,
+    )
+
+
+def train_on_all_data(ws: Workspace, progress: Callable[..., None] | None = None) -> TrainingSummary:
+    """Fine-tunes one model on the experts' data together (CycleQD, Table 1, "fine-tuning on all data")."""
+    settings, skills = ws.config.experts, ws.config.skill_names
+    return _fine_tune(
+        ws,
+        ALL_DATA,
+        lambda: [conversation for skill in skills for conversation in training_data(ws, skill)],
+        epochs=settings.epochs,
+        max_length=max(settings.max_length_of(skill) for skill in skills),
+        progress=progress,
+    )
+
+
+def _fine_tune(
+    ws: Workspace,
+    name: str,
+    conversations: Callable[[], Sequence[Conversation]],
+    *,
+    epochs: float,
+    max_length: int,
+    progress: Callable[..., None] | None,
+) -> TrainingSummary:
+    folder, summary = expert_key(name, "model"), expert_key(name, "summary.json")
     if ws.store.exists(summary):
         return ws.store.fields(TrainingSummary, summary)
-    conversations = training_data(ws, skill)
-    settings = ws.config.experts
+    learned, settings = conversations(), ws.config.experts
     # Without its summary, a model is what a killed training left.
     with ws.clock.measuring("train"), ws.store.writing(folder, replace=True) as out:
         result = train_expert(
             ws.evaluator.base,
-            conversations,
+            learned,
             out,
             method=settings.method,
             rank=settings.rank,
             alpha=settings.alpha,
-            epochs=settings.epochs_by_skill.get(skill, settings.epochs),  # type: ignore[call-overload]
+            epochs=epochs,
             learning_rate=settings.learning_rate,
             global_batch=settings.global_batch,
             micro_batch=settings.micro_batch,
-            max_length=settings.max_length_of(skill),
+            max_length=max_length,
             packing=settings.packing,
             warmup_fraction=settings.warmup_fraction,
             max_grad_norm=settings.max_grad_norm,
@@ -92,7 +124,7 @@ def train(ws: Workspace, skill: str, progress: Callable[..., None] | None = None
             validation_fraction=settings.validation_fraction,
             dtype=ws.config.model.dtype,
             date=ws.config.model.date,
-            seed=int(rng(ws.config.seed, 0, f"train {skill}").integers(2**31)),
+            seed=int(rng(ws.config.seed, 0, f"train {name}").integers(2**31)),
             progress=progress,
             stop=ws.evaluator.stop,
         )
@@ -100,7 +132,7 @@ def train(ws: Workspace, skill: str, progress: Callable[..., None] | None = None
     event(
         "expert_trained",
         run=ws.config.run_id,
-        skill=skill,
+        skill=name,
         steps=result.steps,
         loss=result.loss_last,
         tokens=result.tokens,
@@ -133,3 +165,18 @@ def derive_experts(ws: Workspace) -> list[IndividualRecord]:
         )
         add_individual(ws.store, mean(list(vectors.values())), average)
     return [ws.store.individual(identifier) for identifier in wanted]
+
+
+def derive_all_data(ws: Workspace) -> IndividualRecord:
+    """Turns the model that was fine-tuned on all data into a task vector; its bases are its own."""
+    if not ws.store.has_individual(ALL_DATA):
+        folder = ws.store.local(expert_key(ALL_DATA, "model"))
+        vector: TaskVector
+        if ws.config.experts.method == "lora":
+            bases, factored = build_bases({ALL_DATA: read_lora_adapter(folder)})
+            save_bases(ws.store, bases, of=ALL_DATA)
+            vector = factored[ALL_DATA]
+        else:
+            vector = DenseTaskVector.between(ws.evaluator.base_weights, BaseWeights(folder))
+        add_individual(ws.store, vector, IndividualRecord(id=ALL_DATA, genome=""))
+    return ws.store.individual(ALL_DATA)

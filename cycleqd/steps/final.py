@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from cycleqd.baselines import choices
-from cycleqd.run.names import AGGREGATE, AVERAGE, BASE, expert_id
+from cycleqd.run.names import AGGREGATE, ALL_DATA, AVERAGE, BASE, expert_id
 from cycleqd.run.records import IndividualRecord
 from cycleqd.search import final_elites
 from cycleqd.steps.making import add_made
@@ -37,7 +37,10 @@ def compared(ws: Workspace) -> list[str]:
 
     The best individual of an archive is one, also where the aggregate is made of others.
     """
-    best = [elite.id for elite in final_elites(current_search(ws).archives, "quality").values()]
+    best = []
+    if ws.config.comparison.elites:
+        best = [elite.id for elite in final_elites(current_search(ws).archives, "quality").values()]
+    all_data = [ALL_DATA] if ws.config.comparison.all_data else []
     experts = map(expert_id, ws.config.skill_names)
     merged = [choice.candidate.id for choice in choices(ws.store)]
-    return list(dict.fromkeys([BASE, AVERAGE, *merged, *experts, *best, AGGREGATE]))
+    return list(dict.fromkeys([BASE, *all_data, AVERAGE, *merged, *experts, *best, AGGREGATE]))

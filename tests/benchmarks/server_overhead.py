@@ -21,7 +21,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from cycleqd.cli.start import PREFECT_SETTINGS
+from cycleqd.cli.playing import PREFECT_SETTINGS
 from cycleqd.run.store import RunStore
 from tests.live_prefect import ROOT, everything_up, wait_for
 

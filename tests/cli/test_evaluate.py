@@ -67,7 +67,7 @@ def test_endpoint_is_measured_on_the_configurations_skills(config, tmp_path):
         lines = gzip.decompress((tmp_path / f"out/{skill}-test.jsonl.gz").read_bytes()).splitlines()
         episodes = [EpisodeRecord.model_validate_json(line) for line in lines]
         assert [episode.sample for episode in episodes] == [sample.id for sample in record.samples]
-        assert record.identity == summary.identities["tiny"]
+        assert record.genome == summary.genomes["tiny"]
         assert record.score == summary.splits["test"]["tiny"][skill]
     assert not any(b"never-to-be-seen" in file.read_bytes() for file in (tmp_path / "out").iterdir())
 
@@ -122,7 +122,7 @@ def test_checkpoint_is_measured_by_the_ordinary_engine(config, tmp_path, tiny_ti
     assert result.exit_code == 0, result.output
     assert "tiny-tied 0.0 (0–49)" in " ".join(result.stdout.split())
     record = EvaluationRecord.model_validate_json((tmp_path / "out/coding-test.json").read_text())
-    assert len(record.identity) == 64
+    assert len(record.genome) == 64
 
 
 def test_dead_endpoint_is_told_at_once(config):

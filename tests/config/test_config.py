@@ -249,4 +249,4 @@ def test_gaussian_noise_and_a_merge_that_decomposes_exclude_each_other():
     settings = {"mutation": {"kind": "gaussian"}, "crossover": {"kind": "tsv"}}
     with pytest.raises(ConfigError, match=r"mutation: .*tsv can't decompose"):
         parse_config(settings)
-    assert parse_config(settings | {"crossover": {"kind": "task_arithmetic"}}).crossover.settings == {"scale": 1.0}
+    assert parse_config(settings | {"crossover": {"kind": "task_arithmetic"}}).crossover.merge == {"scale": 1.0}

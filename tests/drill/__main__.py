@@ -229,9 +229,9 @@ def take_over_experts(undisturbed, scene):
     """Copies what the search starts from: experts, their task vectors, and all scores of what is no child."""
     store = undisturbed.store
     starters = ["average", *(f"expert-{skill}" for skill in SKILLS)]
-    identities = ["base", *(store.individual(name).genome for name in starters)]
+    genomes = ["base", *(store.individual(name).genome for name in starters)]
     wanted = ["config.json", "bases.safetensors", "experts"]
-    wanted += [f"individuals/{name}" for name in starters] + [f"evaluations/{identity}" for identity in identities]
+    wanted += [f"individuals/{name}" for name in starters] + [f"evaluations/{genome}" for genome in genomes]
     fs, root = fsspec.core.url_to_fs(f"{scene.storage}/{scene.run_id}")
     for path in store.walk():
         if any(path == name or path.startswith((f"{name}/", f"{name}.sha256")) for name in wanted):

@@ -35,13 +35,13 @@ def differences(found, expected):
 
 
 def finished_evaluations(store):
-    """(identity, skill, split) of the evaluations whose record is written."""
+    """(genome, skill, split) of the evaluations whose record is written."""
     keys = (key.removesuffix(".json").split("/") for key in store.walk("evaluations") if key.endswith(".json"))
-    return {(identity, *name.rsplit("-", 1)) for _, identity, name in keys}
+    return {(genome, *name.rsplit("-", 1)) for _, genome, name in keys}
 
 
 def evaluations_told(text, store):
-    """("started" or "finished", (identity, skill, split)) of what a log tells about evaluations, in order."""
+    """("started" or "finished", (genome, skill, split)) of what a log tells about evaluations, in order."""
     told = []
     for line in text.splitlines():
         _, _, rest = line.partition("event=evaluation_")
@@ -51,8 +51,8 @@ def evaluations_told(text, store):
         if what not in {"started", "finished"} or not {"individual", "skill", "split"} <= fields.keys():
             continue
         individual = fields["individual"]
-        identity = individual if individual == "base" else store.individual(individual).genome
-        told.append((what, (identity, fields["skill"], fields["split"])))
+        genome = individual if individual == "base" else store.individual(individual).genome
+        told.append((what, (genome, fields["skill"], fields["split"])))
     return told
 
 

@@ -17,7 +17,7 @@ def _store(folder, *, score=1.0, seconds=1.0):
     store.write_individual(IndividualRecord(id="g0000", genome="ab"))
     sample = SampleScore(id="os/x/1", score=score, reason="right", turns=1, tokens=9)
     evaluation = EvaluationRecord(
-        identity="ab", skill="os", split="test", score=Score.of([score]), samples=[sample], data_hash="d",
+        genome="ab", skill="os", split="test", score=Score.of([score]), samples=[sample], data_hash="d",
         engine="e", batching="strict", tokens=9, seconds=seconds,
     )  # fmt: skip
     store.write_evaluation(evaluation, [])
@@ -49,12 +49,12 @@ def _line(what, individual="g0000"):
 
 
 @pytest.mark.parametrize("what", ["started", "finished"])
-@pytest.mark.parametrize(("individual", "identity"), [("g0000", "ab"), ("base", "base")])
-def test_told_evaluations_are_read_from_a_log_with_other_lines(tmp_path, what, individual, identity):
+@pytest.mark.parametrize(("individual", "genome"), [("g0000", "ab"), ("base", "base")])
+def test_told_evaluations_are_read_from_a_log_with_other_lines(tmp_path, what, individual, genome):
     log = (
         f"12:00:00 | INFO | cycleqd.telemetry.events - {_line(what, individual)}\n{_line('retried')}\nsomething else\n"
     )
-    assert judge.evaluations_told(log, _store(tmp_path)) == [(what, (identity, "os", "test"))]
+    assert judge.evaluations_told(log, _store(tmp_path)) == [(what, (genome, "os", "test"))]
 
 
 def test_lines_that_a_kill_cut_off_tell_nothing(tmp_path):

@@ -6,7 +6,7 @@ import pytest
 from cycleqd.evaluation.play import samples_hash
 from cycleqd.evaluation.scope import Scope
 from cycleqd.run.names import BASE
-from cycleqd.skills import build_skill
+from cycleqd.skills.building import build_skill
 from cycleqd.skills.protocol import Origin
 
 SKILL = build_skill("os", seed=0, counts={"test": 3})
@@ -15,6 +15,8 @@ SKILL = build_skill("os", seed=0, counts={"test": 3})
 def scope(**changes: Any) -> Any:
     """A run that has scored its base model already."""
     fields = {
+        "skill": "os",
+        "split": "test",
         "data_hash": samples_hash(SKILL.samples("test")),
         "data_sha256": "",
         "prompt": "ours",

@@ -9,24 +9,38 @@ from unittest.mock import MagicMock
 import pytest
 
 import cycleqd.evaluation.judges as judges
+from cycleqd.config import GENERATED_SKILLS
 from cycleqd.evaluation.fingerprint import differences, engine_version, images_of
 from cycleqd.evaluation.judges import judge_files, judge_version
 from cycleqd.sandbox import Sandboxes, SandboxUnavailable
 from cycleqd.sandbox.images import IMAGE_NAMES
-from cycleqd.skills import BENCHMARKS, SUITES, build_skill
+from cycleqd.skills.building import build_skill
+from cycleqd.skills.registry import BUILT_IN, load
 
-KINDS = {**SUITES, **BENCHMARKS}
+KINDS = {name: load(row.target) for name, row in BUILT_IN.items()}
 
 
 @pytest.mark.parametrize(
     ("name", "wanted", "unwanted"),
     [
-        ("coding", "parsing suites", "db os_shell mbpp_plus agentbench_db"),
-        ("os", "parsing turns", "coding db agentbench_os"),
-        ("db", "parsing turns", "coding os_shell agentbench_db"),
-        ("mbpp_plus", "exchange mbpp_plus_check parsing", "coding db agentbench_os"),
-        ("agentbench_db", "agentbench_db_judge parsing prompting", "coding mbpp_plus agentbench_os"),
-        ("agentbench_os", "agentbench_os_checks parsing prompting", "coding mbpp_plus agentbench_db"),
+        ("coding", "parsing suites.generation", "suites.db suites.os_shell benchmarks.mbpp_plus.skill"),
+        ("os", "parsing turns", "suites.coding suites.db benchmarks.agentbench_os.skill"),
+        ("db", "parsing turns", "suites.coding suites.os_shell benchmarks.agentbench_db.skill"),
+        (
+            "mbpp_plus",
+            "benchmarks.mbpp_plus.exchange benchmarks.mbpp_plus.check benchmarks.benchmark",
+            "suites.coding suites.db benchmarks.agentbench_os.skill",
+        ),
+        (
+            "agentbench_db",
+            "benchmarks.agentbench_db.judge parsing benchmarks.prompting",
+            "suites.coding benchmarks.mbpp_plus.skill benchmarks.agentbench_os.skill",
+        ),
+        (
+            "agentbench_os",
+            "benchmarks.agentbench_os.checks parsing benchmarks.prompting",
+            "suites.coding benchmarks.mbpp_plus.skill benchmarks.agentbench_db.skill",
+        ),
     ],
 )
 def test_a_judge_is_what_its_module_imports_and_no_other_skill(name, wanted, unwanted):
@@ -103,7 +117,7 @@ def images_used(skill, sample):
     return used
 
 
-@pytest.mark.parametrize("name", SUITES)
+@pytest.mark.parametrize("name", GENERATED_SKILLS)
 def test_a_suite_names_the_images_that_its_episodes_run_in(name):
     skill = build_skill(name, counts={"train": 1, "optimization": 1, "test": 1})
     (sample,) = skill.samples("optimization")

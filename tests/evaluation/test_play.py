@@ -10,7 +10,7 @@ from cycleqd.evaluation.play import EvaluationStopped, evaluate, samples_hash
 from cycleqd.machine.owner import RUN_LABEL
 from cycleqd.models.causal_lm.protocol import Reply
 from cycleqd.sandbox import Sandboxes, SandboxUnavailable
-from cycleqd.skills import build_skill
+from cycleqd.skills.building import build_skill
 
 COUNTS = {"train": 4, "optimization": 6, "test": 4}
 

@@ -92,9 +92,9 @@ def test_the_final_model_is_compared_with_merges_without_a_search(finished):
     assert {row for rows in summary.splits.values() for row in rows} >= {"average", "baseline:tsv"}
     assert summary.final_against_best_baseline[0].skill == "mean"
     loser = ({"tsv-0.7", "tsv-1"} - {summary.individuals["baseline:tsv"]}).pop()
-    identity = finished.individual(loser).genome
-    if identity != summary.identities["baseline:tsv"]:
-        assert finished.evaluation(identity, "os", "test") is None
+    genome = finished.individual(loser).genome
+    if genome != summary.genomes["baseline:tsv"]:
+        assert finished.evaluation(genome, "os", "test") is None
 
 
 def test_summary_of_the_records_is_the_one_on_disk(finished):

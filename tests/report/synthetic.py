@@ -13,7 +13,6 @@ import numpy as np
 
 from cycleqd.config import RunConfig, SkillConfig
 from cycleqd.run.records import (
-    Cell,
     EpisodeRecord,
     EvaluationRecord,
     ExportRecord,
@@ -24,6 +23,7 @@ from cycleqd.run.records import (
     Score,
     SeedRecord,
     SessionRecord,
+    WonCell,
 )
 from cycleqd.run.store import RunStore
 from cycleqd.search.archive import Archives, grids_from_experts
@@ -48,13 +48,15 @@ def genome(name: str) -> str:
     return hashlib.sha256(name.encode()).hexdigest()
 
 
-def evaluate(store: RunStore, identity: str, ability: Ability, skill: str, split: str) -> Score:
+def evaluate(store: RunStore, whose: str, ability: Ability, skill: str, split: str) -> Score:
     """Writes an evaluation as the search would, and gives its score."""
     config = store.config()
-    count = config.counts(skill)[split]
-    stream = [config.seed, *f"{skill}{split}".encode()]
+    whole, _, numbers = split.partition(".")  # a part of a split has some of its samples
+    count = config.counts(skill)[whole]
+    first, last = map(int, numbers.split("-")) if numbers else (0, count)
+    stream = [config.seed, *f"{skill}{whole}".encode()]
     difficulty = np.random.default_rng(stream).random(count)
-    luck = np.random.default_rng([*stream, *identity.encode()]).normal(0, 0.15, count)
+    luck = np.random.default_rng([*stream, *whose.encode()]).normal(0, 0.15, count)
     solved = difficulty + luck < ability[skill]
     samples = [
         SampleScore(
@@ -65,7 +67,7 @@ def evaluate(store: RunStore, identity: str, ability: Ability, skill: str, split
             tokens=17,
         )
         for number, won in enumerate(solved)
-    ]
+    ][first:last]
     episodes = [
         EpisodeRecord(
             sample=sample.id,
@@ -81,7 +83,7 @@ def evaluate(store: RunStore, identity: str, ability: Ability, skill: str, split
         for sample in samples
     ]
     record = EvaluationRecord(
-        identity=identity,
+        genome=whose,
         skill=skill,
         split=split,
         score=Score.of([sample.score for sample in samples]),
@@ -171,7 +173,7 @@ def synthetic_run(
                 genome=genome(name),
                 parents=parents,
                 scores=child,
-                cells={s: Cell(bins=list(w.cell), displaced=w.displaced) for s, w in won.items() if w},
+                cells={s: WonCell(bins=list(w.cell), displaced=w.displaced) for s, w in won.items() if w},
                 seconds=Phases(generate=5.0 + generation % 3, sandbox=1.5, merge=0.4, other=0.3),
             )
         )

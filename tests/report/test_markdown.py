@@ -10,7 +10,7 @@ from markdown_it import MarkdownIt
 from cycleqd.messages import visible
 from cycleqd.report.markdown import code, fenced, plain
 from cycleqd.report.reading import evaluation_markdown
-from cycleqd.report.tables import Grid
+from cycleqd.report.tables import TextTable
 from cycleqd.report.transcripts import transcript_page
 from cycleqd.run.records import EpisodeRecord, EvaluationRecord, SampleScore, Score
 
@@ -74,7 +74,7 @@ def test_plain_text_is_shown_as_it_stands_in_a_line(text):
 
 @given(any_text, any_text)
 def test_plain_text_is_shown_as_it_stands_in_a_table_and_leaves_its_neighbours_alone(text, other):
-    tokens = parsed(Grid("", ("a", "b"), ((text, "1"), (other, "2"))).to_markdown())
+    tokens = parsed(TextTable("", ("a", "b"), ((text, "1"), (other, "2"))).to_markdown())
     assert not kinds(tokens) & LIVE
     cells = [texts(token) for token in tokens if token.type == "inline"]
     shown = [" ".join(visible(one).split()) for one in (text, other)]
@@ -101,7 +101,7 @@ def test_nothing_ends_a_fence(text):
 
 def evaluated(text):
     record = EvaluationRecord(
-        identity="i", skill="os", split="test", score=Score.of([0.0]), data_hash="d", engine="e", batching="strict",
+        genome="i", skill="os", split="test", score=Score.of([0.0]), data_hash="d", engine="e", batching="strict",
         tokens=1, seconds=1.0, samples=[SampleScore(id=text, score=0.0, reason=text, turns=1, tokens=1)],
     )  # fmt: skip
     messages = [{"role": "user", "content": text}, {"role": "assistant", "content": text}]

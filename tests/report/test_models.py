@@ -11,7 +11,7 @@ def evaluation(skill, scores, extra=()):
         for n, score in enumerate(scores)
     ]
     record = EvaluationRecord(
-        identity="tiny@host",
+        genome="tiny@host",
         skill=skill,
         split="test",
         score=Score.of(scores),

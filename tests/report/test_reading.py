@@ -4,7 +4,7 @@ from cycleqd.run.records import EpisodeRecord, EvaluationRecord, SampleScore, Sc
 
 def evaluation(*scores, reason="a reason"):
     return EvaluationRecord(
-        identity="abc",
+        genome="abc",
         skill="os",
         split="optimization",
         score=Score.of(scores),

@@ -14,7 +14,7 @@ def evaluation(scores: list[float], *, data_hash: str = "same", first: int = 0) 
         for number, score in enumerate(scores)
     ]
     return EvaluationRecord(
-        identity="x", skill="os", split="test", score=Score.of(scores), samples=samples, data_hash=data_hash,
+        genome="x", skill="os", split="test", score=Score.of(scores), samples=samples, data_hash=data_hash,
         engine="e", batching="strict", tokens=1, seconds=1.0,
     )  # fmt: skip
 

@@ -16,10 +16,10 @@ from tests.report.synthetic import genome, synthetic_run
 SKILLS = ("coding", "os", "db")
 
 
-def write(store: RunStore, identity: str, skill: str, scores: list[float]) -> None:
+def write(store: RunStore, whose: str, skill: str, scores: list[float]) -> None:
     samples = [SampleScore(id=str(n), score=s, reason="", turns=1, tokens=1) for n, s in enumerate(scores)]
     record = EvaluationRecord(
-        identity=identity, skill=skill, split="test", score=Score.of(scores), samples=samples, data_hash="d",
+        genome=whose, skill=skill, split="test", score=Score.of(scores), samples=samples, data_hash="d",
         engine="e", batching="strict", tokens=1, seconds=1.0,
     )  # fmt: skip
     store.write_evaluation(record, [])
@@ -95,7 +95,7 @@ def test_the_elites_are_those_of_the_archives(finished: RunStore) -> None:
     assert {skill: summary.individuals[f"elite:{skill}"] for skill in SKILLS} == {
         skill: archives[skill].elite().id for skill in SKILLS
     }
-    assert summary.identities["cycleqd"] == genome("aggregate")
+    assert summary.genomes["cycleqd"] == genome("aggregate")
 
 
 def test_beats_compares_means_on_the_test_split(finished: RunStore) -> None:

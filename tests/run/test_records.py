@@ -37,7 +37,7 @@ def test_a_whole_is_the_mean_of_its_parts_however_many_samples_each_has() -> Non
         for number, extra in enumerate(extras)
     ]
     record = EvaluationRecord(
-        identity="base",
+        genome="base",
         skill="agentbench_db",
         split="test",
         score=Score.of([1.0] * len(samples)),
@@ -53,3 +53,14 @@ def test_a_whole_is_the_mean_of_its_parts_however_many_samples_each_has() -> Non
     assert found["overall"].score == pytest.approx((2 / 3 + 1) / 2)
     assert found["overall"].n == 4
     assert found["overall"].se == pytest.approx(found["overall/SELECT"].se / 2)
+
+
+def test_the_key_of_an_evaluations_genome_on_disk_is_the_one_that_old_runs_have() -> None:
+    record = EvaluationRecord(
+        genome="ab", skill="os", split="test", score=Score.of([1.0]), samples=[], data_hash="", engine="",
+        batching="strict", tokens=5, seconds=1.0,
+    )  # fmt: skip
+    written = record.model_dump(mode="json")
+    assert written["identity"] == "ab"
+    assert "genome" not in written
+    assert EvaluationRecord.model_validate(written) == record

@@ -103,7 +103,7 @@ def test_individual_exists_only_with_its_recipe(store):
 def test_evaluation_and_its_episodes_come_back(store):
     sample = SampleScore(id="os/x/1", score=1.0, reason="right", turns=2, tokens=9)
     record = EvaluationRecord(
-        identity="ab", skill="os", split="test", score=Score.of([1.0]), samples=[sample], data_hash="d",
+        genome="ab", skill="os", split="test", score=Score.of([1.0]), samples=[sample], data_hash="d",
         engine="e", batching="strict", tokens=9, seconds=0.1,
     )  # fmt: skip
     episode = EpisodeRecord(

@@ -300,7 +300,7 @@ def test_whole_run_lies_on_s3(server, use, tmp_path):
     store.write_individual(IndividualRecord(id="g0000", genome="ab"))
     sample = SampleScore(id="os/x/1", score=1.0, reason="right", turns=2, tokens=9)
     evaluation = EvaluationRecord(
-        identity="ab", skill="os", split="test", score=Score.of([1.0]), samples=[sample], data_hash="d",
+        genome="ab", skill="os", split="test", score=Score.of([1.0]), samples=[sample], data_hash="d",
         engine="e", batching="strict", tokens=9, seconds=0.1,
     )  # fmt: skip
     store.write_evaluation(evaluation, [])

@@ -37,7 +37,7 @@ def server() -> Iterator[DatabaseServer]:
 
 
 @pytest.fixture(scope="session")
-def engine() -> Iterator[docker.DockerClient]:
+def client() -> Iterator[docker.DockerClient]:
     client = docker.from_env(timeout=30)
     yield client
     client.close()

@@ -330,11 +330,11 @@ def test_content_of_a_table_never_opened_is_the_callers_fault(database: Database
 
 
 def test_a_server_killed_from_outside_is_unavailable_and_no_result(
-    sandboxes: Sandboxes, engine: docker.DockerClient
+    sandboxes: Sandboxes, client: docker.DockerClient
 ) -> None:
     with sandboxes.database() as server:
         database = server.open([PEOPLE])
-        engine.containers.get(server._channel._name).kill()
+        client.containers.get(server._channel._name).kill()
         with pytest.raises(SandboxUnavailable, match="retry"):
             database.execute("SELECT 1")
         with pytest.raises(SandboxUnavailable, match="retry"):

@@ -84,12 +84,12 @@ def test_a_user_who_locked_itself_out_is_let_in_again(server: DatabaseServer) ->
 
 @pytest.mark.docker
 def test_after_a_death_the_next_database_is_on_another_server(
-    sandboxes: Sandboxes, engine: docker.DockerClient
+    sandboxes: Sandboxes, client: docker.DockerClient
 ) -> None:
     with DatabaseServers(sandboxes.database) as servers:
         first, beside = servers.open([PEOPLE], name="first"), servers.open([PEOPLE], name="beside")
         assert first.server is beside.server
-        engine.containers.get(first.server._channel._name).kill()
+        client.containers.get(first.server._channel._name).kill()
         for database in (first, beside):
             with pytest.raises(SandboxUnavailable, match="retry"):
                 database.execute("SELECT 1")

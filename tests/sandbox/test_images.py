@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from cycleqd.sandbox import missing_images
-from cycleqd.sandbox.images import IMAGE_NAMES, IMAGE_USERS, image_tag, image_tags
+from cycleqd.sandbox.images import IMAGE_NAMES, OPTIONAL_IMAGES, image_tag, image_tags
 from infra import build_images
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -49,7 +49,7 @@ def test_a_missing_context_says_what_to_do(tmp_path: Path) -> None:
 
 @pytest.mark.docker
 def test_building_again_does_nothing_at_once() -> None:
-    assert missing_images(*IMAGE_USERS.values()) == ()
+    assert missing_images(*OPTIONAL_IMAGES) == ()
     started = time.monotonic()
     done = subprocess.run(
         [sys.executable, "infra/build_images.py"], cwd=ROOT, capture_output=True, text=True, check=True
@@ -82,6 +82,14 @@ def test_an_image_that_one_skill_needs_may_fail_unless_it_is_asked_for(
     assert built(monkeypatch, "mysql", "mysql") == 1
     assert built(monkeypatch, "shell") == 1
     assert built(monkeypatch, "shell", "mysql") == 0
+
+
+def test_the_skills_that_need_an_optional_image_are_named_without_the_package_being_installed() -> None:
+    assert build_images.wanted().users == {"mysql": "agentbench_db"}
+    code = "from infra import build_images; print(*build_images.wanted().users)"
+    # -S: nothing but the standard library.
+    done = subprocess.run([sys.executable, "-S", "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["mysql"]
 
 
 def test_an_unknown_image_is_refused(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

@@ -16,7 +16,7 @@ import pytest
 
 from cycleqd.machine.owner import OWNER_LABEL, RUN_LABEL, current_owner, is_gone
 from cycleqd.sandbox import Limits, Sandboxes, SandboxUnavailable, image_tags, missing_images, reap
-from cycleqd.sandbox.engine import Engine
+from cycleqd.sandbox.container_host import ContainerHost
 
 pytestmark = pytest.mark.docker
 
@@ -37,16 +37,16 @@ hold()
 
 
 @pytest.fixture
-def run_id(engine: docker.DockerClient) -> Iterator[str]:
+def run_id(client: docker.DockerClient) -> Iterator[str]:
     name = f"tests-{os.getpid()}-{time.monotonic_ns()}"
     yield name
     reap(name)
 
 
 @pytest.fixture
-def count(engine: docker.DockerClient, run_id: str) -> Callable[[], int]:
+def count(client: docker.DockerClient, run_id: str) -> Callable[[], int]:
     """How many containers there are of the test's run."""
-    return lambda: len(engine.api.containers(all=True, filters={"label": f"{RUN_LABEL}={run_id}"}))
+    return lambda: len(client.api.containers(all=True, filters={"label": f"{RUN_LABEL}={run_id}"}))
 
 
 def eventually(count: Callable[[], int], expected: int) -> bool:
@@ -115,7 +115,7 @@ def test_at_most_so_many_shells_run_at_a_time(run_id: str, count: Callable[[], i
         assert third.result(timeout=20).run("echo hi").output == "hi\n"
 
 
-def test_those_who_wait_for_a_slot_are_told_of_the_close(run_id: str) -> None:
+def test_those_who_wait_for_a_turn_are_told_of_the_close(run_id: str) -> None:
     with ThreadPoolExecutor(1) as threads:
         with Sandboxes(run_id=run_id, max_containers=1) as sandboxes:
             sandboxes.shell()
@@ -125,7 +125,7 @@ def test_those_who_wait_for_a_slot_are_told_of_the_close(run_id: str) -> None:
             waiting.result(timeout=5)
 
 
-def test_a_failed_start_gives_its_slot_back_and_names_the_remedy(run_id: str) -> None:
+def test_a_failed_start_gives_its_turn_back_and_names_the_remedy(run_id: str) -> None:
     with Sandboxes(run_id=run_id, max_containers=1, images={"other": "cycleqd-nothing:none"}) as sandboxes:
         for _ in range(2):
             with pytest.raises(SandboxUnavailable, match="make images"):
@@ -139,14 +139,14 @@ def test_an_interrupt_during_a_start_leaves_nothing(
     run_id: str, count: Callable[[], int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sandboxes = Sandboxes(run_id=run_id, max_containers=1)
-    create = Engine.create
+    create = ContainerHost.create
 
     def interrupted(*arguments: object, **options: object) -> None:
         create(*arguments, **options)  # type: ignore[arg-type]  # passed through
         raise KeyboardInterrupt
 
     with sandboxes:
-        monkeypatch.setattr(Engine, "create", interrupted)
+        monkeypatch.setattr(ContainerHost, "create", interrupted)
         with pytest.raises(KeyboardInterrupt):
             sandboxes.shell()
         assert eventually(count, 0)
@@ -155,7 +155,7 @@ def test_an_interrupt_during_a_start_leaves_nothing(
 
 
 def test_the_reaper_removes_what_the_dead_own_and_nothing_else(
-    run_id: str, count: Callable[[], int], engine: docker.DockerClient
+    run_id: str, count: Callable[[], int], client: docker.DockerClient
 ) -> None:
     gone = subprocess.Popen(["true"])
     gone.wait()
@@ -164,7 +164,7 @@ def test_the_reaper_removes_what_the_dead_own_and_nothing_else(
     spared = [current_owner(), f"{boot}:1:{gone.pid}:1", "a person's label"]
     for owner in owners + spared:
         labels = {RUN_LABEL: run_id, OWNER_LABEL: owner}
-        engine.containers.create(image_tags()["shell"], labels=labels)
+        client.containers.create(image_tags()["shell"], labels=labels)
     assert reap() >= len(owners)
     assert count() == len(spared)
     assert reap(run_id) == len(spared)
@@ -185,12 +185,12 @@ def test_an_absent_engine_is_unavailable_with_the_remedy(monkeypatch: pytest.Mon
             use()
 
 
-def test_containers_are_confined(run_id: str, engine: docker.DockerClient) -> None:
+def test_containers_are_confined(run_id: str, client: docker.DockerClient) -> None:
     limits = Limits(memory_mb=100, tmpfs_mb=4, pids=30, cpus=0.5)
     with Sandboxes(run_id=run_id, limits=limits) as sandboxes:
         started = [sandboxes.shell(), sandboxes.runner(), sandboxes.database()]
         for session in started:
-            facts = engine.api.inspect_container(session._channel._name)  # type: ignore[attr-defined]  # all have it
+            facts = client.api.inspect_container(session._channel._name)  # type: ignore[attr-defined]  # all have it
             host = facts["HostConfig"]
             assert facts["Config"]["NetworkDisabled"] is True
             assert host["NetworkMode"] == "none"
@@ -204,15 +204,15 @@ def test_containers_are_confined(run_id: str, engine: docker.DockerClient) -> No
             assert facts["Config"]["Labels"][RUN_LABEL] == run_id
             assert all("size=" in options for options in host["Tmpfs"].values())
             assert host["ReadonlyRootfs"] is (session is not started[0])
-        assert engine.api.inspect_container(started[2]._channel._name)["Config"]["User"] not in ("", "0", "0:0")  # type: ignore[attr-defined]  # likewise
+        assert client.api.inspect_container(started[2]._channel._name)["Config"]["User"] not in ("", "0", "0:0")  # type: ignore[attr-defined]  # likewise
 
 
-def test_no_container_gets_more_cpus_than_there_are(run_id: str, engine: docker.DockerClient) -> None:
-    there = engine.info()["NCPU"]
+def test_no_container_gets_more_cpus_than_there_are(run_id: str, client: docker.DockerClient) -> None:
+    there = client.info()["NCPU"]
     with Sandboxes(run_id=run_id, limits=Limits(cpus=0.6 * there)) as sandboxes:
         started = [sandboxes.shell(), sandboxes.runner(), sandboxes.database()]
         found = [
-            engine.api.inspect_container(session._channel._name)["HostConfig"]["NanoCpus"] / 1e9  # type: ignore[attr-defined]  # all have it
+            client.api.inspect_container(session._channel._name)["HostConfig"]["NanoCpus"] / 1e9  # type: ignore[attr-defined]  # all have it
             for session in started
         ]
     assert found == [0.6 * there, there, there]

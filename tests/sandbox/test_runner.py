@@ -252,12 +252,12 @@ def test_a_time_limit_that_is_none_is_refused(runner: ProgramRunner) -> None:
 
 
 def test_a_container_killed_from_outside_is_unavailable_and_replaced_for_the_next_program(
-    sandboxes: Sandboxes, engine: docker.DockerClient
+    sandboxes: Sandboxes, client: docker.DockerClient
 ) -> None:
     with sandboxes.runner() as programs, ThreadPoolExecutor(1) as threads:
         waiting = threads.submit(outcome, programs, "import time\ndef f(): time.sleep(100)", seconds=60)
         time.sleep(0.3)
-        engine.containers.get(programs._channel._name).kill()
+        client.containers.get(programs._channel._name).kill()
         with pytest.raises(SandboxUnavailable, match="retry"):
             waiting.result(timeout=20)
         assert programs.run(ADD, entry_point="add", calls=["(1,)"])[0].value == "2"

@@ -13,7 +13,7 @@ from cycleqd.sandbox.guest.confinement import call_filter
 pytestmark = pytest.mark.docker
 
 PROGRAMS = 4
-"""Enough that each slot is met."""
+"""Enough that each place is met."""
 
 
 def value_of(runner: ProgramRunner, program: str, *, seconds: float = 30.0) -> object:
@@ -23,7 +23,7 @@ def value_of(runner: ProgramRunner, program: str, *, seconds: float = 30.0) -> o
 
 
 def everywhere(runner: ProgramRunner, program: str) -> list[object]:
-    """What a program returns in every slot."""
+    """What a program returns in every place."""
     return [value_of(runner, program) for _ in range(PROGRAMS)]
 
 
@@ -195,7 +195,7 @@ def test_a_program_that_can_not_be_confined_is_no_wrong_answer(
     monkeypatch.setattr(
         runner_module,
         "settings",
-        lambda slots, *rest: original([slot._replace(directory="/nowhere") for slot in slots], *rest),
+        lambda places, *rest: original([place._replace(directory="/nowhere") for place in places], *rest),
     )
     with sandboxes.runner() as programs:
         with pytest.raises(SandboxUnavailable, match=r"not confined \(FileNotFoundError"):
@@ -212,7 +212,7 @@ def test_a_program_that_ends_before_it_is_confined_is_no_wrong_answer(
     monkeypatch.setattr(
         runner_module,
         "settings",
-        lambda slots, *rest: original([slot._replace(uid=2**40) for slot in slots], *rest),
+        lambda places, *rest: original([place._replace(uid=2**40) for place in places], *rest),
     )
     with sandboxes.runner() as programs, pytest.raises(SandboxUnavailable, match="not confined"):
         programs.run("def f(): return 1", entry_point="f", calls=["()"])

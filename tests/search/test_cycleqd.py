@@ -4,9 +4,10 @@ from pathlib import Path
 import pytest
 
 from cycleqd.randomness import rng
+from cycleqd.seams import MUTATIONS, SAMPLERS
 from cycleqd.search import ConventionalQD, CycleQD, Start, final_elites
 from cycleqd.search.archive import Archives, Grid
-from cycleqd.search.operators import MUTATIONS, SAMPLERS, LinearCrossover, SoftmaxAggregation
+from cycleqd.search.operators import LinearCrossover, SoftmaxAggregation
 from tests.toy_experts import SKILLS
 
 PUBLISHED = json.loads((Path(__file__).parent / "published.json").read_text())
@@ -20,9 +21,9 @@ def begun(kind=CycleQD, *, seed=3, budget=24, sampler="elite", mutation="svd", e
         archives.insert(f"expert-{skill}", scores, -1)
     return kind(
         Start(seed, budget, archives, tuple(f"expert-{skill}" for skill in SKILLS), (16, 16, 16)),
-        sampler=SAMPLERS[sampler](),
+        sampler=SAMPLERS.make(sampler),
         crossover=LinearCrossover(),
-        mutation=MUTATIONS[mutation](),
+        mutation=MUTATIONS.make(mutation),
         aggregation=SoftmaxAggregation(),
         elites=elites,
     )

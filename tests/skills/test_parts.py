@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cycleqd.skills import build_skill
+from cycleqd.skills.building import build_skill
 from cycleqd.skills.parts import block, samples_of, split_of
 
 SKILL = build_skill("db", seed=0, counts={"train": 2, "optimization": 24, "test": 5})

@@ -38,8 +38,8 @@ class StandIn:
     name = "stand-in"
     loaded = BASE
 
-    def load(self, identity, task_vector):
-        self.loaded = identity
+    def load(self, genome, task_vector):
+        self.loaded = genome
 
     def busy_seconds(self):
         return 0.0
@@ -77,7 +77,7 @@ def played(monkeypatch):
         samples = skill.samples(split)
         luck = [(int(engine.loaded.encode().hex(), 16) + i + len(skill.name)) % 5 / 4 for i in range(len(samples))]
         record = EvaluationRecord(
-            identity=engine.loaded, skill=skill.name, split=split, score=Score.of(luck),
+            genome=engine.loaded, skill=skill.name, split=split, score=Score.of(luck),
             samples=[
                 SampleScore(id=sample.id, score=score, reason="r", turns=1, tokens=1)
                 for sample, score in zip(samples, luck, strict=True)

@@ -8,7 +8,7 @@ import pytest
 
 from cycleqd import steps
 from cycleqd.baselines import candidates, choices
-from cycleqd.config import ArchiveConfig, BaselineConfig, MergeName, RunConfig
+from cycleqd.config import ArchiveConfig, BaselineConfig, RunConfig
 from cycleqd.report import replay, summarise, write_report
 from cycleqd.report.tables import baseline_table, headline, row_name, score_table
 from cycleqd.report.write import read_summary
@@ -18,8 +18,9 @@ from cycleqd.run.records import IndividualRecord, Score, means
 from cycleqd.run.replay import search_begun
 from cycleqd.run.store import RunStore
 from cycleqd.run.upkeep.commits import DamagedRun, check_commits
+from cycleqd.seams.operators import SCALED_MERGES
 from cycleqd.search.archive import Archives, grids_from_experts
-from cycleqd.search.operators.merging import METHODS, merge_method
+from cycleqd.search.operators.merging import merge_method
 from cycleqd.steps.workspace import Workspace
 from tests.report import synthetic
 from tests.report.synthetic import evaluate, genome, synthetic_run
@@ -56,10 +57,9 @@ def test_ids_say_method_and_scale_and_no_more_unless_a_setting_is_unusual():
     assert [one.id for one in candidates([usual, unusual])] == ["iso-c-0.8", "iso-c-flattening-0.25-0.8"]
 
 
-def test_every_method_of_a_configuration_is_a_merge_method():
-    for method in MergeName.__args__:
+def test_every_scaled_merge_method_is_a_baseline_by_its_name():
+    for method in SCALED_MERGES:
         baseline = BaselineConfig(method=method)
-        assert method in METHODS
         for candidate in candidates([baseline]):
             merge_method(candidate.method, **candidate.settings)
 

@@ -1,7 +1,9 @@
+from collections import Counter
+
 import pytest
 
 from cycleqd import steps
-from cycleqd.config import AggregationConfig, SearchConfig
+from cycleqd.config import AggregationConfig, NoiseConfig, SearchConfig
 from cycleqd.report import summarise, write_report
 from cycleqd.run.names import AGGREGATE, AVERAGE, BASE
 from cycleqd.run.records import Phases
@@ -41,6 +43,29 @@ def test_a_run_of_any_search_that_is_interrupted_ends_as_an_undisturbed_one(tmp_
     assert [r.model_copy(update={"seconds": Phases()}) for r in store.generations()] == undisturbed.generations()
     assert store.read_json("archives/00011.json") == undisturbed.read_json("archives/00011.json")
     assert verify(store).faults == []
+
+
+def test_a_run_that_spends_samples_where_they_decide_is_resumed_verified_pruned_and_reported(tmp_path):
+    changes = {
+        "search": SearchConfig(block=4),
+        "noise": NoiseConfig(racing=0.8, most=3, offspring=2, final=3),
+        "generations": 40,
+    }
+    undisturbed = begin(str(tmp_path / "whole"), **changes)
+    expected = steps.aggregate(evolve(undisturbed, 40))
+    store = begin(str(tmp_path / "parts"), **changes)
+    for until in (1, 9, 22, 31):
+        evolve(store, until)
+    ws = evolve(store, 40)
+    assert steps.aggregate(ws) == expected
+    assert store.generations() == undisturbed.generations()
+    met = Counter(record.individual for record in store.generations())
+    assert all(met[parent] + parent.startswith("expert") >= 3 for parent in expected.parents)
+    assert len(met) < 40
+    prune(store, plan_pruning(store, "keep-elites", every=1, episodes=False), "keep-elites")
+    assert verify(store).faults == []
+    write_report(store)
+    assert "episodes that racing saved" in store.read_bytes("report/report.md").decode()
 
 
 @pytest.mark.parametrize("kind", SEARCHES)

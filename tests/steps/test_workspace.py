@@ -13,6 +13,7 @@ from cycleqd.run.names import METRICS_KEY, RunRef
 from cycleqd.run.store import RunStore
 from cycleqd.run.upkeep import DamagedRun, verify
 from cycleqd.steps.workspace import opened
+from cycleqd.telemetry import metrics
 from tests.run.test_lease import stranger
 from tests.run.upkeep.toy_run import begin, commit, evolve, remove, score
 
@@ -117,11 +118,16 @@ def test_generations_that_a_start_asked_for_are_kept_for_the_next(store):
     assert summarise(store).generations_planned == 77
 
 
-def test_metrics_are_written_with_the_session(store):
+def test_metrics_are_written_over_and_over_with_the_session(store, tmp_path):
     with opened(toy(store.storage)) as ws:
         store.remove(METRICS_KEY)
         ws.save_session()
-    assert store.read_bytes(METRICS_KEY).endswith(b"# EOF\n")
+        metrics.count_retry("toy", "os")
+        ws.save_session()
+    written = store.read_bytes(METRICS_KEY)
+    assert b'cycleqd_retries_total{run="toy",skill="os"}' in written
+    assert written.endswith(b"# EOF\n")
+    assert [path.name for path in (tmp_path / "toy" / "metrics").iterdir()] == ["run.prom"]
 
 
 def test_threads_of_one_process_share_the_workspace(store):

@@ -2,8 +2,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from safetensors.torch import load_file
 
 from cycleqd.randomness import rng
@@ -56,14 +54,6 @@ def test_checkpoints_that_differ_in_names_or_shapes_or_diverged_are_refused() ->
     )
     with pytest.raises(ValueError, match="not finite"):
         broken.delta("layers.0.q.weight")
-
-
-@settings(max_examples=25)
-@given(st.integers(0, 1000), st.floats(-3, 3), st.floats(-3, 3))
-def test_merging_is_linear_and_includes_vectors(seed: int, one: float, two: float) -> None:
-    os, db = (with_vector(dense_experts(seed)[s], i) for i, s in enumerate(("os", "db")))
-    merged = weighted_sum([one, two], [dense_vector(os), dense_vector(db)])
-    assert_close(deltas(merged), linear((one, os), (two, db)))
 
 
 def test_factored_and_dense_forms_give_the_same_children() -> None:

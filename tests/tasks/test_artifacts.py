@@ -19,7 +19,7 @@ def made(monkeypatch):
 
 def test_artifact_of_an_evaluation_shows_what_a_model_wrote_as_text(made):
     record = EvaluationRecord(
-        identity="i", skill="os", split="test", score=Score.of([0.0]), data_hash="d", engine="e", batching="strict",
+        genome="i", skill="os", split="test", score=Score.of([0.0]), data_hash="d", engine="e", batching="strict",
         tokens=1, seconds=1.0, samples=[SampleScore(id="os/0", score=0.0, reason=IMAGE, turns=1, tokens=1)],
     )  # fmt: skip
     messages = [{"role": "assistant", "content": IMAGE}]

@@ -4,9 +4,6 @@ import urllib.request
 import pytest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
-from cycleqd.run.names import METRICS_KEY
-from cycleqd.run.records import EvaluationRecord, GenerationRecord, Phases, SampleScore, Score
-from cycleqd.run.store import RunStore
 from cycleqd.storage import retrying
 from cycleqd.telemetry import metrics
 
@@ -22,27 +19,9 @@ def value(name, **labels):
     return found[0]
 
 
-def evaluation(skill="os"):
-    samples = [
-        SampleScore(id=f"{skill}/{number}", score=float(number % 2), reason="", turns=1, tokens=5)
-        for number in range(4)
-    ]
-    return EvaluationRecord(
-        identity="ab", skill=skill, split="test", score=Score.of([one.score for one in samples]), samples=samples,
-        data_hash="d", engine="e", batching="strict", tokens=20, seconds=2.5,
-    )  # fmt: skip
-
-
-def generation(number, seconds):
-    return GenerationRecord(
-        generation=number, archive="os", individual=f"g{number:04d}", genome="ab", parents=[], scores={}, cells={},
-        seconds=seconds,
-    )  # fmt: skip
-
-
 def test_evaluations_count_episodes_tokens_and_time():
-    metrics.count_evaluation("one", evaluation())
-    metrics.count_evaluation("one", evaluation())
+    for _ in range(2):
+        metrics.count_evaluation("one", "os", scores=[0.0, 1.0, 0.0, 1.0], tokens=20, seconds=2.5)
     metrics.count_retry("one", "os")
     assert value("cycleqd_episodes_total", run="one", skill="os") == 8
     assert value("cycleqd_episodes_solved_total", run="one", skill="os") == 4
@@ -52,7 +31,7 @@ def test_evaluations_count_episodes_tokens_and_time():
 
 
 def test_generations_give_a_pace_and_where_the_time_went():
-    metrics.count_generation("two", generation(6, Phases(generate=5, sandbox=3, merge=1, other=1)))
+    metrics.count_generation("two", 6, seconds=10.0, sandbox=3.0, generate=5.0)
     assert value("cycleqd_children_total", run="two") == 1
     assert value("cycleqd_last_generation", run="two") == 6
     assert value("cycleqd_children_per_hour", run="two") == 360
@@ -77,15 +56,6 @@ def test_accesses_to_the_store_that_are_repeated_are_counted(monkeypatch):
 
     retrying.retrying("reading", access)
     assert value("cycleqd_storage_retries_total") == before + 2
-
-
-def test_metrics_are_written_over_and_over_beside_the_run(tmp_path):
-    store = RunStore(str(tmp_path), "run")
-    for number in range(2):
-        metrics.count_generation("three", generation(number, Phases(generate=1)))
-        metrics.export(store)
-    assert 'cycleqd_children_total{run="three"} 2.0' in store.read_bytes(METRICS_KEY).decode()
-    assert [path.name for path in (tmp_path / "run" / "metrics").iterdir()] == ["run.prom"]
 
 
 def test_metrics_are_served_where_a_port_is_given(monkeypatch):

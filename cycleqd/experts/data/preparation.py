@@ -83,9 +83,12 @@ def prepare_skill(config: RunConfig, skill: str, skills: Iterable[Skill]) -> Pre
         skills: All skills of the run: their evaluation samples are kept out of every expert's data.
 
     Raises:
+        ValueError: The configuration names no data sets for this skill.
         TrainingDataUnavailable: A source cannot be read, or gives no conversation at all.
     """
-    data = config.experts.data[skill]  # type: ignore[index]
+    data = config.experts.data_of(skill)
+    if data is None:
+        raise ValueError(f"experts.data names no data sets for {skill}")
     n = data.decontamination
     evaluated = EvaluationNgrams(evaluation_texts(skills), n) if n else None
     return prepare(sources_of(data), evaluated=evaluated, decontamination=n, seed=config.seed)

@@ -1,14 +1,17 @@
-"""Recipes: how a row of a published data set becomes a conversation."""
+"""Recipes: how a row of a published data set becomes a conversation.
+
+The table that names these functions is `cycleqd.seams.RECIPES`.
+"""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, Final
 
 from cycleqd.experts.conversations import TrainingMessage
 from cycleqd.messages import whole_text
+from cycleqd.seams.training_data import Recipe
 
 Row = Mapping[str, Any]
 
@@ -47,32 +50,11 @@ def conversation_of(recipe: Recipe, row: Row) -> list[TrainingMessage]:
     """
     if isinstance(row, UnreadableRow):
         raise MalformedRow(row.reason)
-    messages = recipe.conversation(row)
+    messages: list[TrainingMessage] = recipe.conversation(row)
     for number, message in enumerate(messages, start=1):
         if whole_text(message["content"]) != message["content"]:
             raise MalformedRow(f"message {number} holds half of a surrogate pair")
     return messages
-
-
-@dataclass(frozen=True, slots=True)
-class Recipe:
-    """One kind of data set.
-
-    Attributes:
-        hub_id: Where it is published; None for a form that anyone may write.
-        split: The split that is taken unless another is named.
-        columns: The columns that a row has, for messages.
-        conversation: Turns a row into messages.
-        part: Names the part of the data set that a row belongs to; None where there are no parts.
-        hub_file: File in the hub's repository that holds a split, for data whose rows do not fit one schema.
-    """
-
-    hub_id: str | None
-    split: str
-    columns: str
-    conversation: Callable[[Row], list[TrainingMessage]]
-    part: Callable[[Row], str] | None = None
-    hub_file: str | None = None
 
 
 def chat(row: Row) -> list[TrainingMessage]:
@@ -163,31 +145,5 @@ def _question_and_answer(question: str, answer: str) -> Callable[[Row], list[Tra
     return conversation
 
 
-RECIPES: Final[Mapping[str, Recipe]] = {
-    # Chen et al. 2024, Agent-FLAN, https://huggingface.co/datasets/internlm/Agent-FLAN
-    "agent_flan": Recipe(
-        "internlm/Agent-FLAN",
-        "agent_instruct_react",
-        "id, conversation [role, content, loss]",
-        chat,
-        agent_flan_part,
-        # Some messages lack `loss` or carry a `type`: the rows are read as text, not by the card's schema.
-        "data/{split}.jsonl",
-    ),
-    # Wei et al. 2023, Magicoder, https://huggingface.co/datasets/ise-uiuc/Magicoder-Evol-Instruct-110K
-    "magicoder_evol": Recipe(
-        "ise-uiuc/Magicoder-Evol-Instruct-110K",
-        "train",
-        "instruction, response",
-        _question_and_answer("instruction", "response"),
-    ),
-    # Wei et al. 2023, Magicoder, https://huggingface.co/datasets/ise-uiuc/Magicoder-OSS-Instruct-75K
-    "magicoder_oss": Recipe(
-        "ise-uiuc/Magicoder-OSS-Instruct-75K",
-        "train",
-        "problem, solution",
-        _question_and_answer("problem", "solution"),
-    ),
-    "chat": Recipe(None, "train", "messages [role, content, loss]", chat),
-}
-"""Every recipe by the name that a configuration gives it."""
+instruction_and_response: Final = _question_and_answer("instruction", "response")
+problem_and_solution: Final = _question_and_answer("problem", "solution")

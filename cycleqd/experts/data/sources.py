@@ -12,7 +12,8 @@ from typing import Any, Final
 
 import datasets
 
-from cycleqd.experts.data.recipes import RECIPES, Recipe, UnreadableRow
+from cycleqd.experts.data.recipes import UnreadableRow
+from cycleqd.seams.training_data import RECIPES, Recipe
 
 _SUFFIXES: Final = (".jsonl", ".jsonl.gz", ".json", ".parquet")
 _HUB_SECONDS: Final = 10.0
@@ -28,7 +29,7 @@ class DataSource:
     """One data set that an expert learns from.
 
     Attributes:
-        recipe: A name of `RECIPES`.
+        recipe: A name of `cycleqd.seams.RECIPES`.
         path: File, folder or hub id; None is the recipe's hub id.
         split: Split of a hub data set; None is the recipe's.
         subset: Only rows of this part.

@@ -11,29 +11,14 @@ Public: `open_engine`, the protocol's `Engine`, `ChatRequest`, `Reply` and `Weig
 from __future__ import annotations
 
 import datetime
-import logging
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Literal
 
 from cycleqd.models.causal_lm.protocol import ChatRequest, Engine, Reply, WeightsNotLoaded
 from cycleqd.models.causal_lm.rendering import TEMPLATE_DATE
+from cycleqd.models.hardware import INSTALL_VLLM, has_vllm, resolve_kind
 
 __all__ = ["ChatRequest", "Engine", "Reply", "WeightsNotLoaded", "open_engine"]
-
-_INSTALL = "pip install 'cycleqd[cpu]' (or 'cycleqd[gpu]' with a GPU)"
-
-_log = logging.getLogger(__name__)
-
-
-def resolve_kind(kind: Literal["auto", "vllm", "transformers"]) -> Literal["vllm", "transformers"]:
-    """The engine that ``auto`` means: vLLM where it is installed, else transformers with a warning."""
-    if kind != "auto":
-        return kind
-    if find_spec("vllm") is not None:
-        return "vllm"
-    _log.warning("vLLM is not installed: using transformers, several times slower. For vLLM: %s", _INSTALL)
-    return "transformers"
 
 
 def open_engine(
@@ -62,8 +47,8 @@ def open_engine(
     Raises:
         ValueError: vLLM was asked for but is not installed, or the base cannot be served.
     """
-    if kind == "vllm" and find_spec("vllm") is None:
-        raise ValueError(f"engine 'vllm' is not installed: {_INSTALL}, or choose 'transformers'")
+    if kind == "vllm" and not has_vllm():
+        raise ValueError(f"engine 'vllm' is not installed: {INSTALL_VLLM}, or choose 'transformers'")
     if resolve_kind(kind) == "vllm":
         from cycleqd.models.causal_lm.vllm import VllmEngine
 

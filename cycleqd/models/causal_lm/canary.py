@@ -54,11 +54,11 @@ class Canary:
         self._previous = self._base
         self._previous_sketch: torch.Tensor | None = None
 
-    def check(self, identity: str, values: LogProbabilities, merged: MergedWeights) -> None:
+    def check(self, genome: str, values: LogProbabilities, merged: MergedWeights) -> None:
         """Compares a load's log-probabilities with what is known.
 
         Args:
-            identity: What was loaded.
+            genome: What was loaded.
             values: The log-probabilities measured after the load.
             merged: The weights that were handed to the engine, after iteration.
 
@@ -67,13 +67,13 @@ class Canary:
         """
         found = values.tobytes()
         if merged.changed and found == self._base:
-            raise WeightsNotLoaded(f"{identity}: the engine still gives the base model's log-probabilities")
+            raise WeightsNotLoaded(f"{genome}: the engine still gives the base model's log-probabilities")
         if not merged.changed and found != self._base:
-            raise WeightsNotLoaded(f"{identity}: the base's weights were loaded but the log-probabilities are not its")
+            raise WeightsNotLoaded(f"{genome}: the base's weights were loaded but the log-probabilities are not its")
         if found == self._previous and self._differs_from_previous(merged.sketch):
-            raise WeightsNotLoaded(f"{identity}: the engine still gives the previously loaded log-probabilities")
-        if self._seen.setdefault(identity, found) != found:
-            raise WeightsNotLoaded(f"{identity}: its log-probabilities are not those of its earlier load")
+            raise WeightsNotLoaded(f"{genome}: the engine still gives the previously loaded log-probabilities")
+        if self._seen.setdefault(genome, found) != found:
+            raise WeightsNotLoaded(f"{genome}: its log-probabilities are not those of its earlier load")
         self._previous, self._previous_sketch = found, merged.sketch
 
     def _differs_from_previous(self, sketch: torch.Tensor) -> bool:

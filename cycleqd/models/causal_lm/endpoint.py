@@ -117,14 +117,14 @@ class EndpointEngine:
         """See `Engine.loaded`: the endpoint's model, always."""
         return f"{self.model}@{urlsplit(self.url).netloc}"
 
-    def load(self, identity: str, task_vector: TaskVector | None) -> None:
+    def load(self, genome: str, task_vector: TaskVector | None) -> None:
         """Refused: what an endpoint serves cannot be changed from here.
 
         Raises:
             RuntimeError: Other weights than the endpoint's are asked for.
         """
-        if identity != self.loaded or task_vector is not None:
-            raise RuntimeError(f"an endpoint serves its own model ({self.loaded}) and cannot load {identity[:12]}")
+        if genome != self.loaded or task_vector is not None:
+            raise RuntimeError(f"an endpoint serves its own model ({self.loaded}) and cannot load {genome[:12]}")
 
     def check(self) -> None:
         """Asks the endpoint for its models; takes a second where nothing answers.

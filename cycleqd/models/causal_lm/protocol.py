@@ -69,21 +69,21 @@ class Engine(Protocol):
 
     @property
     def loaded(self) -> str:
-        """The identity passed to the last `load`; ``base`` at the start."""
+        """The genome passed to the last `load`; ``base`` at the start."""
         ...
 
-    def load(self, identity: str, task_vector: TaskVector | None) -> None:
+    def load(self, genome: str, task_vector: TaskVector | None) -> None:
         """Serves base + task vector from now on (None: the base itself). The base stays untouched.
 
-        Loading the identity that is already loaded costs nothing.
+        Loading the genome that is already loaded costs nothing.
 
         Args:
-            identity: Content hash of the weights, or ``base``.
+            genome: Content hash of the weights, or ``base``.
             task_vector: fp32 deltas; materialised matrix by matrix, rounded once to the engine's dtype.
 
         Raises:
             WeightsNotLoaded: The canary's log-probabilities contradict the load: a non-zero task vector left
-                them as they were, or an identity seen before gives others than before.
+                them as they were, or a genome seen before gives others than before.
         """
         ...
 

@@ -77,27 +77,27 @@ class TransformersEngine:
 
     @property
     def loaded(self) -> str:
-        """The identity that is served; empty after a failed load."""
+        """The genome that is served; empty after a failed load."""
         return self._loaded
 
-    def load(self, identity: str, task_vector: TaskVector | None) -> None:
+    def load(self, genome: str, task_vector: TaskVector | None) -> None:
         """See `Engine.load`.
 
         Raises:
             ValueError: The task vector does not fit the base, or calls itself ``base``.
             WeightsNotLoaded: See `Engine.load`.
         """
-        if identity == self._loaded:
+        if genome == self._loaded:
             return
-        if identity == "base" and task_vector is not None:
-            raise ValueError("the identity 'base' is the base model's: give the task vector's hash")
+        if genome == "base" and task_vector is not None:
+            raise ValueError("the genome 'base' is the base model's: give the task vector's hash")
         merged = MergedWeights(self._weights, task_vector, self._dtype)
         with self._lock, torch.no_grad():
             self._loaded = ""  # should the load fail, nothing is known of the weights
             for name, tensor in merged:
                 self._parameters[name].copy_(tensor)
-            self._canary.check(identity, self._measure_canary(), merged)
-            self._loaded = identity
+            self._canary.check(genome, self._measure_canary(), merged)
+            self._loaded = genome
 
     def chat(self, requests: Sequence[ChatRequest]) -> list[Reply]:
         """See `Engine.chat`.

@@ -5,9 +5,7 @@ from __future__ import annotations
 import datetime
 import gc
 import logging
-import os
 import queue
-import shutil
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -15,28 +13,18 @@ from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 import torch
 
 from cycleqd.base_model import BaseWeights
-from cycleqd.machine.owner import temporary_folder
 from cycleqd.models.causal_lm.canary import CANARY_TEXT, CANARY_TOKENS, Canary, LogProbabilities, finite
 from cycleqd.models.causal_lm.merging import MergedWeights
 from cycleqd.models.causal_lm.protocol import ChatRequest, Reply
 from cycleqd.models.causal_lm.rendering import TEMPLATE_DATE, end_tokens, load_tokenizer, render
+from cycleqd.models.causal_lm.vllm_start import memory, start_vllm
 from cycleqd.task_vector import TaskVector
-
-_BLOCK_SIZE: Final = 32
-"""Tokens a cache block. Only full blocks are reused; the CPU kernels want multiples of 32."""
-
-_ENVIRONMENT: Final = {
-    # In process, or the weights could not be handed over as tensors.
-    "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
-    "VLLM_LOGGING_LEVEL": "ERROR",
-    "VLLM_NO_USAGE_STATS": "1",
-}
 
 _log = logging.getLogger(__name__)
 
@@ -115,14 +103,14 @@ class VllmEngine:
         self._thread.start()
 
         def start() -> None:
-            self._llm = _start_vllm(
+            self._llm = start_vllm(
                 model=str(base),
                 trust_remote_code=False,
                 dtype=dtype,
                 max_model_len=max_model_len,
                 max_num_seqs=max_batch,
                 max_num_batched_tokens=max(2048, max_model_len),
-                **_memory(kv_cache_gb, gpu_memory_fraction),
+                **memory(kv_cache_gb, gpu_memory_fraction),
                 enforce_eager=not compile_model,
                 seed=seed,
             )
@@ -141,20 +129,20 @@ class VllmEngine:
 
     @property
     def loaded(self) -> str:
-        """The identity that is served; empty after a failed load."""
+        """The genome that is served; empty after a failed load."""
         return self._loaded
 
-    def load(self, identity: str, task_vector: TaskVector | None) -> None:
+    def load(self, genome: str, task_vector: TaskVector | None) -> None:
         """See `Engine.load`. Waits until running replies are finished.
 
         Raises:
             ValueError: The task vector does not fit the base, or calls itself ``base``.
             WeightsNotLoaded: See `Engine.load`.
         """
-        if identity == self._loaded:
+        if genome == self._loaded:
             return
-        if identity == "base" and task_vector is not None:
-            raise ValueError("the identity 'base' is the base model's: give the task vector's hash")
+        if genome == "base" and task_vector is not None:
+            raise ValueError("the genome 'base' is the base model's: give the task vector's hash")
         merged = MergedWeights(self._weights, task_vector, self._dtype)
 
         def swap() -> None:
@@ -164,8 +152,8 @@ class VllmEngine:
             if not self._llm.reset_prefix_cache():
                 raise RuntimeError("vLLM did not reset its prefix cache: keys of the previous weights would be used")
             self._cached_tokens = 0
-            self._canary.check(identity, self._measure_canary(), merged)
-            self._loaded = identity
+            self._canary.check(genome, self._measure_canary(), merged)
+            self._loaded = genome
 
         self._run(swap)
 
@@ -363,43 +351,3 @@ def _repack_tied_head(model: Any) -> None:
     head = getattr(model, "lm_head", None)
     if head is not None and getattr(model.config, "tie_word_embeddings", False):
         head.quant_method.process_weights_after_loading(head)
-
-
-def _memory(kv_cache_gb: float, gpu_memory_fraction: float) -> dict[str, Any]:
-    if torch.cuda.is_available():
-        return {"gpu_memory_utilization": gpu_memory_fraction}
-    return {"kv_cache_memory_bytes": int(kv_cache_gb * 2**30), "block_size": _BLOCK_SIZE}
-
-
-def _start_vllm(**arguments: Any) -> Any:
-    for variable, value in _ENVIRONMENT.items():
-        os.environ.setdefault(variable, value)
-    preload = os.environ.get("LD_PRELOAD")
-    set_num_threads = torch.set_num_threads
-    folder = temporary_folder()
-    try:
-        from vllm import LLM
-        from vllm.v1.executor import uniproc_executor
-
-        # Otherwise the file where the only rank meets itself would lie among everybody's, and stay when we are killed.
-        everybodys = uniproc_executor.get_file_store_init_method
-        uniproc_executor.get_file_store_init_method = lambda: f"file://{folder}/rendezvous"
-        try:
-            return LLM(
-                **arguments,
-                disable_log_stats=True,
-                enable_prefix_caching=True,
-                use_tqdm_on_load=False,
-                generation_config="vllm",  # the model's sampling defaults must not leak into greedy decoding
-            )
-        finally:
-            uniproc_executor.get_file_store_init_method = everybodys
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
-        # vLLM's CPU build makes it do nothing, for the sake of a thread binding that only its worker processes have.
-        torch.set_num_threads = set_num_threads
-        # It also preloads libraries into its worker processes; ours (docker, bash) must not inherit that.
-        if preload is None:
-            os.environ.pop("LD_PRELOAD", None)
-        else:
-            os.environ["LD_PRELOAD"] = preload

@@ -184,8 +184,8 @@ def _evaluation_faults(store: RunStore, key: str, inventory: Inventory, without_
     except StoreError as error:
         return [Fault(key, "damaged", damage(error))]
     faults = []
-    if (record.identity, record.skill, record.split) != name:
-        faults.append(Fault(key, "damaged", f"it is of {record.identity[:12]}, {record.skill}, {record.split}"))
+    if (record.genome, record.skill, record.split) != name:
+        faults.append(Fault(key, "damaged", f"it is of {record.genome[:12]}, {record.skill}, {record.split}"))
     if not is_mean_of_samples(record):
         faults.append(Fault(key, "damaged", "its score is not the mean of its samples"))
     episodes = episodes_key(*name)

@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any, NamedTuple, Self
+from typing import Any, Self
 
 import pymysql
 import pymysql.cursors
@@ -28,7 +28,7 @@ from cycleqd.sandbox.database.faults import (
     is_of_the_data,
 )
 from cycleqd.sandbox.database.products import Product
-from cycleqd.sandbox.database.session import Database, discard
+from cycleqd.sandbox.database.session import Database, Usage, discard
 from cycleqd.sandbox.database.values import Table, check, creation, insertion
 from cycleqd.sandbox.errors import SandboxUnavailable
 from cycleqd.sandbox.limits import Limits
@@ -43,20 +43,6 @@ LOAD_BYTES = 196_608
 """Length of the statements that load rows, below the server's max_allowed_packet."""
 PIDS = 256
 NAME_DIGITS = 12
-
-
-class Usage(NamedTuple):
-    """What an episode and all of them take now, in bytes.
-
-    Attributes:
-        memory: Of the session, where the server tells.
-        files: Of the episode's database.
-        every_file: Of everything.
-    """
-
-    memory: int
-    files: int
-    every_file: int
 
 
 class DatabaseServer:

@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, NamedTuple, Protocol, Self
 
 import pymysql.cursors
 from pymysql.err import MySQLError
 
 from cycleqd.sandbox.database.faults import DAMAGE, DISK_FULL, described, error_number, is_connection_error
 from cycleqd.sandbox.database.guard import Excess, Guard
-from cycleqd.sandbox.database.values import StatementResult, UnreadableTable, failed, quoted
+from cycleqd.sandbox.database.products import Product
+from cycleqd.sandbox.database.values import StatementResult, Table, UnreadableTable, failed, quoted
 from cycleqd.sandbox.errors import SandboxUnavailable
-
-if TYPE_CHECKING:
-    from cycleqd.sandbox.database.server import DatabaseServer, Usage
+from cycleqd.sandbox.limits import Limits
 
 STATEMENT_CHARACTERS = 16_384
 """Of a model's statement: each call in it may hold a value of max_allowed_packet, so a longer one ends the server."""
@@ -37,6 +37,77 @@ NOT_UTF8 = "ERROR 1300: Invalid utf8mb4 character string in the result (a new co
 _MEGABYTE = 1024 * 1024
 
 
+class Usage(NamedTuple):
+    """What an episode and all of them take now, in bytes.
+
+    Attributes:
+        memory: Of the session, where the server tells.
+        files: Of the episode's database.
+        every_file: Of everything.
+    """
+
+    memory: int
+    files: int
+    every_file: int
+
+
+class Server(Protocol):
+    """What a database asks of the server that it lies on; `DatabaseServer` says more.
+
+    All methods but `fault` raise `SandboxUnavailable` where the server is gone.
+    """
+
+    product: Product
+    limits: Limits
+
+    @property
+    def usable(self) -> bool:
+        """Whether nothing is known that keeps the server from serving."""
+        ...
+
+    @property
+    def alone(self) -> bool:
+        """Whether at most one database is open."""
+        ...
+
+    @property
+    def busy(self) -> bool:
+        """Whether any statement runs that does not end at once."""
+        ...
+
+    def working(self) -> AbstractContextManager[None]:
+        """While a statement runs that does not end at once."""
+        ...
+
+    def open(self, tables: Sequence[Table], *, name: str = "", collation: str | None = None) -> Database:
+        """Another database."""
+        ...
+
+    def drop(self, name: str) -> None:
+        """Removes a database and its user."""
+        ...
+
+    def connect(self, user: str) -> Any:
+        """A connection of an episode's user."""
+        ...
+
+    def admin(self) -> AbstractContextManager[Any]:
+        """A connection of the administrator."""
+        ...
+
+    def usage(self, name: str, connection_id: int) -> Usage:
+        """What an episode and all of them take now."""
+        ...
+
+    def fault(self, what: str) -> SandboxUnavailable:
+        """The exception that says that the server is of no more use."""
+        ...
+
+    def close(self) -> None:
+        """Removes the server."""
+        ...
+
+
 class Database:
     """One episode's database; a context manager; for one thread at a time.
 
@@ -44,7 +115,7 @@ class Database:
     `renew`.
     """
 
-    def __init__(self, server: DatabaseServer, name: str, columns: dict[str, tuple[str, ...]]) -> None:
+    def __init__(self, server: Server, name: str, columns: dict[str, tuple[str, ...]]) -> None:
         self.server = server
         self._name = name
         self._columns = columns

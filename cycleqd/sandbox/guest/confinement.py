@@ -114,7 +114,7 @@ class Confinement:
             os._exit(0)
         return os.waitpid(pid, 0)[1] == 0
 
-    def enter(self, slot: dict[str, Any], seconds: float) -> None:
+    def enter(self, place: dict[str, Any], seconds: float) -> None:
         """Gives up every privilege and sets the limits of this process.
 
         Raises:
@@ -124,7 +124,7 @@ class Confinement:
             score.write(OUT_OF_MEMORY_FIRST)
         os.setsid()
         os.umask(0o077)
-        become(slot["uid"])
+        become(place["uid"])
         cpu = 2 * math.ceil(seconds) + 1  # only a net: wall-clock time ends a program first
         stack = resource.getrlimit(resource.RLIMIT_STACK)[1]
         if not 0 <= stack <= self.memory_bytes:
@@ -140,10 +140,14 @@ class Confinement:
             (resource.RLIMIT_AS, self.memory_bytes),
         ):
             resource.setrlimit(limit, (value, value))
-        os.chdir(slot["directory"])
+        os.chdir(place["directory"])
         os.environ.clear()
         os.environ.update(
-            HOME=slot["directory"], TMPDIR=slot["directory"], PATH="/usr/bin:/bin", LANG="C.UTF-8", OMP_NUM_THREADS="1"
+            HOME=place["directory"],
+            TMPDIR=place["directory"],
+            PATH="/usr/bin:/bin",
+            LANG="C.UTF-8",
+            OMP_NUM_THREADS="1",
         )
         for number in range(1, signal.NSIG):
             if number not in (signal.SIGKILL, signal.SIGSTOP, 32, 33):
@@ -163,32 +167,32 @@ def become(uid: int) -> None:
     os.setresuid(uid, uid, uid)
 
 
-def left_over(slot: dict[str, Any]) -> str | None:
-    """What of a program is still in its slot; None for a slot that is as new."""
-    directory = slot["directory"]
+def left_over(place: dict[str, Any]) -> str | None:
+    """What of a program is still in its place; None for a place that is as new."""
+    directory = place["directory"]
     entries = os.listdir(directory)
     if entries:
         return f"{len(entries)} entries"
     status = os.stat(directory)
     if stat.S_IMODE(status.st_mode) != PRIVATE:
         return f"the mode {stat.S_IMODE(status.st_mode):o}"
-    if (status.st_uid, status.st_gid) != (slot["uid"], slot["uid"]):
+    if (status.st_uid, status.st_gid) != (place["uid"], place["uid"]):
         return "another owner"
     attributes = _attributes(directory)
     return f"{len(attributes)} attributes" if attributes else None
 
 
-def clear(slot: dict[str, Any]) -> None:
-    """Empties a slot as its own user, who may change every mode and remove everything, whatever a program did to it.
+def clear(place: dict[str, Any]) -> None:
+    """Empties a place as its own user, who may change every mode and remove everything, whatever a program did to it.
 
     No process of that user may run meanwhile.
     """
-    become(slot["uid"])
-    os.chmod(slot["directory"], PRIVATE)
-    for name in _attributes(slot["directory"]):
-        os.removexattr(slot["directory"], name)
-    os.chmod(slot["directory"], PRIVATE)
-    directory = os.open(slot["directory"], os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+    become(place["uid"])
+    os.chmod(place["directory"], PRIVATE)
+    for name in _attributes(place["directory"]):
+        os.removexattr(place["directory"], name)
+    os.chmod(place["directory"], PRIVATE)
+    directory = os.open(place["directory"], os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
     _empty(directory)
     os.close(directory)
 
@@ -202,7 +206,7 @@ def _attributes(directory: str) -> list[str]:
 
 
 def _empty(directory: int) -> None:
-    """Removes what is in an open directory; as deep as the slot has inodes."""
+    """Removes what is in an open directory; as deep as the place has inodes."""
     for name in os.listdir(directory):
         try:
             os.unlink(name, dir_fd=directory)

@@ -1,6 +1,6 @@
 """Part of the guest of a shell container: how much an agent has written outside the in-memory file systems.
 
-No quota can be had everywhere, so the guest watches the free space of the engine's disk while commands run. Others use
+No quota can be had everywhere, so the guest watches the free space of Docker's disk while commands run. Others use
 that disk, too. So where it shrank by more than the container has left, the container's processes are stopped and its
 own files are counted.
 """

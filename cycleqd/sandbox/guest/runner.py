@@ -2,7 +2,7 @@
 
 Requests: ``{"id", "source", "entry_point", "calls", "seconds", "value_bytes", "total_bytes"}``, the last of which may
 be null. Replies: ``{"id", "outcomes"}``, a list of ``[value, error]``, one a call; or ``{"id", "unusable"}``, the last
-reply of a guest whose programs no longer start as they should. The first request is ``{"slots": [{"uid",
+reply of a guest whose programs no longer start as they should. The first request is ``{"places": [{"uid",
 "directory"}], "memory_bytes", "threads", "modules"}``; modules, given by name and text, are there for every program.
 
 A program is one process (a filter of system calls leaves it threads, but no other process), without any open file but
@@ -42,15 +42,15 @@ class Job:
 
     Args:
         request: What to run.
-        slot: Where and as whom.
+        place: Where and as whom.
         zygote: What starts it.
 
     Raises:
         OSError: It can't be started.
     """
 
-    def __init__(self, request: dict[str, Any], slot: dict[str, Any], zygote: Zygote) -> None:
-        self.request, self.slot, self.zygote = request, slot, zygote
+    def __init__(self, request: dict[str, Any], place: dict[str, Any], zygote: Zygote) -> None:
+        self.request, self.place, self.zygote = request, place, zygote
         self.buffer, self.total = bytearray(), 0
         self.ready, self.waited, self.patience = False, 0.0, START_SECONDS
         self.deadline: float = time.monotonic() + START_SECONDS
@@ -65,7 +65,7 @@ class Job:
             while data:
                 data = data[os.write(text, data) :]
             os.lseek(text, 0, os.SEEK_SET)
-            answer = zygote.ask({"start": slot, "seconds": request["seconds"]}, (text, report_write))
+            answer = zygote.ask({"start": place, "seconds": request["seconds"]}, (text, report_write))
             self.pid: int = answer["pid"]
         finally:
             os.close(text)
@@ -109,9 +109,9 @@ class Job:
         if not self.buffer.startswith(READY):
             said = bytes(self.buffer[:ERROR_CHARACTERS]).decode("utf-8", "replace")
             raise Unusable(f"a program's process was not confined ({said or how_it_ended(status)})")
-        if left_over(self.slot) is not None:
-            self.zygote.ask({"clear": self.slot})
-            rest = left_over(self.slot)
+        if left_over(self.place) is not None:
+            self.zygote.ask({"clear": self.place})
+            rest = left_over(self.place)
             if rest is not None:
                 raise Unusable(f"a program's directory can't be cleared ({rest})")
         outcomes: list[list[str | None]] = []
@@ -152,7 +152,7 @@ def checked(line: bytes, value_bytes: int) -> list[str | None]:
 
 
 class Runner:
-    """Runs as many programs at a time as there are slots.
+    """Runs as many programs at a time as there are places.
 
     Args:
         requests: Open file to read requests from.
@@ -163,7 +163,7 @@ class Runner:
 
     def __init__(self, requests: int, replies: int, settings: dict[str, Any], zygote: Zygote) -> None:
         self.requests, self.replies, self.zygote = requests, replies, zygote
-        self.free = settings["slots"]
+        self.free = settings["places"]
         self.waiting: list[dict[str, Any]] = []
         self.jobs: dict[int, Job] = {}
         self.buffer = bytearray()
@@ -199,10 +199,10 @@ class Runner:
         return bool(data)
 
     def start(self, request: dict[str, Any]) -> None:
-        """Starts a program in a free slot."""
-        slot = self.free.pop()
+        """Starts a program in a free place."""
+        place = self.free.pop()
         try:
-            job = Job(request, slot, self.zygote)
+            job = Job(request, place, self.zygote)
         except OSError as error:
             self.give_up(request, error)
         self.jobs[job.report] = job
@@ -216,7 +216,7 @@ class Runner:
             outcomes = job.finish()
         except (OSError, Unusable) as error:
             self.give_up(job.request, error)
-        self.free.append(job.slot)
+        self.free.append(job.place)
         self.reply({"id": job.request["id"], "outcomes": outcomes})
 
     def give_up(self, request: dict[str, Any], error: Exception) -> NoReturn:

@@ -1,10 +1,10 @@
 """The process that programs are forked from: it never reads a request, so no program finds another's in its memory.
 
-Sent into the container beside `runner`. It is forked before the first request is read, gets messages that name slots
+Sent into the container beside `runner`. It is forked before the first request is read, gets messages that name places
 and processes, and open files to hand on: each program reads its own request itself, from one of them.
 
-Messages and answers, one JSON object a packet: ``{"start": slot, "seconds"}`` with the files of the request and for
-the report: ``{"pid"}``; ``{"wait": pid}``, for a process that was killed: ``{"status"}``; ``{"clear": slot}``:
+Messages and answers, one JSON object a packet: ``{"start": place, "seconds"}`` with the files of the request and for
+the report: ``{"pid"}``; ``{"wait": pid}``, for a process that was killed: ``{"status"}``; ``{"clear": place}``:
 ``{"status"}``. An answer may be ``{"fault": text}`` instead.
 """
 
@@ -45,8 +45,8 @@ def described(error: BaseException) -> str:
     for frame in traceback.extract_tb(error.__traceback__):
         if frame.filename == f"<{MODULE}>":
             line = frame.lineno
-    place = "" if line is None or f"line {line}" in text else f" (line {line})"
-    return f"{name}: {text}"[:ERROR_CHARACTERS] + place
+    where = "" if line is None or f"line {line}" in text else f" (line {line})"
+    return f"{name}: {text}"[:ERROR_CHARACTERS] + where
 
 
 def program(request: dict[str, Any], report: int) -> None:
@@ -88,7 +88,7 @@ def program(request: dict[str, Any], report: int) -> None:
             tell(None, to_describe(error))
 
 
-def run(slot: dict[str, Any], seconds: float, files: list[int], confinement: Confinement) -> None:
+def run(place: dict[str, Any], seconds: float, files: list[int], confinement: Confinement) -> None:
     """A program's process, from its request to its end."""
     request, report = files
     text = bytearray()
@@ -97,7 +97,7 @@ def run(slot: dict[str, Any], seconds: float, files: list[int], confinement: Con
     os.dup2(report, 3)
     os.closerange(4, MOST_FILES)
     try:
-        confinement.enter(slot, seconds)
+        confinement.enter(place, seconds)
     except BaseException as error:
         os.write(3, described(error).encode("utf-8", "replace"))
         return

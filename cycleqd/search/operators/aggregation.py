@@ -5,25 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
 from cycleqd.task_vector import TaskVector, weighted_sum
 
 
-class Aggregate(NamedTuple):
-    """The final model.
-
-    Attributes:
-        task_vector: Σ_k β_k τ_k.
-        weights: β, in the order of the elites.
-    """
-
-    task_vector: TaskVector
-    weights: tuple[float, ...]
-
-
 class Aggregation(Protocol):
-    """Folds elites into one task vector."""
+    """Weighs the elites in the final model Σ_k β_k τ_k."""
 
     def weights(self, scores: Sequence[float]) -> tuple[float, ...]:
         """What each elite is multiplied by.
@@ -33,18 +21,6 @@ class Aggregation(Protocol):
 
         Raises:
             ValueError: No scores, or one that is not in [0, 1].
-        """
-        ...
-
-    def aggregate(self, elites: Sequence[TaskVector], scores: Sequence[float]) -> Aggregate:
-        """One task vector of all elites.
-
-        Args:
-            elites: The elite of each archive, at least one.
-            scores: Each elite's score in its archive's skill, in [0, 1].
-
-        Raises:
-            ValueError: The numbers of elites and scores differ, or a score is not in [0, 1].
         """
         ...
 
@@ -77,11 +53,6 @@ class SoftmaxAggregation:
         terms = [math.exp((score - highest) / self.temperature) for score in scores]
         total = math.fsum(terms)
         return tuple(term / total for term in terms)
-
-    def aggregate(self, elites: Sequence[TaskVector], scores: Sequence[float]) -> Aggregate:
-        """One task vector of all elites; see `Aggregation.aggregate`."""
-        weights = self.weights(scores)
-        return Aggregate(weighted_sum(weights, elites), weights)
 
 
 def mean(task_vectors: Sequence[TaskVector]) -> TaskVector:

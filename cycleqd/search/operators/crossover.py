@@ -10,7 +10,9 @@ from typing import NamedTuple, Protocol
 
 import numpy as np
 
-from cycleqd.search.operators.merging import SEEDED, merge_method
+from cycleqd.seams import MERGE_METHODS
+from cycleqd.seams.table import Setting
+from cycleqd.search.operators.merging import merge_method
 
 MIN_SUM = 1e-3
 """Coefficients whose sum is smaller in absolute value are drawn anew: dividing by it would blow the child up."""
@@ -88,7 +90,7 @@ class MergeCrossover:
     """
 
     method: str
-    settings: Mapping[str, float] = field(default_factory=dict)
+    settings: Mapping[str, Setting] = field(default_factory=dict)
     coefficients: LinearCrossover = LinearCrossover()
 
     def __post_init__(self) -> None:
@@ -102,6 +104,6 @@ class MergeCrossover:
         """
         drawn = self.coefficients.draw(rng)
         merge: dict[str, float | int | str] = {"method": self.method, **self.settings}
-        if self.method in SEEDED:
+        if "seed" in MERGE_METHODS.settings(self.method):
             merge["seed"] = int(rng.integers(2**53))  # 53 bits: JSON readers that know only doubles keep it exact
         return drawn._replace(merge=merge)

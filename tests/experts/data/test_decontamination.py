@@ -4,7 +4,7 @@ from hypothesis import strategies as st
 
 from cycleqd.experts.data import EvaluationNgrams, evaluation_texts
 from cycleqd.experts.data.decontamination import SHORTEST, words
-from cycleqd.skills import build_skill
+from cycleqd.skills.building import build_skill
 
 QUESTION = "Count how many rows of the table flights have a delay of more than ten minutes"
 TEXTS = st.lists(st.sampled_from("abcdefgh"), min_size=SHORTEST, max_size=30).map(" ".join)

@@ -6,7 +6,7 @@ from cycleqd.config import parse_config
 from cycleqd.experts.conversations import content_hash
 from cycleqd.experts.data import DataSource, EvaluationNgrams, TrainingDataUnavailable, prepare, prepare_skill
 from cycleqd.preflight.checks import _training_data
-from cycleqd.skills import build_skill
+from cycleqd.skills.building import build_skill
 from tests.experts.data.files import (
     DB_PROMPT,
     OS_PROMPT,

@@ -4,7 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cycleqd.experts.data.recipes import RECIPES, MalformedRow, agent_flan_part, chat, conversation_of
+from cycleqd.experts.data.recipes import MalformedRow, agent_flan_part, chat, conversation_of
+from cycleqd.seams import RECIPES
 from tests.experts.data.files import DB_PROMPT, agent_flan_row, evol_row, oss_row
 
 

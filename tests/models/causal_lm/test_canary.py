@@ -51,7 +51,7 @@ def test_nearly_equal_weights_may_share_their_values():
     canary.check("twin", CHILD, Merge(changed=True, sketch=sketch.tolist()))
 
 
-def test_identity_must_reproduce_its_values_to_the_last_bit():
+def test_weights_must_reproduce_its_values_to_the_last_bit():
     canary = Canary(BASE)
     canary.check("child", CHILD, FIRST)
     canary.check("base", BASE, UNCHANGED)

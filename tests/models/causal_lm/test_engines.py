@@ -98,7 +98,7 @@ def test_replies_are_those_of_plainly_added_weights(engine, base, seed):
     ]
 
 
-def test_identity_is_what_was_loaded(engine, base):
+def test_the_genome_is_what_was_loaded(engine, base):
     engine.load("one", random_vector(base, seed=1))
     assert engine.loaded == "one"
     engine.load("base", None)
@@ -150,7 +150,7 @@ def test_previous_child_still_being_served_is_noticed(engine, base, monkeypatch)
             engine.load("lost too", random_vector(base, seed=4))
 
 
-def test_identity_that_comes_back_with_other_weights_is_noticed(engine, base):
+def test_a_genome_that_comes_back_with_other_weights_is_noticed(engine, base):
     engine.load("twice", random_vector(base, seed=5))
     engine.load("base", None)
     with pytest.raises(WeightsNotLoaded, match="earlier load"):

@@ -4,13 +4,13 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-import cycleqd.models.causal_lm as inference
+from cycleqd.models import hardware
 from cycleqd.models.causal_lm import ChatRequest, open_engine
 from cycleqd.models.causal_lm.rendering import render
 
 
 def without_vllm(monkeypatch):
-    monkeypatch.setattr(inference, "find_spec", lambda name: None)
+    monkeypatch.setattr(hardware, "find_spec", lambda name: None)
 
 
 def test_auto_without_vllm_takes_transformers_and_says_how_to_get_vllm(tiny_tied, monkeypatch, caplog):

@@ -31,12 +31,12 @@ def begin(storage: str, run_id: str = "toy", generations: int = 12, **changes: o
     save_bases(store, bases)
     for skill, vector in experts.items():
         record = add_individual(store, vector, IndividualRecord(id=expert_id(skill), genome=""))
-        score(store, record)
+        score(store, record, steps.first_part(ws))
     steps.seed_archives(ws)
     return store
 
 
-def score(store: RunStore, record: IndividualRecord) -> None:
+def score(store: RunStore, record: IndividualRecord, part: str = "optimization") -> None:
     """Evaluates an individual as often as it was asked for; the same individual always gets the same scores.
 
     They come from its id: weights, and with them their hash, differ between processors in the last bit.
@@ -44,8 +44,8 @@ def score(store: RunStore, record: IndividualRecord) -> None:
     seed = int.from_bytes(hashlib.sha256(f"{LUCK} {record.id}".encode()).digest()[:8], "big")
     abilities = dict(zip(SKILLS, np.random.default_rng(seed).uniform(0.2, 0.8, len(SKILLS)), strict=True))
     for skill in SKILLS:
-        if store.evaluation(record.genome, skill, "optimization") is None:
-            evaluate(store, record.genome, abilities, skill, "optimization")
+        if store.evaluation(record.genome, skill, part) is None:
+            evaluate(store, record.genome, abilities, skill, part)
 
 
 def evolve(store: RunStore, until: int) -> Workspace:
@@ -53,7 +53,7 @@ def evolve(store: RunStore, until: int) -> Workspace:
     ws = Workspace(store)
     steps.rebuild_search(ws)
     for generation in range(len(store.generations()), until):
-        score(store, steps.breed(ws, generation))
+        score(store, steps.breed(ws, generation), steps.asked(ws, generation)[1])
         commit(ws, generation)
     return ws
 

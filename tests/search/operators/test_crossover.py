@@ -4,9 +4,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cycleqd.randomness import rng
-from cycleqd.search.operators import CROSSOVERS, LinearCrossover, MergeCrossover
+from cycleqd.seams import MERGE_METHODS
+from cycleqd.search.operators import LinearCrossover, MergeCrossover
 from cycleqd.search.operators.crossover import MIN_SUM
-from cycleqd.search.operators.merging import METHODS
 from cycleqd.task_vector import DenseTaskVector, FactoredTaskVector
 from tests.toy_experts import assert_close, cross, deltas, dense_experts, factored_experts, linear
 
@@ -63,13 +63,13 @@ def test_settings_that_cannot_be_divided_by_are_refused() -> None:
 def test_the_same_generator_gives_the_same_child() -> None:
     experts = factored_experts(0)
     children = [
-        cross(CROSSOVERS["linear"](mu=1.0, sigma=0.03), experts["os"], experts["db"], rng(5, 6, "crossover")).child
+        cross(LinearCrossover(mu=1.0, sigma=0.03), experts["os"], experts["db"], rng(5, 6, "crossover")).child
         for _ in range(2)
     ]
     assert children[0].hash() == children[1].hash()
 
 
-@pytest.mark.parametrize("name", sorted(METHODS))
+@pytest.mark.parametrize("name", sorted(MERGE_METHODS))
 def test_any_merge_method_crosses_two_parents_on_their_bases(name):
     experts = factored_experts(1)
     first, second = experts["os"], experts["db"]

@@ -7,7 +7,8 @@ import torch
 from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
-from cycleqd.search.operators.merging import METHODS, MergeMethod, merge_method
+from cycleqd.seams import MERGE_METHODS
+from cycleqd.search.operators.merging import MergeMethod, merge_method
 from cycleqd.task_vector import DenseTaskVector, FactoredTaskVector, SharedBases, build_bases, project
 from tests.search.operators import dense_merging as dense
 from tests.toy_experts import deltas, dense_vector, factored_experts, with_vector
@@ -277,12 +278,12 @@ def test_settings_out_of_range_are_refused(name, settings_):
 
 
 def test_every_row_has_a_class_and_a_source():
-    for name, row in METHODS.items():
+    for name, row in MERGE_METHODS.items():
         method: MergeMethod = merge_method(name)
         assert callable(method.merge)
         assert isinstance(method.exact_on_cores, bool)
         assert "https://" in row.source
-    assert {name for name in METHODS if merge_method(name).exact_on_cores} == {
+    assert {name for name in MERGE_METHODS if merge_method(name).exact_on_cores} == {
         "linear", "task_arithmetic", "slerp", "tsv", "iso_c", "knots",
     }  # fmt: skip
 

@@ -5,7 +5,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cycleqd.randomness import rng
-from cycleqd.search.operators import MUTATIONS, GaussianMutation, NoMutation, SvdMutation
+from cycleqd.seams import MUTATIONS
+from cycleqd.search.operators import GaussianMutation, NoMutation, SvdMutation
 from cycleqd.search.operators.mutation import UniformWeights
 from cycleqd.task_vector import build_bases
 from tests.toy_experts import (
@@ -64,8 +65,8 @@ def test_matrices_of_rank_one_and_zero_pass_through() -> None:
 
 def test_vectors_pass_through_every_mutation() -> None:
     child = dense_vector(with_vector(dense_experts(0)["os"], 0))
-    for make in MUTATIONS.values():
-        mutated = mutate(make(), child, child, rng(0, 0, "mutation")).child
+    for name in MUTATIONS:
+        mutated = mutate(MUTATIONS.make(name), child, child, rng(0, 0, "mutation")).child
         assert torch.equal(mutated.delta("norm.weight"), child.delta("norm.weight"))
 
 
@@ -106,7 +107,7 @@ def test_the_same_generator_gives_the_same_child_and_another_another() -> None:
     experts = factored_experts(0)
     for name in ("svd", "gaussian"):
         hashes = [
-            mutate(MUTATIONS[name](), experts["os"], experts["db"], rng(0, t, "mutation")).child.hash()
+            mutate(MUTATIONS.make(name), experts["os"], experts["db"], rng(0, t, "mutation")).child.hash()
             for t in (1, 1, 2)
         ]
         assert hashes[0] == hashes[1] != hashes[2]
@@ -115,8 +116,8 @@ def test_the_same_generator_gives_the_same_child_and_another_another() -> None:
 def test_the_child_and_the_expert_stay_as_they_are() -> None:
     experts = factored_experts(0)
     before = {skill: deltas(expert) for skill, expert in experts.items()}
-    for make in MUTATIONS.values():
-        mutate(make(), experts["os"], experts["db"], rng(0, 0, "mutation"))
+    for name in MUTATIONS:
+        mutate(MUTATIONS.make(name), experts["os"], experts["db"], rng(0, 0, "mutation"))
     for skill, expert in experts.items():
         assert_close(deltas(expert), before[skill], tolerance=0)
 

@@ -6,7 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cycleqd.randomness import rng
-from cycleqd.search.operators import SAMPLERS, EliteSampling, RandomSampling
+from cycleqd.seams import SAMPLERS
+from cycleqd.search.operators import EliteSampling, RandomSampling
 
 SCORES = [[0.0, 0.2], [0.5, 0.2], [1.0, 0.4]]
 score_tables = st.integers(1, 4).flatmap(
@@ -30,8 +31,8 @@ def test_a_skill_in_which_all_score_the_same_contributes_a_constant() -> None:
 
 @given(score_tables)
 def test_probabilities_are_positive_sum_to_one_and_follow_dominance(scores: list[list[float]]) -> None:
-    for make in SAMPLERS.values():
-        p = make().probabilities(scores)
+    for name in SAMPLERS:
+        p = SAMPLERS.make(name).probabilities(scores)
         assert p.shape == (len(scores),)
         assert (p > 0).all()
         assert p.sum() == pytest.approx(1)
@@ -44,8 +45,8 @@ def test_probabilities_are_positive_sum_to_one_and_follow_dominance(scores: list
 
 @given(score_tables, st.integers(0, 100))
 def test_parents_are_distinct_except_in_a_singleton(scores: list[list[float]], seed: int) -> None:
-    for make in SAMPLERS.values():
-        first, second = make().sample(scores, rng(seed, 0, "sampling"))
+    for name in SAMPLERS:
+        first, second = SAMPLERS.make(name).sample(scores, rng(seed, 0, "sampling"))
         assert 0 <= first < len(scores)
         assert 0 <= second < len(scores)
         assert (first != second) == (len(scores) > 1)
@@ -64,8 +65,8 @@ def test_pairs_come_up_as_often_as_their_probabilities_say(sampler: EliteSamplin
 
 
 def test_the_same_generator_gives_the_same_parents() -> None:
-    for make in SAMPLERS.values():
-        assert make().sample(SCORES, rng(1, 2, "x")) == make().sample(SCORES, rng(1, 2, "x"))
+    for name in SAMPLERS:
+        assert SAMPLERS.make(name).sample(SCORES, rng(1, 2, "x")) == SAMPLERS.make(name).sample(SCORES, rng(1, 2, "x"))
 
 
 def test_settings_and_scores_out_of_range_are_refused() -> None:

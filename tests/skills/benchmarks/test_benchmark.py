@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 
-from cycleqd.skills import build_skill
 from cycleqd.skills.benchmarks.benchmark import (
     DATA_VARIABLE,
     DataUnavailable,
@@ -21,6 +20,7 @@ from cycleqd.skills.benchmarks.benchmark import (
     read_exclusions,
     without_excluded,
 )
+from cycleqd.skills.building import build_skill
 from cycleqd.skills.protocol import Sample
 
 PROBLEMS = [Problem(f"p/{i}", f"kind-{i % 3}", f"problem number {i}", {"n": i}) for i in range(300)]

@@ -17,7 +17,7 @@ START_SECONDS: Final = 5.0
 CHECK_SECONDS: Final = 60.0
 """For each step of a check, and for the example: AgentBench has no limit here, and a loaded machine is slow."""
 HOSTS: Final = "[ -s /etc/hosts ] || printf '127.0.0.1 localhost\\n127.0.1.1 sandbox\\n' >/etc/hosts"
-"""An engine that gives a container no network gives it no names either; the loopback interface is there."""
+"""A Docker engine that gives a container no network gives it no names either; the loopback interface is there."""
 INSTALLS_SUDO: Final = re.compile(r"\b(?:install|remove|purge)\b[^\n;&|]*\bsudo\b", re.I)
 """A task that is about installing sudo begins without it; apt finds it in the image."""
 WITHOUT_SUDO: Final = "SUDO_FORCE_REMOVE=yes dpkg --purge sudo >/dev/null 2>&1"

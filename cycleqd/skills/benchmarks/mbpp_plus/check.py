@@ -19,6 +19,7 @@ from cycleqd.sandbox import CallOutcome, ProgramRunner
 from cycleqd.skills.benchmarks.mbpp_plus import caller, exchange
 from cycleqd.skills.benchmarks.mbpp_plus.data import Task, evalplus_module
 from cycleqd.skills.benchmarks.mbpp_plus.exchange import decode, decompressed, encode
+from cycleqd.skills.parsing import read_literal
 
 SUITES: Final = ("base", "plus")
 LEAST_SECONDS: Final = 1.0
@@ -301,8 +302,6 @@ def _result(value: str) -> Result:
     Raises:
         ValueError: The text is something else.
     """
-    from cycleqd.skills.parsing import read_literal
-
     seconds, encoding, length, text = str(read_literal(value, max_chars=len(value))).split(" ", 3)
     return Result(text, int(length), float(seconds), float(encoding))
 

@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from cycleqd.skills import build_skill
 from cycleqd.skills.benchmarks.benchmark import DATA_VARIABLE, DataUnavailable, Source
 from cycleqd.skills.benchmarks.mbpp_plus.data import REMOVED, read_records, version_of
 from cycleqd.skills.benchmarks.mbpp_plus.skill import MbppPlusSkill, solution_of
+from cycleqd.skills.building import build_skill
 from tests.skills.benchmarks.benchmark_data import FOLDER, MBPP, needs_mbpp
 
 

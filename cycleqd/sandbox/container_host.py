@@ -16,7 +16,7 @@ from cycleqd.machine.owner import OWNER_LABEL, RUN_LABEL
 from cycleqd.sandbox.errors import SandboxUnavailable
 
 CALL_SECONDS = 60
-"""Time-out of one call of the engine; a create takes 0.1 s on an idle machine."""
+"""Time-out of one call of Docker; a create takes 0.1 s on an idle machine."""
 CONNECTIONS = 32
 SYSCTLS = {
     "kernel.shmmni": "0",
@@ -53,11 +53,11 @@ def _as_unavailable(doing: str) -> Iterator[None]:
         raise SandboxUnavailable(f"{doing}: " + NO_ENGINE.format(error=error)) from error
 
 
-class Engine:
+class ContainerHost:
     """A connection to the Docker engine named by the environment (``DOCKER_HOST``); thread-safe.
 
     Raises:
-        SandboxUnavailable: No engine answers.
+        SandboxUnavailable: No Docker engine answers.
     """
 
     def __init__(self) -> None:
@@ -67,10 +67,10 @@ class Engine:
 
     @cached_property
     def cpus(self) -> float:
-        """Cores of the engine's machine, of which no container may have more.
+        """Cores of Docker's machine, of which no container may have more.
 
         Raises:
-            SandboxUnavailable: The engine can't tell.
+            SandboxUnavailable: Docker can't tell.
         """
         with _as_unavailable("asking for the number of CPUs"):
             return float(self._api.info()["NCPU"])
@@ -97,13 +97,13 @@ class Engine:
         """Creates and starts a container without network and returns the socket of its standard streams.
 
         There is a loopback interface; /etc/hosts, which would name it, is the image's and mostly empty: a network
-        of the engine's, even the kind ``none``, would double the time of the start. The engine removes the container
+        of Docker's, even the kind ``none``, would double the time of the start. Docker removes the container
         by itself when its first process ends, and closes its standard input when the socket is closed, e.g. because
         the process that owns it died.
 
         Args:
             name: The container's name.
-            image: A tag that the engine has.
+            image: A tag that Docker has.
             command: The first process.
             labels: Run and owner.
             memory_mb: Memory in MiB, swap included.
@@ -119,7 +119,7 @@ class Engine:
             hidden: Paths below ``/proc`` or ``/sys`` that appear empty in the container.
 
         Raises:
-            SandboxUnavailable: The engine can't.
+            SandboxUnavailable: Docker can't.
         """
         megabyte = 1024 * 1024
         cpus = min(cpus, self.cpus)
@@ -177,7 +177,7 @@ class Engine:
         """Kills and removes a container; nothing happens if there is none of that name.
 
         Raises:
-            SandboxUnavailable: The engine can't.
+            SandboxUnavailable: Docker can't.
         """
         with _as_unavailable(f"removing container {name}"):
             try:
@@ -185,7 +185,7 @@ class Engine:
             except NotFound:
                 return
             except APIError as error:
-                # The engine is removing it by itself, its first process having ended.
+                # Docker is removing it by itself, its first process having ended.
                 if "already in progress" not in str(error.explanation):
                     raise
 
@@ -193,17 +193,17 @@ class Engine:
         """All sandbox containers, running or not, that have a label (``name`` or ``name=value``).
 
         Raises:
-            SandboxUnavailable: The engine can't tell.
+            SandboxUnavailable: Docker can't tell.
         """
         with _as_unavailable("listing containers"):
             found: list[dict[str, Any]] = self._api.containers(all=True, filters={"label": label})
         return [entry for entry in found if OWNER_LABEL in (entry.get("Labels") or {})]
 
     def has_image(self, tag: str) -> bool:
-        """Whether the engine has an image of that tag.
+        """Whether Docker has an image of that tag.
 
         Raises:
-            SandboxUnavailable: The engine can't tell.
+            SandboxUnavailable: Docker can't tell.
         """
         with _as_unavailable("looking for an image"):
             try:

@@ -1,0 +1,67 @@
+"""The command that compares methods over seeds."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.markdown import Markdown
+
+from cycleqd.cli.common import UNFIT, err, out
+
+
+def experiment(
+    plan: Annotated[
+        str, typer.Argument(help="table1, table2 or beyond, which are shipped, or a YAML file of your own.")
+    ],
+    seeds: Annotated[str | None, typer.Option(help="Seeds in place of the plan's, e.g. 10,11.")] = None,
+    children: Annotated[int | None, typer.Option(min=1, help="Budget of each search, in children.")] = None,
+    storage: Annotated[str | None, typer.Option(help="Folder or URL that holds the runs.")] = None,
+    out_folder: Annotated[
+        Path | None, typer.Option("--out", help="Folder for the table: JSON, JSON lines, Markdown and a figure.")
+    ] = None,
+    only_report: Annotated[
+        bool, typer.Option("--only-report", help="Play nothing; tell what the finished runs say.")
+    ] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="List the runs and their budgets, and end.")] = False,
+) -> None:
+    """Compare methods over several seeds at an equal number of episodes: one run for each pair, resumable.
+
+    The runs of one seed share experts, baselines and their scores. Start it again to go on.
+    """
+    from cycleqd.cli.playing import playing, start_server
+    from cycleqd.cli.start import preflight
+    from cycleqd.experiment.plan import load_experiment, planned_runs
+    from cycleqd.experiment.results import collect
+    from cycleqd.experiment.tables import to_figure, to_lines, to_markdown
+
+    changes: dict[str, object] = {"children": children, "storage": storage}
+    if seeds is not None:
+        changes["seeds"] = seeds.split(",")
+    settings = load_experiment(plan, {name: value for name, value in changes.items() if value is not None})
+    if dry_run:
+        for method, seed, config in planned_runs(settings):
+            out.print(f"{config.run_id}: {method}, seed {seed}, {config.generations} generations")
+        return
+    if not only_report:
+        if not preflight(next(iter(planned_runs(settings))).config):
+            raise typer.Exit(UNFIT)
+        with playing(shlex.join(["cycleqd", *sys.argv[1:]])):
+            from flows.experiment import run_experiment
+
+            start_server()
+            run_experiment(settings)
+    results = collect(settings)
+    text = to_markdown(results)
+    out.print(Markdown(text))
+    if out_folder is not None:
+        out_folder.mkdir(parents=True, exist_ok=True)
+        (out_folder / f"{settings.name}.json").write_text(results.model_dump_json(indent=1) + "\n")
+        (out_folder / f"{settings.name}.jsonl").write_text(to_lines(results))
+        (out_folder / f"{settings.name}.md").write_text(text)
+        if results.rows:
+            (out_folder / f"{settings.name}.png").write_bytes(to_figure(results))
+        err.print(f"written to {out_folder}")

@@ -1,0 +1,153 @@
+"""The whole configuration of a run, and what must hold between its sections."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
+from pydantic_core import InitErrorDetails
+
+from cycleqd.config.baselines import BaselineConfig, ComparisonConfig
+from cycleqd.config.experts import ExpertConfig
+from cycleqd.config.files import write_yaml
+from cycleqd.config.machine import EngineConfig, RetentionConfig, SandboxConfig, TaskConfig
+from cycleqd.config.model import ModelConfig
+from cycleqd.config.operators import AggregationConfig, CrossoverConfig, MutationConfig
+from cycleqd.config.search import ArchiveConfig, GridConfig, NoiseConfig, SamplingConfig, SearchConfig
+from cycleqd.config.section import Section
+from cycleqd.config.skills import SkillConfig
+from cycleqd.seams import SEARCHES
+from cycleqd.skills.registry import SkillRow
+from cycleqd.storage.urls import check_url
+
+
+def _fault(where: tuple[int | str, ...], value: Any, text: str) -> InitErrorDetails:
+    """One of several faults of a field; `where` inside it."""
+    return InitErrorDetails(type="value_error", loc=where, input=value, ctx={"error": text})
+
+
+def _example(row: SkillRow) -> str:
+    """Training data for a benchmark's expert, as one would write it."""
+    source: Mapping[str, str] = row.usual_data[0] if row.usual_data else {"recipe": "chat", "path": "FILE"}
+    return f"{{sources: [{{{', '.join(f'{key}: {value}' for key, value in source.items())}}}]}}"
+
+
+class RunConfig(Section):
+    """Everything that determines one CycleQD run."""
+
+    # A storage URL that is refused because it holds credentials must not show them in the refusal.
+    model_config = ConfigDict(hide_input_in_errors=True)
+
+    run_id: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,62}$")] = "demo"
+    """Name of the run; its folder under `storage`. Starting the same run again continues it."""
+    seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
+    """Seeds every random draw together with the generation and the draw's purpose."""
+    generations: Annotated[int, Field(ge=0)] = 42
+    """Children to evolve."""
+    storage: Annotated[str, AfterValidator(check_url)] = "runs"
+    """Folder or fsspec URL that holds the runs; credentials come from the environment."""
+    model: ModelConfig = ModelConfig()
+    # Ahead of `skills`, whose validator looks for their data and for the size of blocks.
+    experts: ExpertConfig = ExpertConfig()
+    search: SearchConfig = SearchConfig()
+    noise: NoiseConfig = NoiseConfig()
+    skills: Annotated[tuple[SkillConfig, ...], Field(min_length=1)] = (
+        # Not validated: importing this module must not ask which packages are installed.
+        SkillConfig.model_construct(name="coding"),
+        SkillConfig.model_construct(name="os"),
+        SkillConfig.model_construct(name="db"),
+    )
+    """The skills; the cycle works on their archives in this order. A benchmark needs data under `experts`."""
+    grid: GridConfig = GridConfig()
+    archive: ArchiveConfig = ArchiveConfig()
+    sampling: SamplingConfig = SamplingConfig()
+    crossover: CrossoverConfig = CrossoverConfig()
+    mutation: MutationConfig = MutationConfig()
+    aggregation: AggregationConfig = AggregationConfig()
+    baselines: tuple[BaselineConfig, ...] = (
+        BaselineConfig(method="task_arithmetic", scales=(0.4, 0.6, 0.8)),
+        BaselineConfig(method="tsv", scales=(0.7, 0.85, 1.0)),
+        BaselineConfig(method="iso_c", scales=(0.6, 0.8, 1.0)),
+    )
+    """Merges of the experts without a search, for comparison; every scale costs as much as a generation."""
+    comparison: ComparisonConfig = ComparisonConfig()
+    engine: EngineConfig = EngineConfig()
+    sandbox: SandboxConfig = SandboxConfig()
+    tasks: TaskConfig = TaskConfig()
+    retention: RetentionConfig = RetentionConfig()
+
+    @field_validator("skills")
+    @classmethod
+    def _differ_and_can_be_learned(
+        cls, skills: tuple[SkillConfig, ...], info: ValidationInfo
+    ) -> tuple[SkillConfig, ...]:
+        rows = [skill.row for skill in skills]
+        names = [row.name for row in rows]
+        faults: list[InitErrorDetails] = []
+        if len(set(names)) != len(names):
+            faults.append(_fault((), names, f"skills must differ, got {', '.join(names)}"))
+        experts, search = info.data.get("experts"), info.data.get("search")
+        for position, skill in enumerate(skills):
+            count = skill.counts["optimization"]
+            if search is not None and search.block is not None and (count is None or count < search.block):
+                text = f"search.block is {search.block}: say how many optimization samples there are, at least as many"
+                faults.append(_fault((position, "optimization"), count, text))
+        for position, row in enumerate(rows):
+            if experts is not None and row.kind == "benchmark" and experts.data_of(row.name) is None:
+                text = (
+                    f"{row.name} is a benchmark and has no training data of its own: "
+                    f"set experts.data.{row.name}, e.g. {_example(row)}"
+                )
+                faults.append(_fault((position,), row.name, text))
+        if faults:
+            raise ValidationError.from_exception_data(cls.__name__, faults)
+        return skills
+
+    @field_validator("noise")
+    @classmethod
+    def _has_archives_and_blocks(cls, noise: NoiseConfig, info: ValidationInfo) -> NoiseConfig:
+        search = info.data.get("search")
+        if noise.is_off or search is None:
+            return noise
+        if search.block is None:
+            raise ValueError("search.block must say how many samples a block has")
+        if not hasattr(SEARCHES.load(search.kind), "offer"):
+            raise ValueError(f"search {search.kind} breeds from no archives and handles noise itself; choose another")
+        return noise
+
+    @field_validator("mutation")
+    @classmethod
+    def _can_be_crossed(cls, mutation: MutationConfig, info: ValidationInfo) -> MutationConfig:
+        crossover = info.data.get("crossover")
+        if mutation.kind == "gaussian" and crossover and crossover.kind not in ("linear", "task_arithmetic"):
+            raise ValueError(f"crossover {crossover.kind} can't decompose vectors with Gaussian noise; choose another")
+        return mutation
+
+    @field_validator("baselines")
+    @classmethod
+    def _differ(cls, baselines: tuple[BaselineConfig, ...]) -> tuple[BaselineConfig, ...]:
+        labels = [baseline.label for baseline in baselines]
+        if twice := sorted({label for label in labels if labels.count(label) > 1}):
+            raise ValueError(f"{', '.join(twice)} is there twice; give one entry all its scales")
+        return baselines
+
+    @property
+    def skill_names(self) -> tuple[str, ...]:
+        """The skills' names in records and keys, in the order of the cycle."""
+        return tuple(skill.row.name for skill in self.skills)
+
+    def counts(self, name: str) -> dict[Literal["train", "optimization", "test"], int | None]:
+        """Samples per split of the skill `name`; None is all that a benchmark has."""
+        return next(skill for skill in self.skills if skill.row.name == name).counts
+
+    @property
+    def blocks(self) -> int:
+        """Blocks of optimization samples that every skill has; 1 where the split is not cut."""
+        if self.search.block is None:
+            return 1
+        return min(count // self.search.block for skill in self.skills if (count := skill.counts["optimization"]))
+
+    def to_yaml(self) -> str:
+        """The whole configuration as YAML that `load_config` reads back to an equal one."""
+        return write_yaml(self.model_dump(mode="json"))

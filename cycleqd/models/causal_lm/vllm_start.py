@@ -1,0 +1,75 @@
+"""Starts vLLM in this process and leaves the process as it was: its environment, threads and temporary files."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from typing import Any, Final
+
+import torch
+
+from cycleqd.machine.owner import temporary_folder
+
+_BLOCK_SIZE: Final = 32
+"""Tokens a cache block. Only full blocks are reused; the CPU kernels want multiples of 32."""
+
+_ENVIRONMENT: Final = {
+    # In process, or the weights could not be handed over as tensors.
+    "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
+    "VLLM_LOGGING_LEVEL": "ERROR",
+    "VLLM_NO_USAGE_STATS": "1",
+}
+
+
+def memory(kv_cache_gb: float, gpu_memory_fraction: float) -> dict[str, Any]:
+    """What vLLM is told of its memory.
+
+    Args:
+        kv_cache_gb: On a CPU, memory for cached keys and values in GiB.
+        gpu_memory_fraction: On a GPU, the share of its memory, in (0, 1].
+    """
+    if torch.cuda.is_available():
+        return {"gpu_memory_utilization": gpu_memory_fraction}
+    return {"kv_cache_memory_bytes": int(kv_cache_gb * 2**30), "block_size": _BLOCK_SIZE}
+
+
+def start_vllm(**arguments: Any) -> Any:
+    """Starts a `vllm.LLM` in this process, with prefix caching and without the model's own sampling defaults.
+
+    Args:
+        arguments: For `vllm.LLM`.
+
+    Raises:
+        ValueError: vLLM refuses the model.
+    """
+    for variable, value in _ENVIRONMENT.items():
+        os.environ.setdefault(variable, value)
+    preload = os.environ.get("LD_PRELOAD")
+    set_num_threads = torch.set_num_threads
+    folder = temporary_folder()
+    try:
+        from vllm import LLM
+        from vllm.v1.executor import uniproc_executor
+
+        # Otherwise the file where the only rank meets itself would lie among everybody's, and stay when we are killed.
+        everybodys = uniproc_executor.get_file_store_init_method
+        uniproc_executor.get_file_store_init_method = lambda: f"file://{folder}/rendezvous"
+        try:
+            return LLM(
+                **arguments,
+                disable_log_stats=True,
+                enable_prefix_caching=True,
+                use_tqdm_on_load=False,
+                generation_config="vllm",  # the model's sampling defaults must not leak into greedy decoding
+            )
+        finally:
+            uniproc_executor.get_file_store_init_method = everybodys
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+        # vLLM's CPU build makes it do nothing, for the sake of a thread binding that only its worker processes have.
+        torch.set_num_threads = set_num_threads
+        # It also preloads libraries into its worker processes; ours (docker, bash) must not inherit that.
+        if preload is None:
+            os.environ.pop("LD_PRELOAD", None)
+        else:
+            os.environ["LD_PRELOAD"] = preload

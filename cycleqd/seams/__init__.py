@@ -1,0 +1,36 @@
+"""The seams of the search and of training: one table each of what can be chosen by name.
+
+A row says where a class is (``module:Class``) and where it comes from. Nothing is imported until a row is chosen, so
+that the configuration can know all names and stay light. A new operator is a file with its class and a row here. Its
+settings are the parameters of its constructor: the configuration's section takes them under the same names.
+
+* `SEARCHES`: what decides which child comes next. Other packages add theirs under the entry-point group
+  ``cycleqd.searches``, and a configuration may also name a class as ``module:Class``.
+* `SAMPLERS`: which two individuals of an archive become parents.
+* `CROSSOVERS`: how two task vectors become a child's.
+* `MERGE_METHODS`: functions of several task vectors to one, used as crossovers and as baselines.
+* `MUTATIONS`: how a child's task vector is changed at random.
+* `AGGREGATIONS`: how the archives' elites become one model.
+* `RECIPES`: how a row of a data set becomes a conversation to train on.
+
+The table of skills is `cycleqd.skills.registry`.
+
+Public: these and `Row`, `SeamTable`.
+"""
+
+from cycleqd.seams.operators import AGGREGATIONS, CROSSOVERS, MERGE_METHODS, MUTATIONS, SAMPLERS
+from cycleqd.seams.searches import SEARCHES
+from cycleqd.seams.table import Row, SeamTable
+from cycleqd.seams.training_data import RECIPES
+
+__all__ = [
+    "AGGREGATIONS",
+    "CROSSOVERS",
+    "MERGE_METHODS",
+    "MUTATIONS",
+    "RECIPES",
+    "SAMPLERS",
+    "SEARCHES",
+    "Row",
+    "SeamTable",
+]

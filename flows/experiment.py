@@ -1,0 +1,50 @@
+"""Several methods on several seeds at an equal budget, as one flow: a run of its own for each pair."""
+
+from __future__ import annotations
+
+from prefect import flow
+from prefect.logging import get_run_logger
+
+from cycleqd.experiment.plan import ExperimentConfig, planned_runs
+from cycleqd.experiment.results import Results, collect
+from cycleqd.run.names import RunRef
+from cycleqd.run.store import RunStore
+from flows.main import cycleqd_run
+from tasks.sharing import share_experts
+from tasks.work import at_work
+
+
+@flow(name="experiment", flow_run_name="experiment {experiment.name}")
+def run_experiment(experiment: ExperimentConfig) -> Results:
+    """Plays all runs of an experiment; what an earlier start has finished is not repeated.
+
+    The runs of a seed share their experts, the baselines and all scores of these. A run that fails does not keep the
+    others from their turn.
+
+    Args:
+        experiment: Methods, seeds, budget.
+
+    Returns:
+        What was found, over the seeds for which every method is finished.
+
+    Raises:
+        RuntimeError: Some run failed; its own flow run says why.
+    """
+    log = get_run_logger()
+    first: dict[int, RunRef] = {}
+    failed = []
+    planned = list(planned_runs(experiment))
+    for number, (method, seed, config) in enumerate(planned, start=1):
+        log.info("run %d of %d: %s, seed %d", number, len(planned), method, seed)
+        run = RunRef(run_id=config.run_id, storage=config.storage)
+        RunStore(run.storage, run.run_id).open(config)
+        if seed in first:
+            with at_work(run, config):
+                share_experts(first[seed], run)
+        if cycleqd_run(config, return_state=True).is_completed():
+            first.setdefault(seed, run)
+        else:
+            failed.append(run.run_id)
+    if failed:
+        raise RuntimeError(f"not finished: {', '.join(failed)}; start the experiment again to continue them")
+    return collect(experiment)
