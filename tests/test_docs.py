@@ -9,13 +9,14 @@ import typer
 
 from cycleqd.cli import app
 from cycleqd.config import PROFILES, load_config
-from infra.rooms import README_LINES, readme_lines
+from infra.rooms import README_LINES, read, readme_lines
 
 ROOT = Path(__file__).parents[1]
-PAGES = sorted(
-    [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", ROOT / "deployments" / "README.md"]
-    + [*(ROOT / "docs").glob("*.md"), *(ROOT / "examples").glob("*/README.md")]
-)
+PAGES = [
+    *(ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "deployments/README.md")),
+    *sorted((ROOT / "docs").glob("*.md")),
+    *sorted((ROOT / "examples").glob("*/README.md")),
+]
 INSTALLED_BY_THE_READER = ("hill_climbing", "examples/skill")
 """Names that a page uses and that are known only where an example is installed."""
 
@@ -60,12 +61,12 @@ def commands(text):
 
 def parsed(arguments):
     """What the command line makes of arguments; nothing is executed."""
-    command, context = typer.main.get_command(app), None
-    while True:
-        context = command.make_context("cycleqd", list(arguments), parent=context)
-        if not hasattr(command, "commands"):
-            return context
-        _, command, arguments = command.resolve_command(context, [*context.protected_args, *context.args])
+    command, words = typer.main.get_command(app), list(arguments)
+    while hasattr(command, "commands"):
+        assert words, "a command is missing"
+        assert words[0] in command.commands, f"no command {words[0]!r}"
+        command = command.commands[words.pop(0)]
+    return command.make_context("cycleqd", words)
 
 
 def test_the_readme_is_short():
@@ -91,7 +92,7 @@ def test_commands_in_code_blocks_exist_with_their_options(page):
         context = parsed(arguments)
         config, overrides = context.params.get("config"), context.params.get("overrides")
         if config in PROFILES and not any(name in " ".join(arguments) for name in INSTALLED_BY_THE_READER):
-            load_config(config, tuple(overrides or ()))
+            load_config(config, tuple(re.sub(r"\$\w+", "0", change) for change in overrides or ()))
 
 
 @by_page
@@ -114,17 +115,14 @@ def test_every_page_is_in_the_index():
 
 def test_the_architecture_page_names_every_room():
     text = (ROOT / "docs" / "architecture.md").read_text()
-    rooms = [
-        path.stem for path in (ROOT / "cycleqd").iterdir() if (path / "__init__.py").exists() or path.suffix == ".py"
-    ]
-    assert [room for room in rooms if room != "__init__" and f"`{room}`" not in text] == []
+    assert sorted(room for room in read().rooms if f"`{room}`" not in text) == []
 
 
 def test_a_command_that_does_not_exist_would_be_found():
     text = "```bash\nexport A=1 && .venv/bin/cycleqd nothing demo > out.txt\n```\n"
     (arguments,) = commands(text)
     assert arguments == ["nothing", "demo"]
-    with pytest.raises(Exception, match="No such command"):
+    with pytest.raises(AssertionError, match="no command 'nothing'"):
         parsed(arguments)
     with pytest.raises(Exception, match="No such option"):
         parsed(["show", "runs", "--nothing"])
