@@ -47,7 +47,7 @@ WATCHED = (
         "evolve",
         "aggregate",
     ),
-    *("aggregate-and-report", "audit"),
+    *("aggregate-and-report", "audit", "experiment"),
 )
 """Our flows, whose beats are as frequent as that; those of others on the same server may be minutes apart."""
 

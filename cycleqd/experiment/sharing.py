@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 
 from cycleqd.run.names import (
+    ALL_DATA,
     AVERAGE,
     BASE,
     BASE_KEY,
@@ -16,6 +17,7 @@ from cycleqd.run.names import (
     expert_key,
     genome_key,
     individual_key,
+    own_bases_key,
 )
 from cycleqd.run.store import RunStore
 from cycleqd.storage import StoreError
@@ -45,14 +47,14 @@ def take_over(source: RunStore, target: RunStore, baselines: tuple[str, ...] = (
         raise StoreError(
             f"runs {source.run_id!r} and {target.run_id!r} cannot share experts: they differ in {', '.join(different)}"
         )
-    individuals = [*map(expert_id, ours.skill_names), AVERAGE, *baselines]
+    individuals = [*map(expert_id, ours.skill_names), ALL_DATA, AVERAGE, *baselines]
     known = [one for one in individuals if source.has_individual(one)]
     keys = [BASE_KEY, BASES_KEY]
-    for skill in ours.skill_names:
+    for skill in (*ours.skill_names, ALL_DATA):
         # A model counts only with its summary, which comes last.
         keys += [expert_key(skill, name) for name in ("demonstrations.json", "data.json", "model", "summary.json")]
     for one in known:
-        keys += [genome_key(one), individual_key(one)]
+        keys += [own_bases_key(one), genome_key(one), individual_key(one)]
     for genome in (BASE, *(source.individual(one).genome for one in known)):
         for key in source.keys(f"evaluations/{genome}"):
             if name := evaluation_name(key):

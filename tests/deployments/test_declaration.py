@@ -9,6 +9,7 @@ import yaml
 from prefect.flows import Flow
 
 from cycleqd.config import load_config, parse_config
+from cycleqd.experiment.plan import ExperimentConfig, load_experiment
 from deployments import register
 from deployments.register import HEARTBEAT_SECONDS, POOLS, SILENCE, vanished_runs
 from infra import up
@@ -28,9 +29,16 @@ def test_every_entrypoint_is_a_flow_that_takes_the_declared_parameters(name):
     assert DEPLOYMENTS[name]["enforce_parameter_schema"]
 
 
-@pytest.mark.parametrize("name", [name for name, each in DEPLOYMENTS.items() if "parameters" in each])
+@pytest.mark.parametrize(
+    "name", [name for name, each in DEPLOYMENTS.items() if "config" in each.get("parameters", {})]
+)
 def test_the_form_starts_with_the_demo(name):
     assert parse_config(DEPLOYMENTS[name]["parameters"]["config"]) == load_config("demo")
+
+
+def test_the_form_of_an_experiment_starts_with_a_shipped_one():
+    given = DEPLOYMENTS["experiment"]["parameters"]["experiment"]
+    assert ExperimentConfig.model_validate(given) == load_experiment("table2")
 
 
 def test_the_automation_watches_all_flows_and_no_others():

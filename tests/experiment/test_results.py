@@ -1,0 +1,81 @@
+"""Results over synthetic runs, whose test scores are known."""
+
+import json
+
+import pytest
+
+from cycleqd.experiment.plan import ExperimentConfig, planned_runs
+from cycleqd.experiment.results import collect
+from cycleqd.experiment.tables import to_figure, to_lines, to_markdown
+from cycleqd.report import summarise, write_report
+from cycleqd.run.store import RunStore
+from tests.report.synthetic import evaluate, synthetic_run
+
+METHODS = ("cycleqd", "ours")
+
+
+@pytest.fixture(scope="module")
+def experiment(tmp_path_factory):
+    """Two methods on two seeds; ours is better."""
+    storage = str(tmp_path_factory.mktemp("runs"))
+    plan = ExperimentConfig(
+        name="mine", storage=storage, seeds=(7, 8), children=6, methods={name: {} for name in METHODS}
+    )
+    for method, _, config in planned_runs(plan):
+        store = synthetic_run(storage, run_id=config.run_id)
+        final = store.individual("aggregate").genome
+        for skill in config.skill_names:
+            store.remove(f"evaluations/{final}/{skill}-test.json")
+            evaluate(store, final, {skill: 0.8 if method == "ours" else 0.3}, skill, "test")
+        write_report(store)
+    return plan
+
+
+def test_rows_are_means_over_seeds_skills_and_samples(experiment):
+    results = collect(experiment)
+    assert results.seeds == [7, 8]
+    assert results.unfinished == []
+    for method in METHODS:
+        means = [
+            summarise(RunStore(experiment.storage, f"mine-{method}-{seed}")).mean("test", "cycleqd") for seed in (7, 8)
+        ]
+        row = results.rows[method]
+        assert row.mean == pytest.approx(sum(means) / 2)
+        assert list(row.seeds.values()) == means
+        assert row.low < row.mean < row.high
+        assert row.mean == pytest.approx(sum(row.skills.values()) / len(row.skills))
+    assert {"base", "average", "expert:os"} <= results.rows.keys()
+
+
+def test_differences_are_ours_minus_each_other_with_an_interval(experiment):
+    results = collect(experiment)
+    gap = results.differences["ours-cycleqd"]
+    assert gap.mean == pytest.approx(results.rows["ours"].mean - results.rows["cycleqd"].mean)
+    assert 0 < gap.low < gap.mean < gap.high
+    assert "ours-ours" not in results.differences
+
+
+def test_a_seed_counts_only_when_every_method_is_finished(experiment):
+    more = experiment.model_copy(update={"seeds": (7, 8, 9)})
+    results = collect(more)
+    assert results.seeds == [7, 8]
+    assert results.unfinished == ["mine-cycleqd-9", "mine-ours-9"]
+    assert "Unfinished runs: mine-cycleqd-9" in to_markdown(results)
+
+
+def test_without_a_finished_seed_nothing_is_claimed(experiment):
+    results = collect(experiment.model_copy(update={"seeds": (9,)}))
+    assert results.rows == results.differences == {}
+    assert "No seed is finished" in to_markdown(results)
+    with pytest.raises(ValueError, match="no seed is finished"):
+        to_figure(results)
+
+
+def test_the_table_is_written_for_people_and_programs(experiment):
+    results = collect(experiment)
+    text = to_markdown(results)
+    assert f"| ours | {100 * results.rows['ours'].mean:.1f} |" in text
+    lines = [json.loads(line) for line in to_lines(results).splitlines()]
+    assert {(line["method"], line["seed"]) for line in lines} >= {("ours", 7), ("cycleqd", 8)}
+    assert to_figure(results).startswith(b"\x89PNG")
+    assert type(results).model_validate_json(results.model_dump_json()) == results

@@ -1,0 +1,59 @@
+"""A small experiment as a flow: the model is random, everything else is real."""
+
+import pytest
+
+from cycleqd.config.files import write_yaml
+from cycleqd.experiment.plan import ExperimentConfig, planned_runs
+from cycleqd.experiment.results import collect
+from cycleqd.run.names import expert_key
+from cycleqd.run.store import RunStore
+from flows.experiment import run_experiment
+from tests.live_prefect import small_configuration
+
+pytestmark = [pytest.mark.docker, pytest.mark.slow]
+
+
+@pytest.fixture(scope="module")
+def experiment(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("experiment")
+    base = folder / "base.yaml"
+    base.write_text(write_yaml(small_configuration(folder, "base")))
+    return ExperimentConfig(
+        name="small",
+        base=str(base),
+        storage=str(folder / "runs"),
+        seeds=(3,),
+        children=2,
+        settings={"comparison": {"elites": False, "all_data": True}},
+        methods={"cycleqd": {}, "cma-es": {"search": {"kind": "cma_es"}}},
+    )
+
+
+@pytest.fixture(scope="module")
+def played(experiment, prefect_harness):
+    return run_experiment(experiment)
+
+
+def test_every_method_has_a_row_beside_those_without_a_search(experiment, played):
+    assert played.seeds == [3]
+    assert {"base", "expert:os", "all-data", "average", "baseline:tsv", "cycleqd", "cma-es"} <= played.rows.keys()
+    assert played.episodes == 2 * 2 * 3
+    assert played.rows["cma-es"].episodes == played.episodes
+    assert played.subject == "cma-es"
+    assert collect(experiment) == played
+
+
+def test_runs_of_a_seed_share_their_experts(experiment, played):
+    first, second = (RunStore(config.storage, config.run_id) for _, _, config in planned_runs(experiment))
+    for skill in ("coding", "os", "db", "all-data"):
+        key = expert_key(skill, "summary.json")
+        assert first.read_bytes(key) == second.read_bytes(key)  # with the seconds that the training took
+    assert [first.individual(f"expert-{skill}").genome for skill in ("os", "db")] == [
+        second.individual(f"expert-{skill}").genome for skill in ("os", "db")
+    ]
+    assert {record.individual for record in second.generations()} == {"g0000", "g0001"}
+
+
+def test_started_again_it_repeats_nothing(experiment, played, monkeypatch):
+    monkeypatch.setattr("cycleqd.evaluation.evaluator.start_engine", lambda *_: pytest.fail("an engine was started"))
+    assert run_experiment(experiment).rows == played.rows
