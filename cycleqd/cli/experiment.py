@@ -28,9 +28,10 @@ def experiment(
     ] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="List the runs and their budgets, and end.")] = False,
 ) -> None:
-    """Compare methods over several seeds at an equal number of episodes: one run for each pair, resumable.
+    """Compare methods over several seeds at an equal number of episodes.
 
-    The runs of one seed share experts, baselines and their scores. Start it again to go on.
+    Each pair of a method and a seed is a run of its own. The runs of one seed share experts, baselines and their
+    scores. To continue after a stop, give the same command again.
     """
     from cycleqd.cli.playing import playing, start_server
     from cycleqd.cli.start import preflight
