@@ -5,6 +5,7 @@ import re
 import shutil
 import signal
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
@@ -213,7 +214,7 @@ def test_a_run_that_another_process_works_on_ends_in_one_line_before_anything_st
     flow(monkeypatch, never)
     monkeypatch.setattr("cycleqd.cli.start._admitted", admitted)
     store = synthetic_run(str(tmp_path), run_id="busy")
-    stranger(store)
+    stranger(store, expires=time.time() + 3600)  # longer than a busy machine takes to get there
     configuration = tmp_path / "busy.yaml"
     configuration.write_text(store.config().to_yaml())
     result = call("run", str(configuration))

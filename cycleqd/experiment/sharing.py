@@ -10,6 +10,7 @@ from cycleqd.run.names import (
     BASE,
     BASE_KEY,
     BASES_KEY,
+    SIMILARITY_KEY,
     episodes_key,
     evaluation_key,
     evaluation_name,
@@ -49,7 +50,7 @@ def take_over(source: RunStore, target: RunStore, baselines: tuple[str, ...] = (
         )
     individuals = [*map(expert_id, ours.skill_names), ALL_DATA, AVERAGE, *baselines]
     known = [one for one in individuals if source.has_individual(one)]
-    keys = [BASE_KEY, BASES_KEY]
+    keys = [BASE_KEY, BASES_KEY, SIMILARITY_KEY]
     for skill in (*ours.skill_names, ALL_DATA):
         # A model counts only with its summary, which comes last.
         keys += [expert_key(skill, name) for name in ("demonstrations.json", "data.json", "model", "summary.json")]

@@ -208,7 +208,10 @@ def _storage(config: RunConfig) -> Check:
 
 
 def _disk(config: RunConfig) -> Check:
-    base = resolve_base(config.model.name, cache_dir(), revision=config.model.revision)
+    try:
+        base = resolve_base(config.model.name, cache_dir(), revision=config.model.revision)
+    except BaseModelInvalid:
+        return Check("disk", False, "not looked at: the model is not fit", "see the model")
     model = sum(file.stat().st_size for file in base.glob("*.safetensors"))
     # LoRA: the exported model and small genomes; full: every expert and child in fp32, twice the size of bf16.
     individuals = config.generations + 2 * len(config.skills) + 2

@@ -9,7 +9,7 @@ from typing import Any
 
 from cycleqd.report.summary import Evaluations
 from cycleqd.report.tables import TextTable, duration, percent, scored
-from cycleqd.run.names import child_id
+from cycleqd.run.names import SIMILARITY_KEY, child_id
 from cycleqd.run.records import GenerationRecord
 from cycleqd.run.store import RunStore
 
@@ -32,7 +32,7 @@ def provenance(store: RunStore, found: Evaluations) -> Provenance:
     config = store.config()
     facts = [_data_sets(found), _benchmarks(found), _beside(found), _document("Base model", store, "base.json")]
     facts += [_document(f"{skill} expert", store, f"experts/{skill}/summary.json") for skill in config.skill_names]
-    facts += [_samples_spent(store), _sessions(store)]
+    facts += [_similarities(store), _samples_spent(store), _sessions(store)]
     return Provenance(config.to_yaml(), tuple(table for table in facts if table.rows))
 
 
@@ -71,6 +71,13 @@ def _beside(found: Evaluations) -> TextTable:
             rows.append((f"{row}, {split}", skill, percent(record.score.score), name, beside, str(judged.n)))
     header = ("model", "skill", "score, %", "other verdict", "its mean, %", "n")
     return TextTable("Verdicts beside the score", header, tuple(rows))
+
+
+def _similarities(store: RunStore) -> TextTable:
+    """How alike the experts are: 1 where two change every matrix in the same proportions."""
+    title, header = "Similarity of the experts' task vectors (CycleQD, 4.2.3)", ("pair", "similarity")
+    known = store.read_json(SIMILARITY_KEY) if store.exists(SIMILARITY_KEY) else {}
+    return TextTable(title, header, tuple((pair, f"{value:.3f}") for pair, value in sorted(known.items())))
 
 
 def _samples_spent(store: RunStore) -> TextTable:

@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from itertools import combinations
 
 from cycleqd.base_model import BaseWeights
 from cycleqd.experts import Conversation, TrainingSummary, train_expert
 from cycleqd.experts.data import TrainingDataUnavailable, prepare_skill
 from cycleqd.randomness import rng
 from cycleqd.run.genomes import add_individual, save_bases
-from cycleqd.run.names import ALL_DATA, AVERAGE, expert_id, expert_key
+from cycleqd.run.names import ALL_DATA, AVERAGE, SIMILARITY_KEY, expert_id, expert_key
 from cycleqd.run.records import IndividualRecord
 from cycleqd.search.operators import mean
+from cycleqd.search.similarity import similarity_matrix
 from cycleqd.skills.oracle import demonstrations
 from cycleqd.skills.protocol import Message
 from cycleqd.steps.workspace import Workspace
-from cycleqd.task_vector import DenseTaskVector, TaskVector, build_bases, read_lora_adapter
+from cycleqd.task_vector import DenseTaskVector, FactoredTaskVector, TaskVector, build_bases, read_lora_adapter
 from cycleqd.telemetry.events import event
 
 log = logging.getLogger(__name__)
@@ -157,6 +159,7 @@ def derive_experts(ws: Workspace) -> list[IndividualRecord]:
                 skill: DenseTaskVector.between(ws.evaluator.base_weights, BaseWeights(folder))
                 for skill, folder in folders.items()
             }
+        _write_similarities(ws, vectors)
         for skill, vector in vectors.items():
             add_individual(ws.store, vector, IndividualRecord(id=expert_id(skill), genome=""))
         k = len(skills)
@@ -180,3 +183,16 @@ def derive_all_data(ws: Workspace) -> IndividualRecord:
             vector = DenseTaskVector.between(ws.evaluator.base_weights, BaseWeights(folder))
         add_individual(ws.store, vector, IndividualRecord(id=ALL_DATA, genome=""))
     return ws.store.individual(ALL_DATA)
+
+
+def _write_similarities(ws: Workspace, vectors: Mapping[str, TaskVector]) -> None:
+    """Writes down how alike the experts are; not of dense ones, whose decomposition takes longer than a search."""
+    if not all(isinstance(vector, FactoredTaskVector) for vector in vectors.values()):
+        return
+    matrix = similarity_matrix(list(vectors.values()))
+    names = list(vectors)
+    pairs = {
+        f"{names[first]}, {names[second]}": float(matrix[first, second])
+        for first, second in combinations(range(len(names)), 2)
+    }
+    ws.store.write_json(SIMILARITY_KEY, pairs, replace=True)

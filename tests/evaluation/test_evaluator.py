@@ -7,6 +7,7 @@ import pytest
 
 from cycleqd import steps
 from cycleqd.evaluation.evaluator import evaluator
+from cycleqd.report import write_report
 from cycleqd.run.lease import current_lease
 from cycleqd.run.names import RunRef
 from cycleqd.run.records import Phases
@@ -22,6 +23,7 @@ GENERATIONS = 3
 OTHER = """
 import sys
 from cycleqd.evaluation.evaluator import evaluator
+from cycleqd.report import write_report
 from cycleqd.run.names import RunRef
 from tests.steps.small_run import score
 
@@ -92,6 +94,8 @@ def test_children_scored_by_two_processes_at_the_same_time_give_the_archives_of_
         finally:
             helper.close()
     assert verify(store).faults == []
+    write_report(store)
+    assert "Similarity of the experts" in store.read_bytes("report/report.md").decode()
     for generation, record in enumerate(alone.generations()):
         again = store.generations()[generation]
         assert again.scores == record.scores

@@ -109,12 +109,14 @@ def test_weights_that_are_no_numbers_are_found(config, monkeypatch, tiny_tied, t
 def test_a_folder_that_is_not_what_it_says_is_a_finding_of_one_line(config, tiny_tied, tmp_path):
     copy = shutil.copytree(tiny_tied, tmp_path / "copy")
     (copy / "config.json").write_text("{")
-    assert not preflight._tokenizer(with_base(config, copy)).ok
-    for name, look in (("model", preflight._model), ("disk", preflight._disk)):
-        check = preflight._guarded(name, with_base(config, copy), look)
+    model = preflight._guarded("model", with_base(config, copy), preflight._model)
+    assert not model.ok
+    assert "config.json is no JSON" in model.detail
+    assert "\n" not in model.detail
+    for look in (preflight._tokenizer, preflight._disk):  # which tell it once more to nobody
+        check = look(with_base(config, copy))
         assert not check.ok
-        assert "config.json is no JSON" in check.detail
-        assert "\n" not in check.detail
+        assert check.detail == "not looked at: the model is not fit"
 
 
 def test_a_model_that_is_not_there_is_a_finding_not_a_traceback(config):
