@@ -9,6 +9,7 @@ import typer
 
 from cycleqd.cli import app
 from cycleqd.config import PROFILES, load_config
+from cycleqd.experiment.plan import SHIPPED, load_experiment
 from infra.rooms import README_LINES, read, readme_lines
 
 ROOT = Path(__file__).parents[1]
@@ -90,6 +91,8 @@ def test_links_lead_somewhere(page):
 def test_commands_in_code_blocks_exist_with_their_options(page):
     for arguments in commands(page.read_text()):
         context = parsed(arguments)
+        if context.params.get("plan") in SHIPPED:
+            load_experiment(context.params["plan"])
         config, overrides = context.params.get("config"), context.params.get("overrides")
         if config in PROFILES and not any(name in " ".join(arguments) for name in INSTALLED_BY_THE_READER):
             load_config(config, tuple(re.sub(r"\$\w+", "0", change) for change in overrides or ()))

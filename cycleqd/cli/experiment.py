@@ -41,7 +41,7 @@ def experiment(
 
     changes: dict[str, object] = {"children": children, "storage": storage}
     if seeds is not None:
-        changes["seeds"] = seeds.split(",")
+        changes["seeds"] = _numbers(seeds)
     settings = load_experiment(plan, {name: value for name, value in changes.items() if value is not None})
     if dry_run:
         for method, seed, config in planned_runs(settings):
@@ -66,3 +66,10 @@ def experiment(
         if results.rows:
             (out_folder / f"{settings.name}.png").write_bytes(to_figure(results))
         err.print(f"written to {out_folder}")
+
+
+def _numbers(listed: str) -> list[int]:
+    try:
+        return [int(one) for one in listed.split(",")]
+    except ValueError:
+        raise typer.BadParameter(f"--seeds takes whole numbers with commas between them, got {listed!r}") from None
