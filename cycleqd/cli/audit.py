@@ -35,7 +35,7 @@ def audit(
     ] = None,
     strict: Annotated[bool, typer.Option("--strict", help="Exit code 1 if anything is broken or cheated.")] = False,
 ) -> None:
-    """Play gold solutions, silence and cheats over every sample: what is solvable, broken, skipped, and why."""
+    """Play gold solutions, silence and cheats over every sample; say which are solvable, broken, skipped, and why."""
     if ":" not in name and name not in names():
         raise ConfigError(f"no skill is called {name!r}{hint(name, list(names()), '')}")
     try:

@@ -29,7 +29,7 @@ def inspect(
     as_json: Annotated[bool, typer.Option("--json", help="Only the counts, as JSON.")] = False,
     overrides: SetOption = None,
 ) -> None:
-    """Read a configuration's training data as training will: rows, what is left out and why, hash, examples."""
+    """Read training data exactly as training will; show counts, what is left out and why, the hash, and examples."""
     from cycleqd.evaluation.resources import build_skills
     from cycleqd.experts.data import check_source, prepare_skill, sources_of
 

@@ -30,11 +30,13 @@ def evaluate(
         Path | None, typer.Option(metavar="MODELDIR", help="A Hugging Face checkpoint, e.g. from cycleqd export.")
     ] = None,
     skills: Annotated[
-        list[str] | None, typer.Option("--skill", help="Only this skill, of CONFIG or any other. Repeatable.")
+        list[str] | None,
+        typer.Option("--skill", help="Play only this skill, whether CONFIG has it or not. Repeatable."),
     ] = None,
     split: Annotated[Literal["test", "optimization"], typer.Option(help="Which of the skills' splits.")] = "test",
     whole: Annotated[
-        bool, typer.Option("--all", help="Both splits together, benchmarks whole, to compare with published figures.")
+        bool,
+        typer.Option("--all", help="Play both splits (a benchmark as a whole), to compare with published figures."),
     ] = False,
     folder: Annotated[
         Path | None, typer.Option("--out", metavar="DIR", help="Write summary, records and episodes to this folder.")
@@ -43,7 +45,7 @@ def evaluate(
     timeout: Annotated[float, typer.Option(min=0.1, help="Seconds that an endpoint has for one reply.")] = 120.0,
     overrides: SetOption = None,
 ) -> None:
-    """Measure an endpoint's model or a local checkpoint on the same skills, samples and table as a run's models."""
+    """Score a model behind an endpoint, or a local checkpoint, on the skills of a configuration."""
     if (endpoint is None) == (path is None):
         raise typer.BadParameter("give either --endpoint (with --model) or --path")
     if (endpoint is None) != (model is None):

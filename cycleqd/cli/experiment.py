@@ -28,9 +28,10 @@ def experiment(
     ] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="List the runs and their budgets, and end.")] = False,
 ) -> None:
-    """Compare methods over several seeds at an equal number of episodes: one run for each pair, resumable.
+    """Compare methods over several seeds at an equal number of episodes.
 
-    The runs of one seed share experts, baselines and their scores. Start it again to go on.
+    Each pair of a method and a seed is a run of its own. The runs of one seed share experts, baselines and their
+    scores. To continue after a stop, give the same command again.
     """
     from cycleqd.cli.playing import playing, start_server
     from cycleqd.cli.start import preflight
@@ -40,7 +41,7 @@ def experiment(
 
     changes: dict[str, object] = {"children": children, "storage": storage}
     if seeds is not None:
-        changes["seeds"] = seeds.split(",")
+        changes["seeds"] = _numbers(seeds)
     settings = load_experiment(plan, {name: value for name, value in changes.items() if value is not None})
     if dry_run:
         for method, seed, config in planned_runs(settings):
@@ -65,3 +66,10 @@ def experiment(
         if results.rows:
             (out_folder / f"{settings.name}.png").write_bytes(to_figure(results))
         err.print(f"written to {out_folder}")
+
+
+def _numbers(listed: str) -> list[int]:
+    try:
+        return [int(one) for one in listed.split(",")]
+    except ValueError:
+        raise typer.BadParameter(f"--seeds takes whole numbers with commas between them, got {listed!r}") from None

@@ -37,15 +37,16 @@ def run(
         bool,
         typer.Option(
             "--rescore",
-            help="Measure scores anew that depend on something which has changed (a judge, an image, an engine); a "
-            "search that was built on them begins again. Nothing is removed: they move to superseded/.",
+            help="If a judge, an image, an engine or the like has changed, measure the old scores anew instead of "
+            "refusing to continue. A search that was built on them begins again. Nothing is removed: the old scores "
+            "move to superseded/.",
         ),
     ] = False,
 ) -> None:
     """Run CycleQD from the base model to the report, or continue a run of the same name.
 
-    What a run has finished is not repeated, so that a run that was stopped goes on where it was. It goes on only where
-    new scores mean the same as those that it has: otherwise it says what changed.
+    A run that was stopped continues where it was; finished work is not repeated. If new scores would not mean the same
+    as the old ones, it refuses to continue and says what changed.
     """
     settings = load_config(config, tuple(overrides or ()))
     if not preflight(settings, only_faults=quiet):

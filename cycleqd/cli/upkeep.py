@@ -31,7 +31,7 @@ def verify(
 ) -> None:
     """Check every checksum, genome and record of a run; exit code 1 if something is missing or damaged.
 
-    Reads the whole run and changes nothing. Half-written leftovers are told and are no damage: the next start of the
+    Reads the whole run and changes nothing. Half-written leftovers are listed but are no damage: the next start of the
     run removes them.
     """
     store = open_run(name, storage)
@@ -68,7 +68,7 @@ def prune(
     policy: Annotated[
         RetentionPolicy,
         typer.Option(
-            help="keep-elites: what an archive or the final model needs; keep-every-n: every n-th child, too."
+            help="keep-elites keeps what an archive or the final model needs; keep-every-n also every n-th child."
         ),
     ] = "keep-elites",
     every: Annotated[int, typer.Option(min=1, help="The n of keep-every-n.")] = 10,

@@ -47,8 +47,8 @@ class DataSourceConfig(Section):
     def _has_subsets(cls, subset: str | None, info: ValidationInfo) -> str | None:
         recipe = info.data.get("recipe")
         if subset is not None and recipe and RECIPES[recipe].part is None:
-            others = " and ".join(f"{name}'s" for name, known in RECIPES.items() if known.part)
-            raise ValueError(f"the rows of {recipe} belong to no subset; only {others} do")
+            others = ", ".join(name for name, known in RECIPES.items() if known.part)
+            raise ValueError(f"recipe {recipe} has no subsets; there are some in {others}")
         return subset
 
 
@@ -107,7 +107,7 @@ class ExpertConfig(Section):
     def _differ(cls, given: Mapping[str, T]) -> Mapping[str, T]:
         named = [find(name).name for name in given]
         if twice := sorted({name for name in named if named.count(name) > 1}):
-            raise ValueError(f"{', '.join(twice)} is there twice, by its name and as module:Class")
+            raise ValueError(f"{', '.join(twice)} is listed twice, by its name and as module:Class")
         return given
 
     def data_of(self, skill: str) -> DataConfig | None:

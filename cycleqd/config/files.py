@@ -121,7 +121,7 @@ def read_yaml(text: str, place: str) -> Any:
         ConfigError: It is none, or too large, or means something by tags.
     """
     if len(text) > MOST_BYTES:
-        raise ConfigError(f"{place}: longer than {MOST_BYTES // 1024} KiB, which no configuration is")
+        raise ConfigError(f"{place}: longer than {MOST_BYTES // 1024} KiB, too long for a configuration")
     try:
         _refuse_the_monstrous(text)
         data = yaml.load(text, Loader=_Loader)  # noqa: S506 -- derived from the safe one
@@ -140,13 +140,13 @@ def _text(path: str) -> str:
     file = Path(path)
     try:
         if not file.is_file():
-            raise ConfigError(f"{path}: no such file, and no profile ({', '.join(PROFILES)})")
+            raise ConfigError(f"{path}: no such file; the profiles are {', '.join(PROFILES)}")
         with file.open("rb") as stream:
             content = stream.read(MOST_BYTES + 1)
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read ({error.strerror or type(error).__name__})") from None
     if len(content) > MOST_BYTES:
-        raise ConfigError(f"{path}: longer than {MOST_BYTES // 1024} KiB, which no configuration is")
+        raise ConfigError(f"{path}: longer than {MOST_BYTES // 1024} KiB, too long for a configuration")
     if content.startswith(_WIDE_MARKS):
         raise ConfigError(f"{path}: is UTF-16 or UTF-32 text: save it as UTF-8")
     try:

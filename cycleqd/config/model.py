@@ -16,9 +16,10 @@ class ModelConfig(Section):
     name: str = Field("smollm2-135m-instruct", min_length=1)
     """Embedded model name, local Hugging Face checkpoint directory, or Hugging Face hub id of a causal LM."""
     revision: Annotated[str, Field(min_length=1)] | None = None
-    """Branch, tag or commit of a hub model. Unless given: its main branch at the first start, which a run keeps."""
+    """Branch, tag or commit of a hub model. Unless given: the main branch as it is at the first start; the run keeps
+    that commit."""
     dtype: Literal["auto", "bfloat16", "float16", "float32"] = "auto"
     """What training and engine compute in. Merging is always fp32, rounded once. ``auto`` takes bfloat16 where the
     hardware has instructions for it and float32 elsewhere; a run keeps what it began with."""
     date: datetime.date = datetime.date(2026, 1, 1)
-    """What chat templates are told that ask for today's date, so that prompts never depend on the day."""
+    """The date for chat templates that ask for today's date, so that prompts never depend on the day."""

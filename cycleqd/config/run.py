@@ -91,7 +91,7 @@ class RunConfig(Section):
         for position, skill in enumerate(skills):
             count = skill.counts["optimization"]
             if search is not None and search.block is not None and (count is None or count < search.block):
-                text = f"search.block is {search.block}: say how many optimization samples there are, at least as many"
+                text = f"a block has {search.block} samples (search.block): give at least as many optimization samples"
                 faults.append(_fault((position, "optimization"), count, text))
         for position, row in enumerate(rows):
             if experts is not None and row.kind == "benchmark" and experts.data_of(row.name) is None:
@@ -113,7 +113,7 @@ class RunConfig(Section):
         if search.block is None:
             raise ValueError("search.block must say how many samples a block has")
         if not hasattr(SEARCHES.load(search.kind), "offer"):
-            raise ValueError(f"search {search.kind} breeds from no archives and handles noise itself; choose another")
+            raise ValueError(f"search {search.kind} does not breed from archives, which noise needs; choose another")
         return noise
 
     @field_validator("mutation")
@@ -129,7 +129,7 @@ class RunConfig(Section):
     def _differ(cls, baselines: tuple[BaselineConfig, ...]) -> tuple[BaselineConfig, ...]:
         labels = [baseline.label for baseline in baselines]
         if twice := sorted({label for label in labels if labels.count(label) > 1}):
-            raise ValueError(f"{', '.join(twice)} is there twice; give one entry all its scales")
+            raise ValueError(f"{', '.join(twice)} is listed twice; give one entry all its scales")
         return baselines
 
     @property

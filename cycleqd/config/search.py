@@ -60,12 +60,12 @@ class NoiseConfig(Section):
     """
 
     racing: Annotated[float, Field(gt=0.5, lt=1)] | None = None
-    """Confidence with which a child must be out of every archive to meet no further block, e.g. 0.8. Unless given,
-    nobody stops early."""
+    """A child that is out of every archive at this confidence, e.g. 0.8, meets no further block. Unless given, nobody
+    stops early."""
     most: Annotated[int, Field(ge=1)] = 1
     """Blocks that a new child meets at most before the next child."""
     offspring: Annotated[int, Field(ge=1)] | None = None
-    """Offspring that an individual may have for each block that it met; then it meets a fresh one first."""
+    """Offspring that an individual may have for each block that it met. Before it has more, it meets a fresh block."""
     final: Annotated[int, Field(ge=1)] = 1
     """Blocks that the members of the final model have met; the end of the budget is kept for them."""
 

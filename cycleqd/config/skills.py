@@ -52,8 +52,8 @@ class SkillConfig(Section):
     """One skill, how many samples each split has, and where a benchmark's samples come from."""
 
     name: SkillName
-    """Which skill: ``coding``, ``os`` and ``db`` are generated suites, the others are published benchmarks, or what an
-    installed package gives. In a file also the class of any other skill, as ``module:Class``."""
+    """Which skill. ``coding``, ``os`` and ``db`` are generated suites; the others are published benchmarks or come
+    from installed packages. A file may also name the class of any other skill, as ``module:Class``."""
     train: Annotated[int, Field(ge=1)] | None = None
     """Samples whose gold episodes the expert is fine-tuned on: 160 unless given. A benchmark has none."""
     optimization: Annotated[int, Field(ge=1)] | None = None
@@ -67,8 +67,8 @@ class SkillConfig(Section):
     exclude: tuple[str, ...] = ()
     """Ids of a benchmark's samples to leave out; results list them as skipped."""
     exclude_file: str | None = None
-    """More of them: a text file with one id a line, or the JSON that ``cycleqd audit`` wrote (broken and
-    cheated samples)."""
+    """A file with more ids to leave out: a text with one id a line, or the JSON that ``cycleqd audit`` wrote (its
+    broken and cheated samples)."""
     split_seed: Annotated[int, Field(ge=0)] = 0
     """Draws a benchmark's halves. Not the run's seed, so that runs with different seeds report on the same samples."""
     max_turns: Annotated[int, Field(ge=1, le=100)] | None = None
@@ -80,7 +80,7 @@ class SkillConfig(Section):
     def _is_trained_on(cls, train: int | None, info: ValidationInfo) -> int | None:
         row = _row_of(info)
         if train is not None and row and row.kind == "benchmark":
-            raise ValueError(f"{row.name} has no train split: its samples score, they are never trained on")
+            raise ValueError(f"{row.name} has no train split: its samples only score models and are never trained on")
         return train
 
     @field_validator("data", "prompt_file", "exclude", "exclude_file", "split_seed")
@@ -97,7 +97,7 @@ class SkillConfig(Section):
         row = _row_of(info)
         if turns is not None and row and not row.takes_turns:
             others = " and ".join(name for name, known in BUILT_IN.items() if known.takes_turns)
-            raise ValueError(f"the turns of {row.name} are fixed; {others} take another number")
+            raise ValueError(f"the number of turns of {row.name} is fixed; it can be set for {others}")
         return turns
 
     @property

@@ -49,7 +49,7 @@ def refuse_other_data(record: EvaluationRecord, skill: Skill, part: Part) -> Non
     if then != (samples_hash(samples_of(skill, part)), skill.origin.sha256, skill.origin.prompt):
         raise RuntimeError(
             f"this run scored {skill.name} on other samples or with another prompt ({record.data_version}, "
-            f"{record.data_hash[:12]}, prompt {record.prompt[:19]}): give back the data that it began with, or start "
+            f"{record.data_hash[:12]}, prompt {record.prompt[:19]}): restore the data that it began with, or start "
             "another run"
         )
 
@@ -58,9 +58,9 @@ def refusal(run_id: str, records: Mapping[str, EvaluationRecord], stale: Mapping
     """Why a run is not continued whose scores are stale; by key, as in `by_part`."""
     parts = "; ".join(f"{text} ({', '.join(skills)})" for text, skills in by_part(records, stale).items())
     return (
-        f"run {run_id!r}: {len(stale)} of its scores were measured otherwise than they would be now: "
-        f"{parts}. Such scores are not mixed: restore what changed, measure anew (cycleqd run --rescore), or start a "
-        "run of another name"
+        f"run {run_id!r}: {len(stale)} of its scores would be measured differently now: {parts}. Old and new scores "
+        "must not be mixed. Restore what changed, measure the old ones anew (cycleqd run --rescore), or start a run "
+        "of another name"
     )
 
 

@@ -155,7 +155,9 @@ class Evaluator:
         try:
             return self._scopes[individual, part]
         except KeyError:
-            raise RuntimeError(f"nobody evaluates {individual} on {part}: open `evaluating` around it") from None
+            raise RuntimeError(
+                f"no scope of {individual} on {part} is open: open `evaluating` around this call"
+            ) from None
 
     def count(self, record: EvaluationRecord) -> None:
         """Adds a finished evaluation's tokens; thread-safe."""

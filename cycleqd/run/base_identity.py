@@ -84,9 +84,9 @@ def refuse_other_base(run_id: str, then: BaseRecord, now: BaseRecord) -> None:
         f"{name} {_how(name, then.files, now.files)}" for name in names if then.files.get(name) != now.files.get(name)
     ]
     raise BaseDiffers(
-        f"run {run_id!r}: the base model {now.name} is not the one that the run began with: {'; '.join(texts)}. Its "
-        "experts are differences to that model, so no score of theirs would mean the same: restore the files, or "
-        "start a run of another name"
+        f"run {run_id!r}: the base model {now.name} is not the one that the run began with: {'; '.join(texts)}. The "
+        "experts are differences to that model, so new scores would not mean the same. Restore the files, or start a "
+        "run of another name"
     )
 
 

@@ -135,7 +135,9 @@ class Lease:
         held = retrying(f"read {store.url(LEASE_KEY)}", slot.read)
         if held is None or held.content != _encode(record):
             if held is None:
-                raise RunLocked(f"run {store.run_id!r}: its lease was taken and left in this moment; start again")
+                raise RunLocked(
+                    f"run {store.run_id!r}: another process took and released its lease just now; start again"
+                )
             raise _locked(store, _parse(held))
         if found is not None:
             log.warning("run %s: took over the lease of %s, which is gone", store.run_id, _parse(found).holder)

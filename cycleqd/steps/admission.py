@@ -54,8 +54,8 @@ def admit(ws: Workspace, *, rescore: bool = False) -> None:
         raise OtherScores(refusal(ws.store.run_id, records, stale))
     elif unknown:
         log.warning(
-            "run %s: %d of its evaluations were written by a version that kept no fingerprints; they are taken as "
-            "they are, and nobody can tell whether they would come out the same now (--rescore measures them anew)",
+            "run %s: %d of its evaluations were written by a version that kept no fingerprints. They are used as they "
+            "are; nobody can tell whether they would come out the same now (--rescore measures them anew)",
             ws.store.run_id,
             len(unknown),
         )

@@ -50,8 +50,8 @@ def training_data(ws: Workspace, skill: str) -> Sequence[Conversation]:
         prepared = prepare_skill(ws.config, skill, ws.evaluator.skills.values())
     if ws.store.exists(key) and (before := ws.store.read_json(key)["hash"]) != prepared.report.hash:
         raise TrainingDataUnavailable(
-            f"the training data of {skill} is not what this run read before ({prepared.report.hash[:12]}, then "
-            f"{before[:12]}): restore it, or start a run of another name"
+            f"the training data of {skill} has changed since this run read it (was {before[:12]}, now "
+            f"{prepared.report.hash[:12]}): restore it, or start a run of another name"
         )
     if not ws.store.exists(key):
         ws.store.write_json(key, prepared.report.model_dump(mode="json"))

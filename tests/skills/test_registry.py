@@ -164,7 +164,7 @@ def test_a_configuration_may_name_a_class(tmp_path: Path, monkeypatch: pytest.Mo
 
 def test_a_built_in_class_is_the_built_in_skill() -> None:
     assert find(BUILT_IN["db"].target) == BUILT_IN["db"]
-    with pytest.raises(ConfigError, match=r"os is there twice"):
+    with pytest.raises(ConfigError, match=r"os is listed twice"):
         parse_config({"experts": {"epochs_by_skill": {"os": 1, BUILT_IN["os"].target: 2}}})
 
 

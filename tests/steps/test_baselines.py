@@ -327,5 +327,5 @@ def test_what_is_no_baseline_is_refused(entry, words):
 
 
 def test_a_baseline_stands_once():
-    with pytest.raises(ValueError, match="tsv is there twice"):
+    with pytest.raises(ValueError, match="tsv is listed twice"):
         RunConfig.model_validate({"baselines": [{"method": "tsv"}, {"method": "tsv", "scales": [0.5]}]})

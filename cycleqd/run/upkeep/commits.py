@@ -72,8 +72,8 @@ def check_commits(store: RunStore, inventory: Inventory | None = None) -> None:
         return
     if faults := faults_of_seed(store, seed, inventory):
         raise DamagedRun(
-            f"run {store.run_id!r}: the seeding is damaged: {_listed(faults)}. Restore what is named from a copy; "
-            "without one start again under another run_id"
+            f"run {store.run_id!r}: the seeding is damaged: {_listed(faults)}. Restore what is named from a copy. If "
+            "there is none, start again under another run_id"
         )
     records = store.generations()
     found = in_parallel(lambda record: faults_of_generation(store, record, inventory), records)
@@ -82,14 +82,14 @@ def check_commits(store: RunStore, inventory: Inventory | None = None) -> None:
         if faults := [*(fault for fault in claims if fault.key == commit_key(number)), *faults]:
             raise DamagedRun(
                 f"run {store.run_id!r}: generation {number} is damaged: {_listed(faults)}. Restore what "
-                f"is named from a copy, or remove {commit_key(number)} and all later files of that folder "
-                "to have those generations evolved again"
+                f"is named from a copy. Or remove {commit_key(number)} and all later files of that folder: those "
+                "generations are then evolved again"
             )
     if stray := after_gap(inventory, len(records)):
         raise DamagedRun(
             f"run {store.run_id!r}: generation {len(records)} is missing, but later ones are committed: "
-            f"{', '.join(stray[:3])}. Restore {commit_key(len(records))} from a copy, or remove the later ones to "
-            "have them evolved again"
+            f"{', '.join(stray[:3])}. Restore {commit_key(len(records))} from a copy, or remove the later "
+            "ones: they are then evolved again"
         )
     stale = faults_of_archives(store, seed, records)
     for fault in stale:

@@ -178,7 +178,7 @@ def _individual_faults(
 def _evaluation_faults(store: RunStore, key: str, inventory: Inventory, without_episodes: set[str]) -> list[Fault]:
     name = evaluation_name(key)
     if name is None:
-        return [Fault(key, "damaged", "it is named after no split")]
+        return [Fault(key, "damaged", "its name contains no split")]
     try:
         record = store.record(EvaluationRecord, key)
     except StoreError as error:

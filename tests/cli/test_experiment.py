@@ -1,0 +1,24 @@
+"""The command that compares methods; nothing is played here."""
+
+from typer.testing import CliRunner
+
+from cycleqd.cli import app
+
+
+def planned(*arguments):
+    return CliRunner().invoke(app, ["experiment", "table2", "--dry-run", *arguments])
+
+
+def test_a_dry_run_lists_the_runs_of_the_seeds_that_are_asked_for():
+    result = planned("--seeds", "20,21", "--children", "6")
+    assert result.exit_code == 0, result.output
+    lines = result.stdout.splitlines()
+    assert len(lines) == 10
+    assert lines[0] == "table2-qd-20: qd, seed 20, 6 generations"
+    assert lines[-1] == "table2-cycleqd-21: cycleqd, seed 21, 6 generations"
+
+
+def test_seeds_that_are_no_numbers_are_refused():
+    result = planned("--seeds", "ten")
+    assert result.exit_code == 2
+    assert "whole numbers" in result.output
