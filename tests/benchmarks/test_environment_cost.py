@@ -13,7 +13,7 @@ import socket
 import time
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import docker
@@ -47,6 +47,7 @@ class Scripted:
     """Stands in for a skill: sessions ask it for messages and turns only."""
 
     max_turns: int = 5
+    states_after_gold: dict[str, Any] = field(default_factory=dict)
 
     def initial_messages(self, sample: Sample) -> list[Message]:
         return []

@@ -13,7 +13,6 @@ changes nothing, and the final answer counts among the turns.
 from __future__ import annotations
 
 import re
-import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -147,8 +146,6 @@ class AgentBenchDbSession:
     def __init__(self, skill: AgentBenchDbSkill, servers: DatabaseServers) -> None:
         self.servers = servers
         self._skill = skill
-        self._states: dict[str, State | str] = {}
-        self._lock = threading.Lock()
 
     def start(self, sample: Sample) -> AgentBenchDbEpisode:
         """Creates and fills a database; on a server of its own where the sample was started before.
@@ -159,7 +156,7 @@ class AgentBenchDbSession:
         return AgentBenchDbEpisode(sample, self._skill.initial_messages(sample), self, self._skill.max_turns)
 
     def state_after_gold(self, sample: Sample, beside: Database) -> State | str:
-        """The rows that the gold statements leave, or the server's error; computed once a sample.
+        """The rows that the gold statements leave, or the server's error; computed once a sample and skill.
 
         Args:
             sample: The sample.
@@ -168,9 +165,7 @@ class AgentBenchDbSession:
         Raises:
             SandboxUnavailable: The server is at fault.
         """
-        with self._lock:
-            known = self._states.get(sample.id)
-        if known is not None:
+        if (known := self._skill.states_after_gold.get(sample.id)) is not None:
             return known
         state: State | str
         # A name of its own: the episode's database is still open.
@@ -184,9 +179,7 @@ class AgentBenchDbSession:
                     state = database.content(sample.data["table"])
                 except UnreadableTable as fault:
                     state = f"after the gold statement {fault}"
-        with self._lock:
-            self._states[sample.id] = state
-        return state
+        return self._skill.states_after_gold.setdefault(sample.id, state)  # another thread may have been faster
 
 
 class AgentBenchDbSkill:
@@ -206,6 +199,8 @@ class AgentBenchDbSkill:
     stop: tuple[str, ...] = ()
 
     def __init__(self, *, counts: Mapping[Split, int | None], source: Source) -> None:
+        self.states_after_gold: dict[str, State | str] = {}
+        """What gold statements leave, by sample: the same for every model that is scored."""
         self.max_turns = MAX_TURNS if source.max_turns is None else source.max_turns
         paths = locate(source.data, FILES, skill=self.name)
         problems, skipped = read_problems(paths[0])
