@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 from cycleqd.baselines import choices
 from cycleqd.evaluation.scope import Scope
-from cycleqd.run.names import archives_key, child_id, expert_id
+from cycleqd.run.names import archives_key, child_id, commit_key, expert_id
 from cycleqd.run.records import GenerationRecord, IndividualRecord, Phases, Score, SeedRecord, WonCell, means
 from cycleqd.run.replay import search_after_all
 from cycleqd.run.upkeep.prune import plan_pruning, prune
@@ -108,6 +108,12 @@ def commit(ws: Workspace, generation: int, scores: Mapping[str, Score], seconds:
         scores: The child's, by skill, on the part of the samples that `asked` named.
         seconds: Where the generation's time went.
     """
+    if ws.store.exists(commit_key(generation)):  # by an attempt that failed after its record was written
+        search = rebuild_search(ws)
+        committed = ws.store.generations()
+        if generation == len(committed) - 1:
+            ws.store.write_json(archives_key(generation), json.loads(search.archives.to_json()))
+        return committed[generation]
     search = current_search(ws)
     # As whoever bred the child asked, maybe another process.
     identifier, part = asked(ws, generation)
