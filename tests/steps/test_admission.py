@@ -413,11 +413,11 @@ def test_settings_that_only_scores_depend_on_may_change_when_scores_are_measured
 def test_what_is_auto_stays_what_it_was_at_the_first_start(asked, monkeypatch):
     asked = asked | {"model": {"name": asked["model"]["name"]}, "engine": {"kind": "auto"}}
     monkeypatch.setattr("cycleqd.models.hardware.native_dtype", lambda: "float32")
-    monkeypatch.setattr("cycleqd.models.causal_lm.find_spec", lambda name: None)
+    monkeypatch.setattr("cycleqd.models.hardware.find_spec", lambda name: None)
     store = start(asked)
     assert (store.config().engine.kind, store.config().model.dtype) == ("transformers", "float32")
     monkeypatch.setattr("cycleqd.models.hardware.native_dtype", lambda: "bfloat16")
-    monkeypatch.setattr("cycleqd.models.causal_lm.find_spec", lambda name: object())
+    monkeypatch.setattr("cycleqd.models.hardware.find_spec", lambda name: object())
     start(asked)
     start(asked | {"generations": 9})  # what is kept of a later start does not undo it
     assert (store.config().engine.kind, store.config().model.dtype) == ("transformers", "float32")

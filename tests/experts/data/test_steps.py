@@ -49,5 +49,5 @@ def test_data_that_changed_under_a_run_is_refused(workspace, tmp_path):
     steps.gather_training_data(workspace, "os")
     lines = (tmp_path / "flan.jsonl").read_text().splitlines()
     write_lines(tmp_path / "flan.jsonl", map(json.loads, lines[1:]))
-    with pytest.raises(TrainingDataUnavailable, match="not what this run read before"):
+    with pytest.raises(TrainingDataUnavailable, match="has changed since this run read it"):
         steps.train(workspace, "os")
