@@ -11,7 +11,7 @@ from tasks.work import at_work
 
 @flow(name="train-experts", flow_run_name="train-experts {run.run_id}")
 def train_experts(run: RunRef) -> list[str]:
-    """Records demonstrations, fine-tunes the experts, derives their task vectors.
+    """Gathers training data, fine-tunes the experts, derives their task vectors.
 
     Args:
         run: A run that was begun (its ``config.json`` exists).
@@ -21,7 +21,7 @@ def train_experts(run: RunRef) -> list[str]:
     """
     with at_work(run) as ws:
         for skill in ws.config.skill_names:
-            experts.record_demonstrations(run, skill)
+            experts.gather_training_data(run, skill)
             experts.train_expert(run, skill)
         made = experts.derive_experts(run)
         return [*made, experts.train_on_all_data(run)] if ws.config.comparison.all_data else made

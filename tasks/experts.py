@@ -12,8 +12,8 @@ from cycleqd.steps.workspace import opened
 from tasks.options import RETRIED
 
 
-@task(task_run_name="record {skill} demonstrations", tags=["experts"], **RETRIED)
-def record_demonstrations(run: RunRef, skill: str) -> int:
+@task(task_run_name="gather {skill} training data", tags=["experts"], **RETRIED)
+def gather_training_data(run: RunRef, skill: str) -> int:
     """Plays the gold episodes of a skill's train split, or reads its data sets; returns how many conversations."""
     with opened(run) as ws:
         conversations = steps.gather_training_data(ws, skill)

@@ -24,7 +24,7 @@ from cycleqd.telemetry.events import event
 log = logging.getLogger(__name__)
 
 
-def record_demonstrations(ws: Workspace, skill: str) -> list[list[Message]]:
+def gold_episodes(ws: Workspace, skill: str) -> list[list[Message]]:
     """The expert's training conversations: gold episodes played through the real sandboxes."""
     key = expert_key(skill, "demonstrations.json")
     if not ws.store.exists(key):
@@ -44,7 +44,7 @@ def training_data(ws: Workspace, skill: str) -> Sequence[Conversation]:
     """
     data = ws.config.experts.data_of(skill)
     if data is None:
-        return record_demonstrations(ws, skill)
+        return gold_episodes(ws, skill)
     key = expert_key(skill, "data.json")
     with ws.clock.measuring("train"):
         prepared = prepare_skill(ws.config, skill, ws.evaluator.skills.values())
