@@ -37,7 +37,7 @@ def run_experiment(experiment: ExperimentConfig) -> Results:
     for number, (method, seed, config) in enumerate(planned, start=1):
         log.info("run %d of %d: %s, seed %d", number, len(planned), method, seed)
         run = RunRef(run_id=config.run_id, storage=config.storage)
-        RunStore(run.storage, run.run_id).open(config)
+        RunStore.of(run).open(config)
         if seed in first:
             with at_work(run, config):
                 share_experts(first[seed], run)

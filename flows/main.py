@@ -30,7 +30,7 @@ def cycleqd_run(config: RunConfig, rescore: bool = False) -> str:
         The report's address.
     """
     run = RunRef(run_id=config.run_id, storage=config.storage)
-    RunStore(run.storage, run.run_id).open(config, rescore=rescore)
+    RunStore.of(run).open(config, rescore=rescore)
     with at_work(run, config, rescore=rescore) as ws:
         train_experts(run)
         if config.baselines:

@@ -18,6 +18,6 @@ def share_experts(source: RunRef, target: RunRef) -> int:
     """Copies experts, baselines and their scores into a run of the same seed; returns the number of objects."""
     with opened(target) as ws:
         baselines = tuple(candidate.id for candidate in candidates(ws.config.baselines))
-        copied = take_over(RunStore(source.storage, source.run_id), ws.store, baselines)
+        copied = take_over(RunStore.of(source), ws.store, baselines)
     get_run_logger().info("%d objects of %s are shared with %s", copied, source.run_id, target.run_id)
     return copied

@@ -185,7 +185,7 @@ def evaluator(run: RunRef) -> Iterator[Evaluator]:
     Raises:
         StoreError: There is no such run.
     """
-    opened = Evaluator(RunStore(run.storage, run.run_id))
+    opened = Evaluator(RunStore.of(run))
     try:
         yield opened
     finally:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Protocol
 
 from cycleqd.config import RunConfig
@@ -34,9 +33,7 @@ class Resources(Protocol):
     stop: threading.Event
 
     @property
-    def base(self) -> Path: ...  # noqa: D102 -- as in `Evaluator`, like all that follow
-    @property
-    def skills(self) -> dict[str, Skill]: ...  # noqa: D102
+    def skills(self) -> dict[str, Skill]: ...  # noqa: D102 -- as in `Evaluator`, like all that follow
     @property
     def engine(self) -> Engine: ...  # noqa: D102
     @property

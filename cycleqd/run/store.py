@@ -37,6 +37,7 @@ from cycleqd.run.names import (
     CONFIG_KEY,
     EXPORT_KEY,
     SEED_KEY,
+    RunRef,
     commit_key,
     episodes_key,
     evaluation_key,
@@ -97,6 +98,11 @@ class RunStore(ObjectStore):
     def __init__(self, storage: str, run_id: str, *, cache: Path | None = None) -> None:
         super().__init__(storage, run_id, cache=cache)
         self.run_id = run_id
+
+    @classmethod
+    def of(cls, run: RunRef) -> RunStore:
+        """The store of a run by reference."""
+        return cls(run.storage, run.run_id)
 
     def record(self, kind: type[R], key: str) -> R:
         """The record at `key`.

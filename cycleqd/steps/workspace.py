@@ -131,7 +131,7 @@ def opened(run: RunRef) -> Iterator[Workspace]:
     """
     with _lock:
         if run not in _open:
-            _open[run], _users[run] = _begin(RunStore(run.storage, run.run_id)), 0
+            _open[run], _users[run] = _begin(RunStore.of(run)), 0
         workspace = _open[run]
         _users[run] += 1
     try:
