@@ -15,8 +15,12 @@ from prefect.settings import get_current_settings
 
 from tasks.limits import ENGINES, SANDBOXES, engine_limit, ensure_limit, machine, sandbox_limit
 
-LEASE_SECONDS = 60.0
-"""A slot whose holder was killed is free again after this time."""
+LEASE_SECONDS = 240.0
+"""A slot whose holder was killed is free again after this time.
+
+Prefect renews a lease when a quarter of it is left. That quarter must outlast the slowest answer of a server on a
+machine whose processors are busy: of 60 seconds it did not, and a second run got the engine.
+"""
 
 _held: ContextVar[bool] = ContextVar("machine_held", default=False)
 

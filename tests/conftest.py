@@ -6,6 +6,10 @@ import uuid
 # Before torch: its threads must sleep while they wait for each other, not spin. Where something else keeps a core
 # busy, spinning makes two threads five times slower.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+if "PYTEST_XDIST_WORKER" in os.environ:
+    # Each of the processes has a core. Small matrices took six times as long where four threads shared two.
+    for library in ("OMP", "OPENBLAS"):
+        os.environ.setdefault(f"{library}_NUM_THREADS", "1")
 
 import pytest
 from hypothesis import settings

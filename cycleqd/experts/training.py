@@ -9,12 +9,9 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, nullcontext
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import torch
-from peft import LoraConfig, get_peft_model
-from peft.helpers import disable_input_dtype_casting
-from transformers import AutoModelForCausalLM, GenerationConfig
 
 from cycleqd.experts.conversations import (
     IGNORED,
@@ -29,6 +26,9 @@ from cycleqd.experts.conversations import (
 from cycleqd.experts.packing import collate_packed, pack
 from cycleqd.experts.progress import ProgressCallback, TrainingProgress, default_progress
 from cycleqd.models.causal_lm.rendering import TEMPLATE_DATE, end_tokens, load_tokenizer
+
+if TYPE_CHECKING:  # peft and transformers' models take ten seconds to load, and most processes train nothing
+    from peft import LoraConfig
 
 Method = Literal["lora", "full"]
 
@@ -226,6 +226,8 @@ def _attention(max_length: int) -> str:
 
 
 def _build_model(base: Path, method: Method, rank: int, alpha: float, dtype: str, seed: int, max_length: int) -> Any:
+    from transformers import AutoModelForCausalLM
+
     # What is trained stays fp32: bf16 would swallow small steps. A frozen base may be bf16.
     frozen_bf16 = method == "lora" and dtype == "bfloat16"
     model = AutoModelForCausalLM.from_pretrained(
@@ -237,6 +239,8 @@ def _build_model(base: Path, method: Method, rank: int, alpha: float, dtype: str
     model.config.use_cache = False  # with a cache, packed rows would attend across their conversations
     if method == "full":
         return model
+    from peft import get_peft_model
+
     config = lora_config(rank, alpha)
     with torch.random.fork_rng():  # peft draws from the global generator
         torch.manual_seed(seed)
@@ -245,6 +249,8 @@ def _build_model(base: Path, method: Method, rank: int, alpha: float, dtype: str
 
 def lora_config(rank: int, alpha: float) -> LoraConfig:
     """What is adapted by LoRA: all linear layers but the output head."""
+    from peft import LoraConfig
+
     return LoraConfig(r=rank, lora_alpha=alpha, target_modules="all-linear", lora_dropout=0.0, task_type="CAUSAL_LM")
 
 
@@ -266,6 +272,7 @@ def _targets(row: Encoded) -> int:
 
 def _loss_function(model: Any, dtype: str, device: torch.device) -> Callable[[Batch], torch.Tensor]:
     """Returns the summed cross entropy of a batch's trained tokens."""
+    from peft.helpers import disable_input_dtype_casting
 
     def loss_of(batch: Batch) -> torch.Tensor:
         targets = batch.labels[:, 1:]
@@ -330,6 +337,8 @@ def _save(model: Any, tokenizer: Any, out: Path, method: Method) -> None:
         model.save_pretrained(out, save_embedding_layers=False)
         (out / "README.md").unlink(missing_ok=True)  # peft's empty model card
         return
+    from transformers import GenerationConfig
+
     model.config.use_cache = True
     # A base's sampling values, which its saved expert does not need, may contradict each other: saving refuses them.
     given = model.generation_config

@@ -21,6 +21,7 @@ LENGTHS = (0.15, 0.25, 0.4, 0.65, 1.0, 1.6)
 AMPLITUDES = (0.03, 0.06, 0.12, 0.25)
 """Standard deviations of the process that are tried, in units of the outputs."""
 _JITTER = 1e-10
+_SAMPLING_JITTER = 1e-6
 
 
 class GaussianProcess:
@@ -79,8 +80,9 @@ class GaussianProcess:
         cross = self.amplitude**2 * np.exp(-0.5 * _squared_distances(x, self._x) / self.length**2)
         reduced = np.linalg.solve(self._factor, cross.T)
         covariance = self.amplitude**2 * np.exp(-0.5 * _squared_distances(x, x) / self.length**2) - reduced.T @ reduced
-        values, vectors = np.linalg.eigh(covariance)
-        root = vectors * np.sqrt(np.maximum(values, 0.0))
+        # Near points are all but one; what is added keeps the factor real, far below what the scores can tell apart.
+        covariance[np.diag_indices_from(covariance)] += _SAMPLING_JITTER * self.amplitude**2
+        root = np.linalg.cholesky(covariance)
         drawn: Array = self.mean + cross @ self._weights + root @ generator.standard_normal(len(x))
         return drawn
 

@@ -92,14 +92,15 @@ def test_two_runs_queue_for_the_engine_and_a_cancelled_one_makes_way(live_prefec
         "cycleqd/cycleqd", {"config": live_prefect.configuration("endless", generations=10_000)}
     )
     records = live_prefect.folder / "runs" / "endless" / "generations"
-    wait_for(lambda: list(records.glob("*.json")), seconds=240)
-    second = live_prefect.start("cycleqd/cycleqd", {"config": live_prefect.configuration("patient")})
-    wait_for(lambda: "waiting for the engine" in live_prefect.logs(second), seconds=240)
-    time.sleep(3)
-    assert "holding" not in live_prefect.logs(second)
-
-    with live_prefect.client() as client:
-        client.set_flow_run_state(first, Cancelling())
+    try:
+        wait_for(lambda: list(records.glob("*.json")), seconds=240)
+        second = live_prefect.start("cycleqd/cycleqd", {"config": live_prefect.configuration("patient")})
+        wait_for(lambda: "waiting for the engine" in live_prefect.logs(second), seconds=240)
+        time.sleep(3)
+        assert "holding" not in live_prefect.logs(second)
+    finally:  # or it would keep the machine from all other tests
+        with live_prefect.client() as client:
+            client.set_flow_run_state(first, Cancelling())
     began = time.monotonic()
     lease = live_prefect.folder / "runs" / "endless" / "lease.json"
     wait_for(lambda: not lease.exists() and not containers("endless"), seconds=60)
