@@ -12,6 +12,17 @@ from cycleqd.steps.workspace import opened
 from tasks.options import RETRIED
 
 
+@task(task_run_name="take {skill} expert", tags=["experts"], **RETRIED)
+def take_expert(run: RunRef, skill: str) -> None:
+    """Reads the expert of a skill from its source: an adapter or a checkpoint that was made elsewhere."""
+    with opened(run) as ws:
+        record = steps.take_expert(ws, skill)
+    logger = get_run_logger()
+    logger.info("%s: %s %s, %d parameters, %s", skill, record.kind, record.given, record.parameters, record.form)
+    for note in record.notes:
+        logger.warning("%s: %s", skill, note)
+
+
 @task(task_run_name="gather {skill} training data", tags=["experts"], **RETRIED)
 def gather_training_data(run: RunRef, skill: str) -> int:
     """Plays the gold episodes of a skill's train split, or reads its data sets; returns how many conversations."""

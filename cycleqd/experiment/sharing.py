@@ -53,7 +53,8 @@ def take_over(source: RunStore, target: RunStore, baselines: tuple[str, ...] = (
     keys = [BASE_KEY, BASES_KEY, SIMILARITY_KEY]
     for skill in (*ours.skill_names, ALL_DATA):
         # A model counts only with its summary, which comes last.
-        keys += [expert_key(skill, name) for name in ("demonstrations.json", "data.json", "model", "summary.json")]
+        names = ("demonstrations.json", "data.json", "source.json", "model", "summary.json")
+        keys += [expert_key(skill, name) for name in names]
     for one in known:
         keys += [own_bases_key(one), genome_key(one), individual_key(one)]
     for genome in (BASE, *(source.individual(one).genome for one in known)):

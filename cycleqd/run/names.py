@@ -70,7 +70,7 @@ def child_id(generation: int) -> str:
 
 
 def expert_key(skill: str, name: str) -> str:
-    """Where something of a skill's expert lies: ``model`` and, each a ``.json``: summary, data, demonstrations."""
+    """Where something of an expert lies: ``model`` and, each a ``.json``: summary, source, data, demonstrations."""
     return f"experts/{skill}/{name}"
 
 

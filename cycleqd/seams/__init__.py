@@ -11,6 +11,7 @@ settings are the parameters of its constructor: the configuration's section take
 * `MERGE_METHODS`: functions of several task vectors to one, used as crossovers and as baselines.
 * `MUTATIONS`: how a child's task vector is changed at random.
 * `AGGREGATIONS`: how the archives' elites become one model.
+* `EXPERT_SOURCES`: where an expert comes from: trained here, an adapter, a checkpoint.
 * `RECIPES`: how a row of a data set becomes a conversation to train on.
 
 The table of skills is `cycleqd.skills.registry`.
@@ -18,6 +19,7 @@ The table of skills is `cycleqd.skills.registry`.
 Public: these and `Row`, `SeamTable`.
 """
 
+from cycleqd.seams.expert_sources import EXPERT_SOURCES
 from cycleqd.seams.operators import AGGREGATIONS, CROSSOVERS, MERGE_METHODS, MUTATIONS, SAMPLERS
 from cycleqd.seams.searches import SEARCHES
 from cycleqd.seams.table import Row, SeamTable
@@ -26,6 +28,7 @@ from cycleqd.seams.training_data import RECIPES
 __all__ = [
     "AGGREGATIONS",
     "CROSSOVERS",
+    "EXPERT_SOURCES",
     "MERGE_METHODS",
     "MUTATIONS",
     "RECIPES",

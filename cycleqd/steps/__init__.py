@@ -27,6 +27,7 @@ from cycleqd.steps.search import (
     scores_of,
     seed_archives,
 )
+from cycleqd.steps.sources import take_expert
 
 __all__ = [
     "aggregate",
@@ -44,6 +45,7 @@ __all__ = [
     "retain",
     "scores_of",
     "seed_archives",
+    "take_expert",
     "train",
     "train_on_all_data",
     "training_data",

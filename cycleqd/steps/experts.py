@@ -6,19 +6,21 @@ import logging
 from collections.abc import Callable, Mapping, Sequence
 from itertools import combinations
 
-from cycleqd.base_model import BaseWeights
 from cycleqd.experts import Conversation, TrainingSummary, train_expert
 from cycleqd.experts.data import TrainingDataUnavailable, prepare_skill
+from cycleqd.experts.sources import task_vectors
 from cycleqd.randomness import rng
 from cycleqd.run.genomes import add_individual, save_bases
 from cycleqd.run.names import ALL_DATA, AVERAGE, SIMILARITY_KEY, expert_id, expert_key
 from cycleqd.run.records import IndividualRecord
+from cycleqd.seams import EXPERT_SOURCES
 from cycleqd.search.operators import mean
 from cycleqd.search.similarity import similarity_matrix
 from cycleqd.skills.oracle import demonstrations
 from cycleqd.skills.protocol import Message
+from cycleqd.steps.sources import update_of
 from cycleqd.steps.workspace import Workspace
-from cycleqd.task_vector import DenseTaskVector, FactoredTaskVector, TaskVector, build_bases, read_lora_adapter
+from cycleqd.task_vector import FactoredTaskVector, TaskVector
 from cycleqd.telemetry.events import event
 
 log = logging.getLogger(__name__)
@@ -144,21 +146,16 @@ def _fine_tune(
 
 
 def derive_experts(ws: Workspace) -> list[IndividualRecord]:
-    """Turns the trained experts, all of them, into task vectors over shared bases, and adds their plain average."""
+    """Turns the experts, all of them, into task vectors of one form, and adds their plain average.
+
+    The vectors are factored, on shared bases, where every expert is a change of low rank; else they are dense.
+    """
     skills = ws.config.skill_names
     wanted = [*map(expert_id, skills), AVERAGE]
     if not all(ws.store.has_individual(identifier) for identifier in wanted):
-        folders = {skill: ws.store.local(expert_key(skill, "model")) for skill in skills}
-        vectors: dict[str, TaskVector]
-        if ws.config.experts.method == "lora":
-            bases, factored = build_bases({skill: read_lora_adapter(folders[skill]) for skill in skills})
+        bases, vectors = task_vectors({skill: update_of(ws, skill) for skill in skills})
+        if bases is not None:
             save_bases(ws.store, bases)
-            vectors = dict(factored)
-        else:
-            vectors = {
-                skill: DenseTaskVector.between(ws.evaluator.base_weights, BaseWeights(folder))
-                for skill, folder in folders.items()
-            }
         _write_similarities(ws, vectors)
         for skill, vector in vectors.items():
             add_individual(ws.store, vector, IndividualRecord(id=expert_id(skill), genome=""))
@@ -173,15 +170,11 @@ def derive_experts(ws: Workspace) -> list[IndividualRecord]:
 def derive_all_data(ws: Workspace) -> IndividualRecord:
     """Turns the model that was fine-tuned on all data into a task vector; its bases are its own."""
     if not ws.store.has_individual(ALL_DATA):
-        folder = ws.store.local(expert_key(ALL_DATA, "model"))
-        vector: TaskVector
-        if ws.config.experts.method == "lora":
-            bases, factored = build_bases({ALL_DATA: read_lora_adapter(folder)})
+        trained = EXPERT_SOURCES.make("trained", ws.store.local(expert_key(ALL_DATA, "model")))
+        bases, vectors = task_vectors({ALL_DATA: trained.update(ws.evaluator.base_weights)})
+        if bases is not None:
             save_bases(ws.store, bases, of=ALL_DATA)
-            vector = factored[ALL_DATA]
-        else:
-            vector = DenseTaskVector.between(ws.evaluator.base_weights, BaseWeights(folder))
-        add_individual(ws.store, vector, IndividualRecord(id=ALL_DATA, genome=""))
+        add_individual(ws.store, vectors[ALL_DATA], IndividualRecord(id=ALL_DATA, genome=""))
     return ws.store.individual(ALL_DATA)
 
 
