@@ -50,8 +50,13 @@ def train_on_all_data(run: RunRef) -> str:
 @task(task_run_name="derive task vectors", tags=["experts"], **RETRIED)
 def derive_experts(run: RunRef) -> list[str]:
     """Turns the experts into task vectors over shared bases; returns the individuals' ids."""
+    log = get_run_logger()
+
+    def told(skill: str, done: int, of: int) -> None:
+        log.info("RegMean: %d of %d conversations of %s read", done, of, skill)
+
     with opened(run) as ws:
-        return [record.id for record in steps.derive_experts(ws)]
+        return [record.id for record in steps.derive_experts(ws, told)]
 
 
 def _tell(whom: str, summary: TrainingSummary) -> None:

@@ -178,7 +178,10 @@ def _caption(name: str, history: History) -> str:
 def _family(row: str, summary: Summary, read: Callable[[str], IndividualRecord]) -> _Family:
     name = summary.individuals[row]
     shares = expert_shares(name, read)
-    text = ", ".join(f"{percent(share)} % {expert.removeprefix('expert-')}" for expert, share in shares.items())
+    text = ", ".join(
+        f"{percent(share)} % {expert.removeprefix('expert-').removeprefix('regmean-')}"
+        for expert, share in shares.items()
+    )
     return _Family(row_name(row, summary), describe(read(name)), text, family(name, read, depth=LINEAGE_DEPTH))
 
 

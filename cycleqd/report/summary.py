@@ -67,7 +67,7 @@ class Baseline(BaseModel):
     """A merge of the experts without a search, at the scale that the optimization split chose.
 
     Attributes:
-        method: Row of `cycleqd.seams.MERGE_METHODS`.
+        method: Row of `cycleqd.seams.BASELINES`.
         settings: The method's, its scale among them.
     """
 
