@@ -30,7 +30,7 @@ def models(tiny_biased, tmp_path):
 
 def test_norms_are_those_of_the_deltas_and_likeness_is_their_cosine(models, tiny_biased, tmp_path):
     found = inspect_models(models, tmp_path)
-    adapter, other, whole = found.models
+    adapter, _, whole = found.models
     deltas = merged_deltas(tiny_biased, models[0])
     assert adapter.base == str(tiny_biased)
     assert (adapter.kind, adapter.form, adapter.parameters) == ("adapter", "factored", 2)
