@@ -23,6 +23,7 @@ from prefect.events.schemas.automations import EventTrigger, Posture, ResourceSp
 from prefect.exceptions import ObjectAlreadyExists
 from prefect.workers.utilities import get_default_base_job_template_for_infrastructure_type
 
+from cycleqd.machine.loopback import exempt_loopback
 from tasks.limits import ENGINES, SANDBOXES, engine_limit, ensure_limit, machine, sandbox_limit
 
 HOME = Path(__file__).resolve().parents[1]
@@ -54,6 +55,7 @@ WATCHED = (
 
 def main() -> None:
     """Registers everything with the server of ``PREFECT_API_URL``."""
+    exempt_loopback()
     with get_client(sync_client=True) as client:
         create_pools(client)
         for name, slots in {engine_limit(): ENGINES, sandbox_limit(): SANDBOXES}.items():

@@ -9,21 +9,27 @@ from prefect.runtime import flow_run
 
 from cycleqd.config import RunConfig
 from flows.main import cycleqd_run
-from tasks.reruns import RERUN, rerun_id
+from tasks.reruns import RERUN, rerun_id, rerun_seed
 
 
 @flow(name=RERUN, flow_run_name="rerun {config.run_id}")
-def rerun(config: RunConfig) -> str:
+def rerun(config: RunConfig, keep_seed: bool = False) -> str:
     """Starts a fresh run of a configuration, named after the time it was scheduled for.
 
     The same flow run, when it is retried, continues the same run.
 
     Args:
-        config: The run; its name gets the time appended.
+        config: The run; its name gets the time appended, and its seed the date added.
+        keep_seed: Take the configuration's own seed each time. In strict mode, such a rerun repeats the run bit for
+            bit.
 
     Returns:
         The report's address.
     """
     scheduled: datetime | None = flow_run.scheduled_start_time
-    run_id = rerun_id(config.run_id, scheduled or datetime.now(UTC))
-    return cycleqd_run(RunConfig.model_validate(config.model_dump() | {"run_id": run_id}))
+    moment = (scheduled or datetime.now(UTC)).astimezone(UTC)
+    changes = {
+        "run_id": rerun_id(config.run_id, moment),
+        "seed": config.seed if keep_seed else rerun_seed(config.seed, moment),
+    }
+    return cycleqd_run(RunConfig.model_validate(config.model_dump() | changes))

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import pytest
 import yaml
@@ -19,6 +20,7 @@ from typer.testing import CliRunner
 from cycleqd import cli
 from cycleqd.base_model import BaseModelUnavailable
 from cycleqd.cli import common, start
+from cycleqd.cli.show import show
 from cycleqd.config import RunConfig, parse_config
 from cycleqd.preflight.checks import Check
 from cycleqd.run.store import RunStore, StoreError
@@ -104,6 +106,32 @@ def test_configuration_that_cannot_be_meant_is_refused_without_traceback(argumen
     assert "Error: " in result.stderr
     assert "Traceback" not in result.output
     assert len(result.stderr.splitlines()) <= 2
+
+
+@pytest.mark.parametrize(
+    ("change", "meant"),
+    [
+        ("seeds=3", "did you mean seed?"),
+        ("engine.knd=vllm", "did you mean engine.kind?"),
+        ("skills.0.trian=3", "did you mean skills.0.train?"),
+        ("w_max=0.1", "did you mean mutation.w_max?"),
+        ("engine.strict=true", "there are kind, batching"),
+        ("experts.data.os={sources: [{recipe: chat, path: x, subste: y}]}", "experts.data.os.sources.0.subset?"),
+        ("skills.os.train=3", "did you mean 1, which is os?"),
+        ("skills.7.train=3", "there are 0 (coding), 1 (os), 2 (db)"),
+        ("baselines.0.scales=[1]", "baselines is not in the file"),
+    ],
+)
+def test_mistyped_setting_comes_with_what_may_be_meant(change: str, meant: str) -> None:
+    result = call("config", "demo", "--set", change)
+    assert result.exit_code == 2
+    assert meant in text(result)
+
+
+def test_setting_of_another_class_is_suggested_among_those_of_the_chosen_one() -> None:
+    assert "did you mean crossover.density?" in text(
+        call("config", "demo", "--set", "crossover.kind=ties", "--set", "crossover.densty=0.2")
+    )
 
 
 def test_debug_shows_the_fault_itself() -> None:
@@ -345,6 +373,83 @@ def test_a_missing_evaluation_says_what_there_is(storage: str) -> None:
         return
     assert "has no evaluation" in text(result)
     assert "os, optimization" in text(result)
+
+
+# Looking, from a program
+
+
+@pytest.mark.parametrize(
+    "command",
+    [["runs"], ["run", "alpha"], ["individuals", "alpha"], ["individual", "alpha", "g0002"],
+     ["lineage", "alpha", "aggregate"], ["episodes", "alpha", "expert-os", "os", "--split", "test"]],
+)  # fmt: skip
+def test_everything_that_is_shown_can_be_had_as_json(storage: str, command: list[str]) -> None:
+    result = call("show", *command, "--json", "--storage", storage)
+    assert result.exit_code == 0, result.output
+    assert json.loads(result.stdout)
+
+
+def test_every_show_command_takes_json() -> None:
+    for command in show.registered_commands:
+        assert "--json" in call("show", command.name or "", "--help").stdout
+
+
+def test_json_says_what_the_tables_say(storage: str) -> None:
+    def said(*command: str) -> Any:
+        return json.loads(call("show", *command, "--json", "--storage", storage).stdout)
+
+    store = RunStore(storage, "alpha")
+    runs = {entry["run_id"]: entry for entry in said("runs")}
+    assert (runs["beta"]["generations"], runs["beta"]["generations_planned"]) == (2, 9)
+    entries = {entry["recipe"]["id"]: entry for entry in said("individuals", "alpha")}
+    assert entries.keys() == {record.id for record in store.individuals()}
+    score = store.generations()[0].scores["os"]
+    shown = entries["g0000"]["scores"]["optimization"]["os"]
+    assert (shown["score"], shown["n"], shown["low"], shown["high"]) == (score.score, score.n, *score.interval)
+    assert said("individual", "alpha", "g0000") == entries["g0000"]
+    assert said("run", "alpha")["run_id"] == "alpha"
+    lineage = said("lineage", "alpha", "aggregate", "--depth", "1")
+    assert [parent["weight"] for parent in lineage["tree"]["parents"]]
+    assert sum(lineage["expert_shares"].values()) == pytest.approx(1)
+    episodes = said("episodes", "alpha", "expert-os", "os", "--split", "test", "--failed", "--limit", "2")
+    assert len(episodes["episodes"]) == 2
+    assert episodes["score"]["n"] == 30
+
+
+def test_no_runs_are_an_empty_list_in_json(tmp_path: Path) -> None:
+    assert json.loads(call("show", "runs", "--json", "--storage", str(tmp_path)).stdout) == []
+
+
+def test_run_that_cannot_be_read_says_why_in_the_table_and_in_json(tmp_path: Path) -> None:
+    synthetic_run(str(tmp_path), run_id="good")
+    synthetic_run(str(tmp_path), run_id="odd")
+    (tmp_path / "odd" / "config.json").write_text("[")
+    good, odd = json.loads(call("show", "runs", "--json", "--storage", str(tmp_path)).stdout)
+    assert (good["run_id"], good["fault"], odd["run_id"]) == ("good", None, "odd")
+    assert odd["fault"] in text(call("show", "runs", "--storage", str(tmp_path)))
+
+
+@pytest.mark.parametrize("command", [["runs"], ["run", "alpha"], ["individuals", "alpha"]])
+def test_pipe_gets_a_line_a_row_with_every_id_and_number_whole(
+    storage: str, command: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(common.out, "width", 80)
+    narrow = call("show", *command, "--storage", storage).stdout
+    monkeypatch.setattr(common.out, "width", 500)
+    assert narrow == call("show", *command, "--storage", storage).stdout
+    assert "…" not in narrow
+    if command[0] == "individuals":
+        store = RunStore(storage, "alpha")
+        line = next(line for line in narrow.splitlines() if line.startswith("g0000 "))
+        for score in store.generations()[0].scores.values():
+            assert f"{100 * score.score:.1f} (" in line
+
+
+def test_verify_tells_what_it_looks_at(storage: str) -> None:
+    result = call("verify", "alpha", "--json", "--storage", storage)
+    assert json.loads(result.stdout)["generations"] == 4
+    for stage in ("checksums", "genomes", "evaluations", "generations: 4"):
+        assert f"looking at {stage}" in result.stderr
 
 
 # Taking home

@@ -99,20 +99,41 @@ def test_boxes_of_the_picture_do_not_overlap_and_arrows_go_down(layout):
 HEAVY = {"torch", "numpy", "docker", "matplotlib", "transformers", "prefect", "datasets", "vllm"}
 
 
-@pytest.mark.parametrize(
-    "command", [["run", "--help"], ["run", "demo", "--set", "generations=true"], ["verify", "no-such-run"]]
-)
-def test_help_and_refusals_of_the_command_line_need_no_heavy_library(command, tmp_path):
-    # They take many seconds of processor time to import; who asks for help or misspells a setting must not wait.
-    code = (
-        "import sys\nfrom cycleqd.cli import app\n"
-        f"try:\n    app({command!r})\nexcept SystemExit:\n    print(sorted(sys.modules.keys() & {HEAVY!r}))"
-    )
+def heavy_after(code, folder):
+    """The heavy libraries that a new process has imported after the code."""
+    code = f"import sys\nfrom cycleqd.cli import app\n{code}\nprint(sorted(sys.modules.keys() & {HEAVY!r}))"
     done = subprocess.run(
         [sys.executable, "-c", code],
-        cwd=tmp_path,
+        cwd=folder,
         env=os.environ | {"PYTHONPATH": str(ROOT)},
         capture_output=True,
         text=True,
     )
-    assert done.stdout.splitlines()[-1] == "[]", done.stdout + done.stderr
+    assert done.stdout, done.stderr
+    return done.stdout.splitlines()[-1], done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("command", [["run", "demo", "--set", "generations=true"], ["verify", "no-such-run"]])
+def test_refusals_of_the_command_line_need_no_heavy_library(command, tmp_path):
+    # They take many seconds of processor time to import; who misspells a setting must not wait.
+    loaded, said = heavy_after(f"try:\n    app({command!r})\nexcept SystemExit:\n    pass", tmp_path)
+    assert loaded == "[]", said
+
+
+def test_help_of_every_command_needs_no_heavy_library(tmp_path):
+    code = """
+import typer
+def paths(command, path=()):
+    yield path
+    for name, inner in getattr(command, "commands", {}).items():
+        yield from paths(inner, (*path, name))
+known = list(paths(typer.main.get_command(app)))
+assert ("show", "runs") in known and ("verify",) in known, known
+for path in known:
+    try:
+        app([*path, "--help"])
+    except SystemExit as end:
+        assert not end.code, path
+"""
+    loaded, said = heavy_after(code, tmp_path)
+    assert loaded == "[]", said

@@ -6,10 +6,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.table import Table
-from rich.text import Text
 
 from cycleqd.cli.common import UNFIT, err, hint, out
+from cycleqd.cli.tables import print_table
 from cycleqd.config import ConfigError
 from cycleqd.skills.registry import BUILT_IN, SkillUnavailable, find, names
 
@@ -68,7 +67,6 @@ def audit(
 
 
 def _show(found: Audit) -> None:
-    table = Table("fact", "value", title=f"Audit of {found.skill}", show_header=False)
     rows: list[tuple[str, object]] = [
         ("samples played", found.n),
         ("gold solution passes", found.oracle_passed),
@@ -84,9 +82,8 @@ def _show(found: Audit) -> None:
             (f"stratum {stratum}", ", ".join(f"{split} {count}" for split, count in row.items()))
             for stratum, row in found.splits.items()
         ]
-    for fact, value in rows:
-        table.add_row(fact, str(value))
-    out.print(table)
+    cells = [(fact, str(value)) for fact, value in rows]
+    print_table(out, ("fact", "value"), cells, title=f"Audit of {found.skill}", prose=(1,))
     _list("Broken", found.broken)
     _list("Solved by a cheat", found.cheated)
     _list("Skipped", found.skipped)
@@ -95,9 +92,7 @@ def _show(found: Audit) -> None:
 def _list(title: str, findings: list[Finding]) -> None:
     if not findings:
         return
-    table = Table("sample", "why", title=f"{title} ({len(findings)})")
-    for finding in findings[:LISTED]:
-        table.add_row(Text(finding.id), Text(finding.reason))
-    out.print(table)
+    cells = [(finding.id, finding.reason) for finding in findings[:LISTED]]
+    print_table(out, ("sample", "why"), cells, title=f"{title} ({len(findings)})", prose=(1,))
     if len(findings) > LISTED:
         out.print(f"... and {len(findings) - LISTED} more; --json writes all.")

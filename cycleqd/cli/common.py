@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import difflib
+import json
+import sys
 from typing import Annotated, Any
 
 import typer
@@ -52,7 +54,18 @@ StorageOption = Annotated[
     str, typer.Option("--storage", envvar="CYCLEQD_STORAGE", help="Folder or fsspec URL that holds the runs.")
 ]
 Skill = Annotated[str, typer.Argument(metavar="SKILL", help="One of the run's skills.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print everything as JSON.")]
 DEFAULT_STORAGE = str(RunConfig.model_fields["storage"].default)
+
+
+def print_json(value: Any) -> None:
+    """Prints plain data as JSON to the standard output, whatever the terminal; nothing else may go there then."""
+    sys.stdout.write(json.dumps(value, indent=1) + "\n")
+
+
+def say(text: str, style: str = "") -> None:
+    """Prints a paragraph: in lines of the terminal's width, and in one line into a pipe."""
+    out.print(Text(text, style=style), soft_wrap=not out.is_terminal)
 
 
 def open_run(name: str, storage: str) -> RunStore:

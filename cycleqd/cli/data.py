@@ -8,11 +8,10 @@ from collections.abc import Iterator
 from typing import Annotated, Any, NamedTuple
 
 import typer
-from rich import box
-from rich.table import Table
 from rich.text import Text
 
 from cycleqd.cli.common import ConfigArgument, SetOption, err, out
+from cycleqd.cli.tables import print_table
 from cycleqd.config import ConfigError, load_config
 from cycleqd.messages import visible
 
@@ -56,7 +55,7 @@ def inspect(
         found[skill] = {**report.model_dump(mode="json"), **lengths._asdict()}
         if as_json:
             continue
-        out.print(_table(skill, found[skill]))
+        _show(skill, found[skill])
         for fault in _faults(found[skill]):
             out.print(Text(visible(fault), style="yellow"), soft_wrap=True)
         for number, conversation in enumerate(conversations[:examples], start=1):
@@ -70,24 +69,21 @@ def inspect(
         sys.stdout.write(json.dumps(found, indent=1) + "\n")
 
 
-def _table(skill: str, found: dict[str, Any]) -> Table:
+def _show(skill: str, found: dict[str, Any]) -> None:
     n = found["decontamination"]
     counts = ("rows", "elsewhere", "malformed", "contaminated", "capped", "kept")
-    table = Table(
-        title=f"{skill}: {found['conversations']} conversations, "
+    title = (
+        f"{skill}: {found['conversations']} conversations, "
         + ("length unknown" if found["too_long"] is None else f"{found['too_long']} too long")
         + (f", {found['refused']} refused by the chat template" if found["refused"] else "")
-        + f", decontamination {f'by {n} words' if n else 'off'}, hash {found['hash'][:12]}",
-        box=box.SIMPLE_HEAD,
-        title_justify="left",
-        title_style="bold",
+        + f", decontamination {f'by {n} words' if n else 'off'}, hash {found['hash'][:12]}"
     )
-    table.add_column("source", overflow="fold")
-    for name in counts:
-        table.add_column("other subsets" if name == "elsewhere" else name, justify="right")
-    for source in found["sources"]:
-        table.add_row(Text(f"{source['recipe']}: {source['path']}"), *(str(source[name]) for name in counts))
-    return table
+    header = ("source", *("other subsets" if name == "elsewhere" else name for name in counts))
+    rows = [
+        (f"{source['recipe']}: {source['path']}", *(str(source[name]) for name in counts))
+        for source in found["sources"]
+    ]
+    print_table(out, header, rows, title=title)
 
 
 def _tokenizer(name: str) -> Any:

@@ -11,6 +11,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 from rich.text import Text
 
 from cycleqd.cli.common import ConfigArgument, SetOption, err, out
+from cycleqd.cli.tables import show_table
 from cycleqd.config import ConfigError, RunConfig, SkillConfig, load_config
 from cycleqd.skills.registry import SkillUnavailable, find
 
@@ -65,7 +66,7 @@ def evaluate(
     from cycleqd.steps.workspace import package_versions
 
     summary = summarise_model(subject.name, subject.source, evaluations, package_versions())
-    out.print(model_table(summary).to_rich())
+    show_table(out, model_table(summary))
     if folder is not None:
         write_model(folder, summary, evaluations)
         out.print(Text(f"Written to {folder}"), soft_wrap=True)

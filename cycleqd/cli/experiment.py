@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 import sys
 from pathlib import Path
@@ -69,7 +70,6 @@ def experiment(
 
 
 def _numbers(listed: str) -> list[int]:
-    try:
-        return [int(one) for one in listed.split(",")]
-    except ValueError:
-        raise typer.BadParameter(f"--seeds takes whole numbers with commas between them, got {listed!r}") from None
+    if not re.fullmatch(r"(0|[1-9][0-9]{0,18})(,(0|[1-9][0-9]{0,18}))*", listed):  # int() would take 010 and 1_0
+        raise typer.BadParameter(f"--seeds takes whole numbers with commas between them, got {listed!r}")
+    return [int(one) for one in listed.split(",")]

@@ -9,7 +9,18 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 from rich.text import Text
 
-from cycleqd.cli.common import DEFAULT_STORAGE, RunArgument, StorageOption, err, hint, known_individual, open_run, out
+from cycleqd.cli.common import (
+    DEFAULT_STORAGE,
+    RunArgument,
+    StorageOption,
+    err,
+    hint,
+    known_individual,
+    open_run,
+    out,
+    say,
+)
+from cycleqd.cli.tables import show_table
 from cycleqd.messages import visible
 from cycleqd.run.store import RunStore, StoreError
 
@@ -102,18 +113,16 @@ def print_summary(summary: Summary, store: RunStore) -> None:
     """Prints a run's tables: what the search was worth, scores, differences, time, one line that says it all."""
     from cycleqd.report.tables import NOTES, baseline_table, comparison_table, headline, score_table, time_table
 
-    if (first := baseline_table(summary)).rows:
-        out.print(first.to_rich())
-    for split in reversed(list(summary.splits)):
-        if summary.splits[split]:
-            out.print(score_table(summary, split).to_rich())
-    differences = comparison_table(summary, "test")
-    if differences.rows:
-        out.print(differences.to_rich())
+    tables = [baseline_table(summary)]
+    tables += [score_table(summary, split) for split in reversed(list(summary.splits)) if summary.splits[split]]
+    tables += [comparison_table(summary, "test")]
     if summary.wall_seconds["total"] > 0:
-        out.print(time_table(summary).to_rich())
-    out.print(Text(headline(summary), style="bold"))
+        tables.append(time_table(summary))
+    for table in tables:
+        if table.rows:
+            show_table(out, table)
+    say(headline(summary), style="bold")
     for note in NOTES if summary.rows else ():
-        out.print(Text(note, style="dim"))
+        say(note, style="dim")
     if store.exists("report/index.html"):
         out.print(Text(f"Report: {store.url('report/index.html')}"), soft_wrap=True)

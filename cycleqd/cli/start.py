@@ -9,13 +9,12 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich import box
-from rich.table import Table
 from rich.text import Text
 
 from cycleqd.cli.common import UNFIT, ConfigArgument, SetOption, err, out
 from cycleqd.cli.playing import playing, start_server
 from cycleqd.cli.results import print_summary
+from cycleqd.cli.tables import print_table
 from cycleqd.config import RunConfig, load_config
 from cycleqd.run.store import RunStore
 
@@ -79,21 +78,24 @@ def preflight(config: RunConfig, *, only_faults: bool = False) -> bool:
     fit = all(item.ok for item in checks)
     shown = [item for item in checks if not item.ok] if only_faults else checks
     if shown:
-        out.print(_checks_table(shown))
+        _show_checks(shown)
     if not fit:
         err.print(Text("This machine is not ready for the run; mend what is marked above.", style="bold red"))
     return fit
 
 
-def _checks_table(checks: list[Check]) -> Table:
+def _show_checks(checks: list[Check]) -> None:
     """What the preflight found, and what to do about it."""
-    table = Table(box=box.SIMPLE_HEAD)
-    for name in ("", "check", "found", "what to do"):
-        table.add_column(name, overflow="fold")
-    for item in checks:
-        mark = Text("ok", style="green") if item.ok else Text("FAULT", style="bold red")
-        table.add_row(mark, Text(item.name), Text(item.detail), Text(item.remedy, style="" if item.ok else "yellow"))
-    return table
+    rows = [
+        (
+            Text("ok", style="green") if item.ok else Text("FAULT", style="bold red"),
+            item.name,
+            Text(item.detail),
+            Text(item.remedy, style="" if item.ok else "yellow"),
+        )
+        for item in checks
+    ]
+    print_table(out, ("", "check", "found", "what to do"), rows, prose=(2, 3), left=(1,))
 
 
 @contextmanager

@@ -3,16 +3,25 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import sys
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich import box
-from rich.table import Table
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 from rich.text import Text
 
-from cycleqd.cli.common import DEFAULT_STORAGE, UNFIT, RunArgument, StorageOption, err, open_run, out
+from cycleqd.cli.common import (
+    DEFAULT_STORAGE,
+    UNFIT,
+    JsonOption,
+    RunArgument,
+    StorageOption,
+    err,
+    open_run,
+    out,
+    print_json,
+)
+from cycleqd.cli.tables import print_table
 from cycleqd.config import RetentionPolicy
 from cycleqd.run.names import METRICS_KEY
 from cycleqd.run.store import StoreError
@@ -26,7 +35,7 @@ _SHOWN = 30
 
 def verify(
     name: RunArgument,
-    as_json: Annotated[bool, typer.Option("--json", help="Print everything as JSON.")] = False,
+    as_json: JsonOption = False,
     storage: StorageOption = DEFAULT_STORAGE,
 ) -> None:
     """Check every checksum, genome and record of a run; exit code 1 if something is missing or damaged.
@@ -37,17 +46,15 @@ def verify(
     store = open_run(name, storage)
     from cycleqd.run.upkeep import verify as look  # replays the search, and so needs torch
 
-    with err.status("Reading all of the run"):
-        result = look(store)
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=err, transient=True, disable=not err.is_terminal) as bars:
+        result = look(store, _Watch(bars))
     if as_json:
-        content = dataclasses.asdict(result) | {"faults": [fault._asdict() for fault in result.faults]}
-        sys.stdout.write(json.dumps(content, indent=1) + "\n")
+        print_json(dataclasses.asdict(result) | {"faults": [fault._asdict() for fault in result.faults]})
     else:
         if result.faults:
-            table = Table("object", "", "what was found", box=box.SIMPLE_HEAD)
-            for fault in result.faults:
-                table.add_row(Text(fault.key, overflow="fold"), Text(fault.kind, style="bold red"), Text(fault.text))
-            out.print(table)
+            rows = [(fault.key, Text(fault.kind, style="bold red"), Text(fault.text)) for fault in result.faults]
+            print_table(out, ("object", "", "what was found"), rows, prose=(2,), left=(1,))
         for key, why in result.leftovers.items():
             out.print(Text(f"leftover: {key} ({why})", style="yellow"), soft_wrap=True)
         verdict = f"{len(result.faults)} missing or damaged" if result.faults else "nothing is missing or damaged"
@@ -96,7 +103,7 @@ def prune(
         finally:
             lease.release()
     if plan:
-        out.print(_table(plan))
+        _show(plan)
     verb = "would be freed" if dry_run else "freed"
     out.print(f"{len(plan)} individuals, {_size(sum(item.size for item in plan))} {verb}")
 
@@ -109,13 +116,32 @@ def metrics(name: RunArgument, storage: StorageOption = DEFAULT_STORAGE) -> None
     sys.stdout.write(store.read_bytes(METRICS_KEY).decode())
 
 
-def _table(plan: list[Doomed]) -> Table:
-    table = Table("individual", "archive", "objects", "size", box=box.SIMPLE_HEAD)
-    for item in plan[:_SHOWN]:
-        table.add_row(item.record.id, item.record.archive or "–", str(len(item.keys)), _size(item.size))
+class _Watch:
+    """Shows what `verify` looks at: bars on a terminal, a line a stage elsewhere."""
+
+    def __init__(self, bars: Progress) -> None:
+        self._bars = bars
+        self._task: TaskID | None = None
+
+    def stage(self, what: str, total: int) -> None:
+        """See `cycleqd.run.upkeep.Watcher`."""
+        if self._bars.disable:
+            err.print(f"looking at {what}" + (f": {total}" if total else ""))
+        self._task = self._bars.add_task(what, total=total or None)
+
+    def advance(self) -> None:
+        """See `cycleqd.run.upkeep.Watcher`."""
+        if self._task is not None:
+            self._bars.advance(self._task)
+
+
+def _show(plan: list[Doomed]) -> None:
+    rows = [
+        (item.record.id, item.record.archive or "–", str(len(item.keys)), _size(item.size)) for item in plan[:_SHOWN]
+    ]
     if len(plan) > _SHOWN:
-        table.add_row(f"… {len(plan) - _SHOWN} more", "", "", _size(sum(item.size for item in plan[_SHOWN:])))
-    return table
+        rows.append((f"… {len(plan) - _SHOWN} more", "", "", _size(sum(item.size for item in plan[_SHOWN:]))))
+    print_table(out, ("individual", "archive", "objects", "size"), rows, left=(1,))
 
 
 def _size(size: float) -> str:

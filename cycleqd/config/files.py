@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import copy
 import re
+from collections.abc import Callable
 from importlib import resources
 from pathlib import Path
 from typing import Any, Final
@@ -31,6 +32,8 @@ _SIZE: Final = 20_000
 _SIGNS: Final = 32
 _PATH: Final = 16
 """Fields on the way to the one that a change names."""
+_ITEMS: Final = 200
+"""Characters of the list of items that a message shows."""
 _MOST_FAULTS: Final = 50
 """That are listed; who has more has given another file."""
 _WIDE_MARKS: Final = (b"\xff\xfe", b"\xfe\xff", b"\x00\x00\xfe\xff")
@@ -223,13 +226,15 @@ def _apply(data: dict[str, Any], override: str) -> None:
     if not equals or len(keys) > _PATH or not all(re.fullmatch(r"[\w-]{1,100}", key) for key in keys):
         raise ConfigError(f"{shown}: expected dotted.path=value")
     node: Any = data
-    for key in keys[:-1]:
+    for position, key in enumerate(keys[:-1]):
         if isinstance(node, list):
             if not re.fullmatch(r"[0-9]{1,9}", key) or int(key) >= len(node):
-                raise ConfigError(f"{shown}: no list item {key}")
+                raise ConfigError(f"{shown}: no list item {key}{_items(node, key)}")
             node = node[int(key)]
         else:
             if node.get(key) is None:
+                if keys[position + 1].isdecimal():
+                    raise ConfigError(f"{shown}: {key} is not in the file, and its items can't be changed: give all")
                 node[key] = {}
             node = node[key]
         if not isinstance(node, dict | list):
@@ -239,21 +244,32 @@ def _apply(data: dict[str, Any], override: str) -> None:
     node[keys[-1]] = read_yaml(value, f"override {path}")
 
 
+def _items(items: list[Any], key: str) -> str:
+    """What a list has in place of the item that a change names: numbers, and the names beside them."""
+    named = [item.get("name") or item.get("method") if isinstance(item, dict) else None for item in items]
+    if key in named:
+        return f"; did you mean {named.index(key)}, which is {key}?"
+    shown = [f"{number} ({name})" if name else str(number) for number, name in enumerate(named)]
+    return f"; there are {', '.join(shown)}"[:_ITEMS] if items else "; the list is empty"
+
+
 def _shown(override: str) -> str:
     return f"{without_credentials(repr(override)):.200}"
 
 
-def explain(error: ValidationError, source: str) -> str:
+def explain(error: ValidationError, source: str, suggest: Callable[[tuple[int | str, ...]], str] | None = None) -> str:
     """A configuration's faults, one a line: the field's path, what is wrong, what came.
 
     Args:
         error: What validation found.
         source: Where the configuration is from.
+        suggest: Gives the end of the line about a field that there is none of, by its path.
     """
     lines = [f"{source}: {error.error_count()} fault(s)"]
     for fault in error.errors()[:_MOST_FAULTS]:
         where = ".".join(map(_name, fault["loc"])) or "(whole)"
-        lines.append(f"  {where:.200}: {fault['msg']}{_got(fault['type'], fault['input'])}")
+        meant = suggest(fault["loc"]) if suggest and fault["type"] == "extra_forbidden" else ""
+        lines.append(f"  {where:.200}: {fault['msg']}{_got(fault['type'], fault['input'])}{meant}")
     if (more := error.error_count() - _MOST_FAULTS) > 0:
         lines.append(f"  and {more} more")
     return "\n".join(lines)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 from pydantic import ValidationError
 
 from cycleqd.config.files import ConfigError, explain, read_settings
 from cycleqd.config.run import RunConfig
+from cycleqd.config.suggestions import suggestion
 
 
 def parse_config(data: Any, *, source: str = "configuration") -> RunConfig:
@@ -19,7 +21,11 @@ def parse_config(data: Any, *, source: str = "configuration") -> RunConfig:
     try:
         return RunConfig.model_validate(data)
     except ValidationError as error:
-        raise ConfigError(explain(error, source)) from None
+        raise ConfigError(explain(error, source, partial(_meant, data))) from None
+
+
+def _meant(data: Any, location: tuple[int | str, ...]) -> str:
+    return suggestion(RunConfig, location, data)
 
 
 def load_config(name_or_path: str, overrides: tuple[str, ...] = ()) -> RunConfig:

@@ -1,100 +1,233 @@
-"""Listings for the terminal: runs and individuals."""
+"""Listings of runs and individuals: as entries, which ``--json`` prints, and as tables of them."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-from rich import box
-from rich.table import Table
-from rich.text import Text
+from pydantic import BaseModel, ConfigDict
 
 from cycleqd.report.lineage import describe
 from cycleqd.report.summary import SPLITS, summarise
-from cycleqd.report.tables import duration, percent, scored
-from cycleqd.run.records import IndividualRecord, Score
+from cycleqd.report.tables import TextTable, duration, percent, with_interval
+from cycleqd.run.records import GenerationRecord, IndividualRecord, Score, WonCell
 from cycleqd.run.store import RunStore
+from cycleqd.statistics import Interval
 
 
-def runs_table(stores: Sequence[RunStore]) -> Table:
-    """One line per run; a run that cannot be read says why."""
-    table = _table("run", "skills", "seed", "generations", "time", "base", "CycleQD", "report")
-    for store in stores:
-        try:
-            summary = summarise(store)
-        except Exception as error:  # whatever a damaged run, or one of another version, makes of its reader
-            table.add_row(Text(store.run_id), Text(str(error).partition("\n")[0], style="red"))
-            continue
-        base, final = (summary.mean("test", row) for row in ("base", "cycleqd"))
-        table.add_row(
-            Text(summary.run_id, style="bold"),
-            ", ".join(summary.skills),
-            str(summary.seed),
-            f"{summary.generations} of {summary.generations_planned}",
-            duration(summary.wall_seconds["total"]),
-            "–" if base is None else percent(base),
-            "–" if final is None else percent(final),
-            "yes" if store.exists("report/index.html") else "no",
-        )
-    table.caption = "base and CycleQD: mean over all skills on the test split, %"
-    return table
+class RunEntry(BaseModel):
+    """One run in a list of runs.
+
+    Attributes:
+        run_id: Its id.
+        fault: Why it cannot be read, in one line; then nothing else is known of it.
+        skills: In the order of the cycle.
+        seed: Of its draws.
+        generations: Finished generations.
+        generations_planned: Generations that it is to have.
+        seconds: Wall-clock time of all its starts.
+        base: The base model's mean over all skills on the test split; None while one is not measured.
+        cycleqd: Likewise the final model's.
+        report: Whether its report is drawn.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    run_id: str
+    fault: str | None = None
+    skills: list[str] = []
+    seed: int | None = None
+    generations: int | None = None
+    generations_planned: int | None = None
+    seconds: float | None = None
+    base: float | None = None
+    cycleqd: float | None = None
+    report: bool = False
 
 
-def individuals_table(store: RunStore) -> Table:
-    """One line per individual: where it comes from, its optimization scores, the archives whose cells it won."""
+class ScoreEntry(BaseModel):
+    """A mean over samples.
+
+    Attributes:
+        score: The mean, in [0, 1].
+        n: Samples.
+        se: Its standard error.
+        low: Lower end of its 95 % interval (Wilson).
+        high: Upper end.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    score: float
+    n: int
+    se: float
+    low: float
+    high: float
+
+    @classmethod
+    def of(cls, score: Score) -> ScoreEntry:
+        """Of a score as records have it."""
+        interval = score.interval
+        return cls(score=score.score, n=score.n, se=score.se, low=interval.low, high=interval.high)
+
+
+class IndividualEntry(BaseModel):
+    """One individual with what came of it.
+
+    Attributes:
+        recipe: How it was made.
+        origin: The same in a line.
+        scores: By split and skill; what was not measured is absent.
+        mean: The mean over all skills on the optimization split; None while one is not measured.
+        cells: Cells won, by archive; the last time, where it was scored again.
+        seconds: Wall-clock time of its generation; None for what is not a child.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    recipe: IndividualRecord
+    origin: str
+    scores: dict[str, dict[str, ScoreEntry]]
+    mean: float | None
+    cells: dict[str, WonCell]
+    seconds: float | None
+
+
+def run_entries(stores: Sequence[RunStore]) -> list[RunEntry]:
+    """One entry per run; a run that cannot be read says why."""
+    return [_run_entry(store) for store in stores]
+
+
+def individual_entries(store: RunStore, identifiers: Sequence[str] | None = None) -> list[IndividualEntry]:
+    """One entry per individual.
+
+    Args:
+        store: The run.
+        identifiers: Whose; all of the run's unless given.
+    """
     skills = store.config().skill_names
-    won = {record.individual: record.cells for record in store.generations()}
-    table = _table("individual", "parents", *(f"{skill}, %" for skill in skills), "mean", "cells won in")
-    for record in store.individuals():
-        scores = [_score(store, record, skill, "optimization") for skill in skills]
-        known = [score.score for score in scores if score]
-        table.add_row(
-            Text(record.id, style="bold"),
-            Text(" + ".join(record.parents) or "–"),
-            *(_percentages(score) for score in scores),
-            percent(sum(known) / len(known)) if len(known) == len(skills) else "–",
-            ", ".join(won.get(record.id, {})) or "–",
+    generations: dict[str, list[GenerationRecord]] = {}
+    for generation in store.generations():
+        generations.setdefault(generation.individual, []).append(generation)
+    records = store.individuals() if identifiers is None else [store.individual(name) for name in identifiers]
+    return [_individual_entry(store, record, skills, generations.get(record.id, [])) for record in records]
+
+
+def runs_table(entries: Sequence[RunEntry]) -> TextTable:
+    """One line per run."""
+    header = ("run", "skills", "seed", "generations", "time", "base", "CycleQD", "report", "fault")
+    faults = any(entry.fault for entry in entries)
+    return TextTable(
+        "",
+        header if faults else header[:-1],
+        tuple(_run_line(entry, faults=faults) for entry in entries),
+        prose=frozenset({8} if faults else ()),
+        left=frozenset({1}),
+        note="base and CycleQD: mean over all skills on the test split, %",
+    )
+
+
+def _run_line(entry: RunEntry, *, faults: bool) -> tuple[str, ...]:
+    if entry.fault is not None:
+        return (entry.run_id, *[""] * 7, entry.fault)
+    line = (
+        entry.run_id,
+        ", ".join(entry.skills),
+        str(entry.seed),
+        f"{entry.generations} of {entry.generations_planned}",
+        duration(entry.seconds or 0.0),
+        "–" if entry.base is None else percent(entry.base),
+        "–" if entry.cycleqd is None else percent(entry.cycleqd),
+        "yes" if entry.report else "no",
+    )
+    return (*line, "") if faults else line
+
+
+def individuals_table(entries: Sequence[IndividualEntry], skills: Sequence[str]) -> TextTable:
+    """One line per individual: where it comes from, its optimization scores, the archives whose cells it won."""
+    rows = tuple(
+        (
+            entry.recipe.id,
+            " + ".join(entry.recipe.parents) or "–",
+            *(_percentages(entry.scores.get("optimization", {}).get(skill)) for skill in skills),
+            "–" if entry.mean is None else percent(entry.mean),
+            ", ".join(entry.cells) or "–",
         )
-    return table
+        for entry in entries
+    )
+    header = ("individual", "parents", *(f"{skill}, %" for skill in skills), "mean", "cells won in")
+    return TextTable("", header, rows, left=frozenset({1, len(header) - 1}))
 
 
-def individual_tables(store: RunStore, identifier: str) -> list[Table]:
+def individual_tables(entry: IndividualEntry, skills: Sequence[str]) -> list[TextTable]:
     """Recipe, scores and cells of one individual."""
-    record = store.individual(identifier)
-    recipe = _table("individual", record.id)
-    for name, value in (
-        ("origin", describe(record)),
+    record = entry.recipe
+    recipe = [
+        ("origin", entry.origin),
         ("parents", ", ".join(record.parents) or "–"),
         ("coefficients", ", ".join(f"{value:.4f}" for value in record.coefficients) or "–"),
         ("weights", record.genome),
-    ):
-        recipe.add_row(name, Text(value))
-    generation = next((item for item in store.generations() if item.individual == identifier), None)
-    if generation is not None:
+    ]
+    if entry.seconds is not None:
         cells = (
             f"{skill} {tuple(cell.bins)}" + (f" from {cell.displaced}" if cell.displaced else "")
-            for skill, cell in generation.cells.items()
+            for skill, cell in entry.cells.items()
         )
-        recipe.add_row("cells won", Text("; ".join(cells) or "none"))
-        recipe.add_row("time", duration(generation.seconds.total))
-    scores = _table("scores, %", *SPLITS)
-    for skill in store.config().skill_names:
-        scores.add_row(skill, *(_percentages(_score(store, record, skill, split), with_n=True) for split in SPLITS))
-    return [recipe, scores]
+        recipe += [("cells won", "; ".join(cells) or "none"), ("time", duration(entry.seconds))]
+    scores = tuple(
+        (skill, *(_percentages(entry.scores.get(split, {}).get(skill), with_n=True) for split in SPLITS))
+        for skill in skills
+    )
+    return [
+        TextTable("", ("individual", record.id), tuple(recipe), prose=frozenset({1})),
+        TextTable("", ("scores, %", *SPLITS), scores),
+    ]
 
 
-def _table(*columns: str) -> Table:
-    table = Table(box=box.SIMPLE_HEAD, title_justify="left", caption_justify="left")
-    for column in columns:
-        table.add_column(Text(column), overflow="fold")
-    return table
+def _run_entry(store: RunStore) -> RunEntry:
+    try:
+        summary = summarise(store)
+    except Exception as error:  # whatever a damaged run, or one of another version, makes of its reader
+        return RunEntry(run_id=store.run_id, fault=str(error).partition("\n")[0] or type(error).__name__)
+    return RunEntry(
+        run_id=summary.run_id,
+        skills=summary.skills,
+        seed=summary.seed,
+        generations=summary.generations,
+        generations_planned=summary.generations_planned,
+        seconds=summary.wall_seconds["total"],
+        base=summary.mean("test", "base"),
+        cycleqd=summary.mean("test", "cycleqd"),
+        report=store.exists("report/index.html"),
+    )
 
 
-def _score(store: RunStore, record: IndividualRecord, skill: str, split: str) -> Score | None:
-    evaluation = store.pooled(record.genome, skill, split)
-    return evaluation.score if evaluation else None
+def _individual_entry(
+    store: RunStore, record: IndividualRecord, skills: Sequence[str], generations: Sequence[GenerationRecord]
+) -> IndividualEntry:
+    scores = {
+        split: {
+            skill: ScoreEntry.of(found.score)
+            for skill in skills
+            if (found := store.pooled(record.genome, skill, split)) is not None
+        }
+        for split in SPLITS
+    }
+    known = [score.score for score in scores["optimization"].values()]
+    cells: dict[str, WonCell] = {}
+    for generation in generations:
+        cells |= generation.cells
+    return IndividualEntry(
+        recipe=record,
+        origin=describe(record),
+        scores=scores,
+        mean=sum(known) / len(known) if known and len(known) == len(skills) else None,
+        cells=cells,
+        seconds=generations[0].seconds.total if generations else None,
+    )
 
 
-def _percentages(score: Score | None, *, with_n: bool = False) -> str:
+def _percentages(score: ScoreEntry | None, *, with_n: bool = False) -> str:
     if score is None:
         return "–"
-    return scored(score) + (f"  (n {score.n})" if with_n else "")
+    shown = with_interval(score.score, Interval(score.low, score.high))
+    return shown + (f"  (n {score.n})" if with_n else "")

@@ -1,13 +1,9 @@
-"""The tables of a report: for a terminal (rich) and as Markdown."""
+"""The tables of a report: as text for a terminal (`cycleqd.cli.tables` prints it) and as Markdown."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-
-from rich import box
-from rich.table import Table
-from rich.text import Text
 
 from cycleqd.report.markdown import plain
 from cycleqd.report.summary import PHASES, Baseline, Comparison, Summary
@@ -53,21 +49,18 @@ class TextTable:
 
     Attributes:
         emphasis: Numbers of the rows that stand out.
+        prose: Numbers of the columns that a terminal may wrap.
+        left: Numbers of further columns that are left-aligned on a terminal.
+        note: What a terminal says below the table.
     """
 
     title: str
     header: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
     emphasis: frozenset[int] = frozenset()
-
-    def to_rich(self) -> Table:
-        """For a terminal."""
-        table = Table(title=self.title, box=box.SIMPLE_HEAD, title_justify="left", title_style="bold")
-        for number, name in enumerate(self.header):
-            table.add_column(Text(name), justify="left" if number == 0 else "right", no_wrap=True)
-        for number, row in enumerate(self.rows):
-            table.add_row(*(Text(cell) for cell in row), style="bold" if number in self.emphasis else "")
-        return table
+    prose: frozenset[int] = frozenset()
+    left: frozenset[int] = frozenset()
+    note: str = ""
 
     def to_markdown(self) -> str:
         """As a Markdown table, without its title; whatever a cell holds is shown as it stands."""

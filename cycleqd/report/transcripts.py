@@ -52,6 +52,20 @@ def terminal(episodes: Sequence[EpisodeRecord]) -> Iterator[RenderableType]:
         )
 
 
+def plain(episodes: Sequence[EpisodeRecord]) -> Iterator[str]:
+    """The lines of all episodes, for pipes: a head with the sample and its score, then who says what."""
+    for episode in episodes:
+        yield f"== {episode.sample} ({episode.template}) score {episode.score:g}: {_one_line(episode.reason)}"
+        for message in episode.messages:
+            yield f"-- {ROLES[message['role']][0]}"
+            yield from visible(message["content"]).rstrip().splitlines()
+        yield ""
+
+
+def _one_line(text: str) -> str:
+    return " ".join(visible(text).split())
+
+
 def transcript_key(row: str, skill: str, split: str) -> str:
     """Where a page lies, relative to the report's folder."""
     return f"transcripts/{row.replace(':', '-')}-{skill}-{split}.html"

@@ -31,6 +31,23 @@ Format = Literal["checkpoint", "adapter"]
 
 _CONFIG = "config.json"
 _SHARD_BYTES = 4 * 2**30
+_TEMPLATES = "additional_chat_templates"
+"""Folder of a tokenizer's further chat templates, as transformers names it."""
+_MODE = 0o644
+"""Of exported files. safetensors makes them for their owner alone, and a base may have come from a private folder."""
+
+# What may lie beside a base's weights and says how to use the model. All else stays behind: weights in other formats,
+# what a trainer left (optimizer.pt, trainer_state.json, training_args.bin), adapters, logs, figures, code, and the
+# base's model card, which tells of another model.
+_BELONGS = frozenset({".json", ".jinja", ".txt", ".model", ".tiktoken", ".vocab", ".bpe", ".codes", ".spm"})
+_LICENCES = ("license", "licence", "notice", "copying", "use_policy", "acceptable_use")
+_OTHERS = frozenset(
+    {
+        *(_CONFIG, "params.json"),
+        *("trainer_state.json", "all_results.json", "train_results.json", "eval_results.json"),
+        *("adapter_config.json", "requirements.txt"),
+    }
+)
 
 
 def formats_of(vector: TaskVector) -> tuple[Format, ...]:
@@ -74,7 +91,8 @@ def export_individual(store: RunStore, identifier: str, out: Path, *, format: Fo
         identifier: The individual's id, e.g. ``aggregate``, ``g0012``, ``expert-os``.
         out: The directory, created where missing.
         format: ``checkpoint`` writes the whole model, rounded to the run's dtype as it was when it was scored, with
-            its tokenizer; ``adapter`` a LoRA adapter for peft or vLLM, where the individual is one, see `formats_of`.
+            its tokenizer, chat templates and licence and nothing else of the base's folder; ``adapter`` a LoRA
+            adapter for peft or vLLM, where the individual is one, see `formats_of`.
 
     Raises:
         StoreError: There is no such individual.
@@ -86,19 +104,26 @@ def export_individual(store: RunStore, identifier: str, out: Path, *, format: Fo
     known = store.base()
     revision = known.revision if known and known.revision else config.model.revision
     base = resolve_base(name, cache_dir(), revision=revision)
-    out.mkdir(parents=True, exist_ok=True)
     if format == "adapter":
         if not isinstance(vector, FactoredTaskVector):
             raise ValueError(
                 f"{identifier} comes from fully fine-tuned experts and is no adapter; export a checkpoint"
             )
+        out.mkdir(parents=True, exist_ok=True)
         # The hub's copy is not quite the embedded model, which is found by its own name only here.
         save_lora_adapter(vector, public_name(name), out, base=name if name == EMBEDDED_MODEL else None)
-        return
-    dtype = with_dtype(config).model.dtype
-    for file in base.iterdir():
-        if file.is_file() and ".safetensors" not in file.name and file.name != _CONFIG:
-            shutil.copy2(file, out / file.name)
+    else:
+        out.mkdir(parents=True, exist_ok=True)
+        _save_checkpoint(base, vector, with_dtype(config).model.dtype, out)
+    for file in out.rglob("*"):
+        if file.is_file():
+            file.chmod(_MODE)
+
+
+def _save_checkpoint(base: Path, vector: TaskVector, dtype: str, out: Path) -> None:
+    for file in _belonging(base):
+        (out / file).parent.mkdir(exist_ok=True)
+        shutil.copyfile(base / file, out / file)
     settings = json.loads((base / _CONFIG).read_text())
     settings.pop("torch_dtype", None)  # what transformers wrote before version 4.56
     (out / _CONFIG).write_text(json.dumps(settings | {"dtype": dtype}, indent=2) + "\n")
@@ -113,6 +138,22 @@ def export_individual(store: RunStore, identifier: str, out: Path, *, format: Fo
     else:
         index = {"metadata": {}, "weight_map": weight_map}
         (out / "model.safetensors.index.json").write_text(json.dumps(index, indent=1))
+
+
+def _belonging(base: Path) -> Iterator[Path]:
+    """What of a base's folder goes with every model made of it: tokenizer, templates, sampling values, licence."""
+    for file in sorted(base.iterdir()):
+        if file.is_file() and _belongs(file.name):
+            yield Path(file.name)
+    for file in sorted((base / _TEMPLATES).glob("*.jinja")):
+        yield file.relative_to(base)
+
+
+def _belongs(name: str) -> bool:
+    lower = name.lower()
+    if lower in _OTHERS or lower.startswith(".") or lower.endswith(".index.json"):
+        return False
+    return lower.startswith(_LICENCES) or Path(lower).suffix in _BELONGS
 
 
 def _shards(weights: Iterable[tuple[str, torch.Tensor]]) -> Iterator[dict[str, torch.Tensor]]:

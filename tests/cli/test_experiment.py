@@ -1,5 +1,6 @@
 """The command that compares methods; nothing is played here."""
 
+import pytest
 from typer.testing import CliRunner
 
 from cycleqd.cli import app
@@ -18,7 +19,8 @@ def test_a_dry_run_lists_the_runs_of_the_seeds_that_are_asked_for():
     assert lines[-1] == "table2-cycleqd-21: cycleqd, seed 21, 6 generations"
 
 
-def test_seeds_that_are_no_numbers_are_refused():
-    result = planned("--seeds", "ten")
+@pytest.mark.parametrize("seeds", ["ten", "010", "1_0", "1,", "-1", "1 2"])
+def test_seeds_that_are_no_numbers_are_refused(seeds):
+    result = planned(f"--seeds={seeds}")
     assert result.exit_code == 2
     assert "whole numbers" in result.output

@@ -1,6 +1,7 @@
 """What is declared to servers and to compose, checked without either."""
 
 import importlib
+import os
 from contextlib import nullcontext
 from pathlib import Path
 
@@ -78,7 +79,7 @@ def test_a_schedule_never_says_whether_it_is_on():
 def test_compose_has_all_services_and_no_password():
     compose = yaml.safe_load((ROOT / "infra" / "compose.yaml").read_text())
     services = compose["services"]
-    assert set(services) == {"postgres", "minio", "bucket", "server", "worker", "docker-worker"}
+    assert set(services) == {"postgres", "objects", "server", "worker", "docker-worker"}
     for service in services.values():
         assert "image" in service or "build" in service
         # Of our own images there is one at a time; those of others change under such a tag.
@@ -135,3 +136,26 @@ def test_without_postgres_the_server_uses_sqlite_and_says_so(tmp_path, monkeypat
     monkeypatch.setattr("infra.postgres.programs", lambda: None)
     assert up._database(tmp_path) is None
     assert "SQLite" in capsys.readouterr().out
+
+
+def test_registering_reaches_a_server_of_this_machine_past_a_proxy(monkeypatch):
+    class Reached(Exception):
+        pass
+
+    def client(**options):
+        raise Reached(os.environ["NO_PROXY"])
+
+    for name in ("NO_PROXY", "no_proxy"):
+        monkeypatch.setenv(name, "elsewhere.example")
+    monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")
+    monkeypatch.setattr(register, "get_client", client)
+    with pytest.raises(Reached, match=r"elsewhere\.example.*127\.0\.0\.1"):
+        register.main()
+
+
+def test_the_object_store_of_compose_decides_conditional_puts_one_after_the_other():
+    objects = yaml.safe_load((ROOT / "infra" / "compose.yaml").read_text())["services"]["objects"]
+    image, _, version = objects["image"].partition(":")
+    assert image == "chrislusf/seaweedfs"
+    assert tuple(map(int, version.split("."))) >= (4, 18)  # https://github.com/seaweedfs/seaweedfs/pull/8802
+    assert objects["ports"] == ["127.0.0.1:8333:8333"]

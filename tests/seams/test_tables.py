@@ -163,3 +163,23 @@ def test_forms_offer_the_names():
     names, other = schema["SearchConfig"]["properties"]["kind"]["anyOf"]
     assert set(names["enum"]) >= set(SEARCHES)
     assert other["pattern"]
+
+
+@pytest.mark.parametrize(
+    ("name", "packages", "givers"),
+    [
+        ("random", ["greedy"], "cycleqd itself and by the package greedy 2"),
+        ("both", ["greedy", "other"], "the package (greedy|other) 2 and by the package (greedy|other) 2"),
+    ],
+)
+def test_a_name_that_is_given_twice_is_refused(monkeypatch, tmp_path, name, packages, givers):
+    for package in packages:
+        facts = tmp_path / f"{package}-2.dist-info"
+        facts.mkdir()
+        (facts / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {package}\nVersion: 2\n")
+        (facts / "entry_points.txt").write_text(f"[cycleqd.searches]\n{name} = {package}:Search\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    for ask in (SEARCHES.check, SEARCHES.load):
+        with pytest.raises(ValueError, match=givers):
+            ask(name)
+    assert SEARCHES.check("cma_es") == "cma_es"

@@ -1,5 +1,7 @@
 import json
 import logging
+import shutil
+import stat
 
 import huggingface_hub
 import pytest
@@ -88,6 +90,39 @@ def test_exported_numbers_are_those_that_were_scored(base, tmp_path, dtype):
 
 
 # Which formats
+
+
+def test_export_carries_what_belongs_to_a_model_and_nothing_else_of_its_base(base, tmp_path):
+    untidy = shutil.copytree(base, tmp_path / "untidy")
+    (untidy / "additional_chat_templates").mkdir()
+    kept = {
+        "LICENSE": "of the base", "NOTICE.txt": "", "USE_POLICY.md": "", "vocab.bpe": "",
+        "chat_template.jinja": "{{ 1 }}", "additional_chat_templates/tool_use.jinja": "{{ 2 }}",
+    }  # fmt: skip
+    left = (
+        "pytorch_model.bin", "consolidated.00.pth", "model.Q4_K_M.gguf", "optimizer.pt", "scheduler.pt",
+        "training_args.bin", "rng_state.pth", "tf_model.h5", "model.onnx", "pytorch_model.bin.index.json",
+        "trainer_state.json", "adapter_config.json", "events.out.tfevents.1", ".gitattributes", "README.md",
+        "plot.png", "modeling_own.py", "original/params.json", "checkpoint-10/optimizer.pt",
+        "additional_chat_templates/model.bin",
+    )  # fmt: skip
+    for name, text in kept.items() | {(name, "x") for name in left}:
+        (untidy / name).parent.mkdir(exist_ok=True)
+        (untidy / name).write_text(text)
+        (untidy / name).chmod(0o600)
+    model = AutoModelForCausalLM.from_pretrained(base)
+    store = begin(tmp_path / "runs", str(untidy))
+    shapes = {name: tuple(model.get_parameter(name).shape) for name in MATRICES}
+    add(store, lora(store, shapes))
+    export_individual(store, "aggregate", tmp_path / "out")
+    export_individual(store, "aggregate", tmp_path / "adapter", format="adapter")
+    found = {str(file.relative_to(tmp_path / "out")) for file in (tmp_path / "out").rglob("*") if file.is_file()}
+    own = {file.name for file in base.iterdir()}  # which is tidy
+    assert found == own | set(kept)
+    assert (tmp_path / "out" / "additional_chat_templates" / "tool_use.jinja").read_text() == "{{ 2 }}"
+    for folder in ("out", "adapter"):
+        modes = {stat.S_IMODE(file.stat().st_mode) for file in (tmp_path / folder).rglob("*") if file.is_file()}
+        assert modes == {0o644}
 
 
 def test_only_what_has_low_rank_is_an_adapter():

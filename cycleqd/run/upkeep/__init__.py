@@ -12,7 +12,7 @@ from cycleqd.run.upkeep.commits import DamagedRun, Fault, check_commits
 from cycleqd.run.upkeep.prune import Doomed, Pruned, plan_pruning, prune
 from cycleqd.run.upkeep.recovery import recover
 from cycleqd.run.upkeep.sweep import leftovers, sweep
-from cycleqd.run.upkeep.verify import Verification, verify
+from cycleqd.run.upkeep.verify import Verification, Watcher, verify
 
 __all__ = [
     "DamagedRun",
@@ -20,6 +20,7 @@ __all__ = [
     "Fault",
     "Pruned",
     "Verification",
+    "Watcher",
     "check_commits",
     "leftovers",
     "plan_pruning",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Set
 from dataclasses import dataclass
 from functools import partial
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 from cycleqd.config import ConfigError
 from cycleqd.run.names import (
@@ -36,7 +36,26 @@ from cycleqd.run.upkeep.prune import Pruned, read_tombstone
 from cycleqd.run.upkeep.sweep import leftovers
 from cycleqd.storage import SUFFIX, is_mutable
 
+S = TypeVar("S")
 T = TypeVar("T")
+
+
+class Watcher(Protocol):
+    """Is told how far a verification is; may be called from several threads."""
+
+    def stage(self, what: str, total: int) -> None:
+        """`total` objects of a kind are looked at next."""
+
+    def advance(self) -> None:
+        """One of them was looked at."""
+
+
+class _Nobody:
+    def stage(self, what: str, total: int) -> None:
+        pass
+
+    def advance(self) -> None:
+        pass
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,11 +83,15 @@ class Verification:
     faults: list[Fault]
 
 
-def verify(store: RunStore) -> Verification:
+def verify(store: RunStore, watcher: Watcher | None = None) -> Verification:
     """Checks every hash and every record of a run; reads all of it and changes nothing.
 
     A run that is being written to is verified as it was when its folder was listed; what was under way at that
     moment may show up among the leftovers.
+
+    Args:
+        store: The run.
+        watcher: Who wants to know how far it is.
 
     Raises:
         StoreError: The run has no readable configuration.
@@ -77,19 +100,26 @@ def verify(store: RunStore) -> Verification:
         store.config()
     except ConfigError as error:
         raise StoreError(str(error)) from None
+    watcher = watcher or _Nobody()
     inventory = Inventory(store)
     known = leftovers(inventory.sizes)
     checksummed = [key.removesuffix(SUFFIX) for key in inventory.sizes if key.endswith(SUFFIX) and key not in known]
-    faults = [fault for fault in in_parallel(lambda key: _checksum_fault(store, key), checksummed) if fault]
+    watcher.stage("checksums", len(checksummed))
+    checked = in_parallel(_watched(lambda key: _checksum_fault(store, key), watcher), checksummed)
+    faults = [fault for fault in checked if fault]
     faults += _without_checksum(inventory, set(checksummed), known)
     tombstones = _tombstones(store, inventory, faults)
     individuals = _individuals(store, inventory, faults)
-    faults += [fault for record in individuals for fault in _individual_faults(store, record, inventory, tombstones)]
+    watcher.stage("genomes", len(individuals))
+    for record in individuals:
+        faults += _individual_faults(store, record, inventory, tombstones)
+        watcher.advance()
     names = [key for key in inventory.under("evaluations") if key.endswith(".json")]
     without = {tombstone.genome for tombstone in tombstones.values() if tombstone.episodes}
-    for found in in_parallel(lambda key: _evaluation_faults(store, key, inventory, without), names):
+    watcher.stage("evaluations", len(names))
+    for found in in_parallel(_watched(lambda key: _evaluation_faults(store, key, inventory, without), watcher), names):
         faults += found
-    generations = _commits(store, inventory, faults)
+    generations = _commits(store, inventory, faults, watcher)
     faults += _export_faults(store, inventory)
     unique = {(fault.key, fault.kind): fault for fault in reversed(faults)}  # the first word on each object
     return Verification(
@@ -102,6 +132,16 @@ def verify(store: RunStore) -> Verification:
         leftovers=known,
         faults=sorted(unique.values()),
     )
+
+
+def _watched(look: Callable[[S], T], watcher: Watcher) -> Callable[[S], T]:
+    def looked(item: S) -> T:
+        try:
+            return look(item)
+        finally:
+            watcher.advance()
+
+    return looked
 
 
 def _checksum_fault(store: RunStore, key: str) -> Fault | None:
@@ -202,7 +242,7 @@ def _evaluation_faults(store: RunStore, key: str, inventory: Inventory, without_
     return faults
 
 
-def _commits(store: RunStore, inventory: Inventory, faults: list[Fault]) -> int:
+def _commits(store: RunStore, inventory: Inventory, faults: list[Fault], watcher: Watcher) -> int:
     """Adds the faults of seeding, generations and archives; returns the number of generations."""
     seed = _read(SEED_KEY, store.seed, faults)
     records: list[GenerationRecord] = []
@@ -216,7 +256,12 @@ def _commits(store: RunStore, inventory: Inventory, faults: list[Fault]) -> int:
         _read(key, partial(store.record, GenerationRecord, key), faults)
     if not unreadable and (stray := after_gap(inventory, len(records))):
         faults.append(Fault(commit_key(len(records)), "missing", f"later ones exist: {', '.join(stray[:3])}"))
-    for found in in_parallel(lambda record: faults_of_generation(store, record, inventory), records):
+    watcher.stage("generations", len(records))
+
+    def look(record: GenerationRecord) -> list[Fault]:
+        return faults_of_generation(store, record, inventory)
+
+    for found in in_parallel(_watched(look, watcher), records):
         faults += found
     if seed is None:
         if records and SEED_KEY not in inventory:
@@ -229,6 +274,7 @@ def _commits(store: RunStore, inventory: Inventory, faults: list[Fault]) -> int:
     if claims := faults_of_claims(store, seed, records):
         faults += claims
         return len(records)  # what archives such records give says nothing
+    watcher.stage("archives", 0)
     faults += faults_of_archives(store, seed, records)
     return len(records)
 
