@@ -14,6 +14,7 @@ from cycleqd.cli import audit, evaluate, results, start, upkeep
 from cycleqd.cli.common import FaultGroup
 from cycleqd.cli.data import data
 from cycleqd.cli.experiment import experiment
+from cycleqd.cli.inspect import inspect
 from cycleqd.cli.show import show
 from cycleqd.machine.loopback import exempt_loopback
 
@@ -52,6 +53,7 @@ app.command("config", epilog="Example: cycleqd config demo > my.yaml, edit it, c
 app.command(epilog="Example: cycleqd report demo")(results.report)
 app.command(epilog="Example: cycleqd export demo ./model --elite os, then cycleqd chat ./model")(results.export)
 app.command(epilog='Example: cycleqd chat ./model --prompt "Write a function that adds two numbers."')(results.chat)
+app.command("inspect", epilog="Example: cycleqd inspect ./my-lora someone/other-lora --base ./base")(inspect)
 app.command("audit", epilog="Example: cycleqd audit mbpp_plus --data MbppPlus.jsonl.gz --json audit.json")(audit.audit)
 app.command(epilog="Example: cycleqd evaluate --endpoint http://localhost:8000/v1 --model NAME --out reference")(
     evaluate.evaluate
