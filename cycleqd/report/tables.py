@@ -251,9 +251,14 @@ def headline(summary: Summary) -> str:
 
 def signed(item: Comparison) -> str:
     """A difference in percentage points with its interval."""
-    text = f"{100 * item.difference:+.1f}"
-    if item.interval is not None:
-        text += f" ({100 * item.interval.low:+.1f} to {100 * item.interval.high:+.1f})"
+    return points(item.difference, item.interval)
+
+
+def points(difference: float, interval: Interval | None) -> str:
+    """A difference of fractions in percentage points, with its interval."""
+    text = f"{100 * difference:+.1f}"
+    if interval is not None:
+        text += f" ({100 * interval.low:+.1f} to {100 * interval.high:+.1f})"
     return text.replace("-", "−")
 
 
