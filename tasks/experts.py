@@ -13,10 +13,10 @@ from tasks.options import RETRIED
 from tasks.tags import tag_task
 
 
-    tag_task(run, "experts")
-@task(task_run_name="take {skill} expert", tags=["experts"], **RETRIED)
+@task(task_run_name="take {skill} expert", **RETRIED)
 def take_expert(run: RunRef, skill: str) -> None:
     """Reads the expert of a skill from its source: an adapter or a checkpoint that was made elsewhere."""
+    tag_task(run, "experts", skill=skill)
     with opened(run) as ws:
         record = steps.take_expert(ws, skill)
     logger = get_run_logger()
@@ -25,10 +25,7 @@ def take_expert(run: RunRef, skill: str) -> None:
         logger.warning("%s: %s", skill, note)
 
 
-@task(task_run_name="gather {skill} training data", tags=["experts"], **RETRIED)
-=======
 @task(task_run_name="gather {skill} training data", **RETRIED)
->>>>>>> daily
 def gather_training_data(run: RunRef, skill: str) -> int:
     """Plays the gold episodes of a skill's train split, or reads its data sets; returns how many conversations."""
     tag_task(run, "experts", skill=skill)
@@ -58,7 +55,7 @@ def train_on_all_data(run: RunRef) -> str:
 @task(task_run_name="derive task vectors", **RETRIED)
 def derive_experts(run: RunRef) -> list[str]:
     """Turns the experts into task vectors over shared bases; returns the individuals' ids."""
-<<<<<<< HEAD
+    tag_task(run, "experts")
     log = get_run_logger()
 
     def told(skill: str, done: int, of: int) -> None:
