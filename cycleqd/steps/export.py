@@ -18,6 +18,7 @@ from safetensors.torch import save_file
 from cycleqd.base_model import EMBEDDED_MODEL, BaseWeights, public_name, resolve_base
 from cycleqd.models.causal_lm.merging import MergedWeights
 from cycleqd.models.hardware import with_dtype
+from cycleqd.publishing import write_card
 from cycleqd.run.genomes import task_vector
 from cycleqd.run.names import EXPORT_KEY, final_key
 from cycleqd.run.records import ExportRecord
@@ -84,7 +85,7 @@ def export_final(store: RunStore, identifier: str) -> None:
 
 
 def export_individual(store: RunStore, identifier: str, out: Path, *, format: Format = "checkpoint") -> None:
-    """Writes an individual as a Hugging Face directory.
+    """Writes an individual as a Hugging Face directory, with its model card.
 
     Args:
         store: The run.
@@ -115,6 +116,7 @@ def export_individual(store: RunStore, identifier: str, out: Path, *, format: Fo
     else:
         out.mkdir(parents=True, exist_ok=True)
         _save_checkpoint(base, vector, with_dtype(config).model.dtype, out)
+    write_card(store, identifier, out, base=base, dtype=with_dtype(config).model.dtype, form=format)
     for file in out.rglob("*"):
         if file.is_file():
             file.chmod(_MODE)
