@@ -65,20 +65,19 @@ def export(
     identifier = _elite(store, elite) if elite else known_individual(store, individual or "aggregate")
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise StoreError(f"{folder} is not an empty folder; choose another one, nothing is overwritten")
-    from cycleqd.base_model import resolve_base
     from cycleqd.checkpoint import BaseModelInvalid
+    from cycleqd.evaluation.resources import find_base
     from cycleqd.preflight.probe import probe
     from cycleqd.publishing import push, write_gguf
     from cycleqd.publishing.gguf import find_converter
     from cycleqd.steps.export import export_individual
-    from cycleqd.storage import cache_dir
 
     if gguf:
         find_converter()  # before the work
 
     with err.status(f"Exporting {identifier}"):
         try:
-            probe(resolve_base(store.config().model.name, cache_dir()))
+            probe(find_base(store.config()))
             export_individual(store, identifier, folder, format=form)
         except BaseModelInvalid:
             raise

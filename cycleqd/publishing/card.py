@@ -176,9 +176,7 @@ def _licences(store: RunStore, name: str, base: Path) -> list[tuple[str, str]]:
 
 def _licence_text(licences: Sequence[tuple[str, str]]) -> str:
     rows = [[what, licence or "not known; see where it comes from"] for what, licence in licences]
-    note = (
-        "What this model was made of, and the licences that cards name. Training data have licences of their own."
-    )
+    note = "What this model was made of, and the licences that cards name. Training data have licences of their own."
     return f"## Licence\n\n{note}\n\n{_table(['part', 'licence'], rows)}"
 
 

@@ -15,7 +15,8 @@ from typing import Literal, get_args
 import torch
 from safetensors.torch import save_file
 
-from cycleqd.base_model import EMBEDDED_MODEL, BaseWeights, public_name, resolve_base
+from cycleqd.base_model import EMBEDDED_MODEL, BaseWeights, public_name
+from cycleqd.evaluation.resources import find_base
 from cycleqd.models.causal_lm.merging import MergedWeights
 from cycleqd.models.hardware import with_dtype
 from cycleqd.publishing import write_card
@@ -23,7 +24,6 @@ from cycleqd.run.genomes import task_vector
 from cycleqd.run.names import EXPORT_KEY, final_key
 from cycleqd.run.records import ExportRecord
 from cycleqd.run.store import RunStore
-from cycleqd.storage import cache_dir
 from cycleqd.task_vector import FactoredTaskVector, TaskVector, save_lora_adapter
 
 log = logging.getLogger(__name__)
@@ -103,8 +103,7 @@ def export_individual(store: RunStore, identifier: str, out: Path, *, format: Fo
     name = config.model.name
     vector = task_vector(store, identifier)
     known = store.base()
-    revision = known.revision if known and known.revision else config.model.revision
-    base = resolve_base(name, cache_dir(), revision=revision)
+    base = find_base(config, revision=known.revision if known else None)
     if format == "adapter":
         if not isinstance(vector, FactoredTaskVector):
             raise ValueError(

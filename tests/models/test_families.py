@@ -103,8 +103,8 @@ def test_a_family_is_trained_merged_served_exported_and_loaded_again(family, met
     base = resolve_base(str(base_of(family, bases)), tmp_path)
     preflight(base, method)
     train_expert(
-        base, TALKS, tmp_path / "expert", method=method, rank=2, alpha=4.0, epochs=1, learning_rate=1e-2, global_batch=2,
-        micro_batch=2, dtype="float32", progress=lambda *_: None,
+        base, TALKS, tmp_path / "expert", method=method, rank=2, alpha=4.0, epochs=1, learning_rate=1e-2,
+        global_batch=2, micro_batch=2, dtype="float32", progress=lambda *_: None,
     )  # fmt: skip
     update = EXPERT_SOURCES.make("trained", tmp_path / "expert").update(BaseWeights(base))
     made = task_vectors({"os": update, "db": update})

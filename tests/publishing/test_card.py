@@ -58,7 +58,8 @@ def run(tiny_biased, tmp_path):
         merge={"method": "task_arithmetic", "scale": 0.8})  # fmt: skip
     child = weighted_sum([0.75, 0.25], [average, one])
     add("g0000", child, generation=0, archive="os", parents=[AVERAGE, both[0]], coefficients=[0.75, 0.25])
-    add("g0001", weighted_sum([0.5, 0.5], [child, two]), generation=1, archive="os", parents=["g0000", both[1]], coefficients=[0.5, 0.5],
+    mutated = weighted_sum([0.5, 0.5], [child, two])
+    add("g0001", mutated, generation=1, archive="os", parents=["g0000", both[1]], coefficients=[0.5, 0.5],
         mutation={"kind": "svd", "seed": 7})  # fmt: skip
     add("tsv-1", summed, parents=both, coefficients=[1.0, 1.0], merge={"method": "tsv", "scale": 1.0})
     return store
