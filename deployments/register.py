@@ -11,12 +11,17 @@ import asyncio
 import os
 import subprocess
 import sys
+import tempfile
+from collections.abc import Collection
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
+import yaml
 from prefect.automations import Automation
 from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.actions import WorkPoolCreate
+from prefect.client.schemas.filters import DeploymentFilter, DeploymentFilterName
 from prefect.client.schemas.objects import StateType
 from prefect.events.actions import ChangeFlowRunState
 from prefect.events.schemas.automations import EventTrigger, Posture, ResourceSpecification
@@ -60,11 +65,7 @@ def main() -> None:
         create_pools(client)
         for name, slots in {engine_limit(): ENGINES, sandbox_limit(): SANDBOXES}.items():
             print(f"concurrency limit {name}: {ensure_limit(name, slots)}")
-        before = schedules(client)
-        try:
-            deploy()
-        finally:  # of those that were registered before it failed, too
-            pause_new_schedules(client, before)
+        deploy(without_schedules(declared(), known(client)))
     watch_for_vanished_runs()
 
 
@@ -79,42 +80,58 @@ def create_pools(client: SyncPrefectClient) -> None:
         print(f"work pool {name} ({kind})")
 
 
-def deploy() -> None:
-    """Registers the deployments of ``prefect.yaml``; unchanged ones stay as they are."""
-    # As a module: the command `prefect` would not look for `flows` in the checkout.
-    command = [sys.executable, "-m", "prefect", "--no-prompt", "deploy", "--all", "--prefect-file", str(DECLARATION)]
-    done = subprocess.run(  # noqa: S603 - our own command
-        command,
-        cwd=HOME,
-        env={**os.environ, "PYTHONPATH": str(HOME), "CYCLEQD_MACHINE": machine()},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+def declared() -> dict[str, Any]:
+    """What ``prefect.yaml`` says."""
+    declaration: dict[str, Any] = yaml.safe_load((HOME / DECLARATION).read_text(encoding="utf-8"))
+    return declaration
+
+
+def known(client: SyncPrefectClient) -> set[str]:
+    """Names of our deployments that the server has."""
+    names = DeploymentFilterName(any_=[deployment["name"] for deployment in declared()["deployments"]])
+    found = client.read_deployments(deployment_filter=DeploymentFilter(name=names), limit=200)
+    return {deployment.name for deployment in found}
+
+
+def without_schedules(declaration: dict[str, Any], known: Collection[str]) -> dict[str, Any]:
+    """The declaration with schedules for deployments only that are new to the server, where they are off.
+
+    Schedules are the user's from then on. Prefect would put back the times that somebody changed, and where one
+    schedule has no slug, which those of the UI have not, delete all and turn on the declared ones.
+
+    Args:
+        declaration: What ``prefect.yaml`` says.
+        known: Names of the deployments that the server has.
+    """
+    deployments = []
+    for deployment in declaration["deployments"]:
+        rest = {name: value for name, value in deployment.items() if name != "schedules"}
+        schedules = [] if deployment["name"] in known else deployment.get("schedules", [])
+        for schedule in schedules:
+            print(f"schedule {schedule['slug']} of {deployment['name']}, off until someone turns it on")
+        if schedules:
+            rest["schedules"] = [schedule | {"active": False} for schedule in schedules]
+        deployments.append(rest)
+    return declaration | {"deployments": deployments}
+
+
+def deploy(declaration: dict[str, Any]) -> None:
+    """Registers deployments; unchanged ones stay as they are."""
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "prefect.yaml"
+        file.write_text(yaml.safe_dump(declaration, sort_keys=False), encoding="utf-8")
+        # As a module: the command `prefect` would not look for `flows` in the checkout.
+        command = [sys.executable, "-m", "prefect", "--no-prompt", "deploy", "--all", "--prefect-file", str(file)]
+        done = subprocess.run(  # noqa: S603 - our own command
+            command,
+            cwd=HOME,
+            env={**os.environ, "PYTHONPATH": str(HOME), "CYCLEQD_MACHINE": machine()},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
     if done.returncode:
         raise RuntimeError(f"the deployments were not registered:\n{done.stdout}\n{done.stderr}")
-
-
-def schedules(client: SyncPrefectClient) -> set[tuple[str, str | None]]:
-    """The schedules that the server knows, as (deployment's id, slug)."""
-    return {
-        (str(deployment.id), schedule.slug)
-        for deployment in client.read_deployments()
-        for schedule in deployment.schedules
-    }
-
-
-def pause_new_schedules(client: SyncPrefectClient, before: set[tuple[str, str | None]]) -> None:
-    """Turns off the schedules that are new to the server.
-
-    ``active: false`` in the declaration would turn them off again at every registration, also those that a person
-    has turned on since.
-    """
-    for deployment in client.read_deployments():
-        for schedule in deployment.schedules:
-            if (str(deployment.id), schedule.slug) not in before:
-                client.update_deployment_schedule(deployment.id, schedule.id, active=False)
-                print(f"schedule {schedule.slug} of {deployment.name}, off until someone turns it on")
 
 
 def watch_for_vanished_runs() -> None:
@@ -129,8 +146,12 @@ def watch_for_vanished_runs() -> None:
 
 
 def vanished_runs(name: str, silence: timedelta) -> Automation:
-    """Marks a flow run as crashed that gave a heartbeat and then, for so long, neither another one nor its end."""
-    ended = {f"prefect.flow-run.{state}" for state in ("Completed", "Failed", "Cancelled", "Crashed")}
+    """Marks a flow run as crashed that gave a heartbeat and then, for so long, neither another one nor its end.
+
+    One that was paused or suspended is silent because it was asked to be.
+    """
+    states = ("Completed", "Failed", "Cancelled", "Crashed", "Paused", "Suspended", "Scheduled", "Resuming")
+    ended = {f"prefect.flow-run.{state}" for state in states}
     return Automation(
         name=name,
         trigger=EventTrigger(

@@ -10,6 +10,7 @@ from cycleqd.config import SkillName
 from cycleqd.evaluation.audit import WORKERS
 from tasks.auditing import audit_skill
 from tasks.server import machine_slots
+from tasks.tags import tag_flow
 
 
 @flow(name="audit", flow_run_name="audit {skill}")
@@ -24,5 +25,6 @@ def audit(skill: SkillName = "mbpp_plus", data: str | None = None, exclude: tupl
     Returns:
         What was found, as `cycleqd audit --json` writes it.
     """
+    tag_flow(f"skill:{skill}")
     with machine_slots(WORKERS, engine=False):
         return audit_skill(skill, data, exclude).model_dump()

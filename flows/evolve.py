@@ -37,7 +37,7 @@ def evolve(run: RunRef, generations: int | None = None) -> int:
         for generation in range(done, total):
             before = ws.phases()
             child, part = evolution.breed(run, generation)
-            scores = evaluate_everywhere(run, child, part, ws.config.tasks)
+            scores = evaluate_everywhere(run, child, part, ws.config.tasks, generation)
             spent = ws.phases() - before
             evolution.commit(run, generation, scores, spent, total)
             ws.generations += 1

@@ -9,11 +9,13 @@ from cycleqd import steps
 from cycleqd.run.names import RunRef
 from cycleqd.steps.workspace import opened
 from tasks.options import RETRIED
+from tasks.tags import tag_task
 
 
-@task(task_run_name="derive baselines", tags=["merge"], **RETRIED)
+@task(task_run_name="derive baselines", **RETRIED)
 def derive_baselines(run: RunRef) -> list[str]:
     """Merges the experts by every baseline at every scale; returns the individuals' ids."""
+    tag_task(run, "merge")
     with opened(run) as ws:
         records = steps.derive_baselines(ws)
     for record in records:

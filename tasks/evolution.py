@@ -15,11 +15,13 @@ from cycleqd.skills.parts import Part
 from cycleqd.steps.workspace import opened
 from tasks import artifacts
 from tasks.options import RETRIED
+from tasks.tags import tag_task
 
 
-@task(task_run_name="seed archives", tags=["archive"], **RETRIED)
+@task(task_run_name="seed archives", **RETRIED)
 def seed_archives(run: RunRef) -> list[str]:
     """Commits the experts' scores and fills the archives with them; returns the experts' ids."""
+    tag_task(run, "archive")
     with opened(run) as ws:
         record = steps.seed_archives(ws)
         archives = steps.rebuild_search(ws).archives
@@ -33,6 +35,7 @@ def seed_archives(run: RunRef) -> list[str]:
 @task(task_run_name="g{generation:04d} breed", **RETRIED)
 def breed(run: RunRef, generation: int) -> tuple[str, Part]:
     """Makes the child that the search asks for; returns its id and the part of the samples that it is to meet."""
+    tag_task(run, generation=generation)
     with opened(run) as ws:
         child = steps.breed(ws, generation)
         identifier, part = steps.asked(ws, generation)
@@ -53,6 +56,7 @@ def breed(run: RunRef, generation: int) -> tuple[str, Part]:
 @task(task_run_name="g{generation:04d} commit", **RETRIED)
 def commit(run: RunRef, generation: int, scores: Mapping[str, Score], seconds: Phases, total: int) -> str:
     """Offers the child to all archives and commits the generation; returns one line that says what came out."""
+    tag_task(run, generation=generation)
     with opened(run) as ws:
         record = steps.commit(ws, generation, scores, seconds)
         artifacts.show_generation(ws, generation, total)
@@ -65,9 +69,10 @@ def commit(run: RunRef, generation: int, scores: Mapping[str, Score], seconds: P
     return line
 
 
-@task(task_run_name="aggregate elites", tags=["merge"], **RETRIED)
+@task(task_run_name="aggregate elites", **RETRIED)
 def aggregate(run: RunRef) -> str:
     """Folds the elites into the final model; returns its id."""
+    tag_task(run, "merge")
     with opened(run) as ws:
         record = steps.aggregate(ws)
     parts = zip(record.parents, record.coefficients, strict=True)
@@ -75,9 +80,10 @@ def aggregate(run: RunRef) -> str:
     return record.id
 
 
-@task(task_run_name="write report", tags=["report"], **RETRIED)
+@task(task_run_name="write report", **RETRIED)
 def report(run: RunRef) -> str:
     """Draws tables and figures from the records; returns the report's address."""
+    tag_task(run, "report")
     with opened(run) as ws:
         write_report(ws.store)
         artifacts.show_report(ws)

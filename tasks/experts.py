@@ -10,11 +10,13 @@ from cycleqd.experts import TrainingSummary
 from cycleqd.run.names import RunRef
 from cycleqd.steps.workspace import opened
 from tasks.options import RETRIED
+from tasks.tags import tag_task
 
 
-@task(task_run_name="take {skill} expert", tags=["experts"], **RETRIED)
+@task(task_run_name="take {skill} expert", **RETRIED)
 def take_expert(run: RunRef, skill: str) -> None:
     """Reads the expert of a skill from its source: an adapter or a checkpoint that was made elsewhere."""
+    tag_task(run, "experts", skill=skill)
     with opened(run) as ws:
         record = steps.take_expert(ws, skill)
     logger = get_run_logger()
@@ -23,35 +25,44 @@ def take_expert(run: RunRef, skill: str) -> None:
         logger.warning("%s: %s", skill, note)
 
 
-@task(task_run_name="gather {skill} training data", tags=["experts"], **RETRIED)
+@task(task_run_name="gather {skill} training data", **RETRIED)
 def gather_training_data(run: RunRef, skill: str) -> int:
     """Plays the gold episodes of a skill's train split, or reads its data sets; returns how many conversations."""
+    tag_task(run, "experts", skill=skill)
     with opened(run) as ws:
         conversations = steps.gather_training_data(ws, skill)
     get_run_logger().info("%s: %d training conversations", skill, conversations)
     return conversations
 
 
-@task(task_run_name="train {skill} expert", tags=["experts"], **RETRIED)
+@task(task_run_name="train {skill} expert", **RETRIED)
 def train_expert(run: RunRef, skill: str) -> None:
     """Fine-tunes the expert of a skill."""
+    tag_task(run, "experts", skill=skill)
     with opened(run) as ws:
         _tell(f"{skill} expert", steps.train(ws, skill))
 
 
-@task(task_run_name="train on all data", tags=["experts"], **RETRIED)
+@task(task_run_name="train on all data", **RETRIED)
 def train_on_all_data(run: RunRef) -> str:
     """Fine-tunes one model on all skills' data, for comparison; returns its id."""
+    tag_task(run, "experts")
     with opened(run) as ws:
         _tell("model of all data", steps.train_on_all_data(ws))
         return steps.derive_all_data(ws).id
 
 
-@task(task_run_name="derive task vectors", tags=["experts"], **RETRIED)
+@task(task_run_name="derive task vectors", **RETRIED)
 def derive_experts(run: RunRef) -> list[str]:
     """Turns the experts into task vectors over shared bases; returns the individuals' ids."""
+    tag_task(run, "experts")
+    log = get_run_logger()
+
+    def told(skill: str, done: int, of: int) -> None:
+        log.info("RegMean: %d of %d conversations of %s read", done, of, skill)
+
     with opened(run) as ws:
-        return [record.id for record in steps.derive_experts(ws)]
+        return [record.id for record in steps.derive_experts(ws, told)]
 
 
 def _tell(whom: str, summary: TrainingSummary) -> None:

@@ -16,18 +16,21 @@ from cycleqd.telemetry import metrics
 from cycleqd.telemetry.events import event
 from tasks import artifacts
 from tasks.options import RETRIED, is_infrastructure_fault
+from tasks.tags import tag_task
 
 
 @task(task_run_name="{individual} load", **RETRIED)
-def load_individual(run: RunRef, individual: str, part: Part) -> str:
+def load_individual(run: RunRef, individual: str, part: Part, generation: int | None = None) -> str:
     """Puts an individual's weights into the engine; returns their genome."""
+    tag_task(run, generation=generation)
     with opened(run) as ws:
         return ws.evaluator.scope(individual, part).load()
 
 
 @task(task_run_name="{individual} evaluate {skill}", retry_condition_fn=is_infrastructure_fault)
-def evaluate_individual(run: RunRef, individual: str, part: Part, skill: str) -> Score:
+def evaluate_individual(run: RunRef, individual: str, part: Part, skill: str, generation: int | None = None) -> Score:
     """Scores the loaded individual on one skill, in Docker."""
+    tag_task(run, skill=skill, generation=generation)
     if (attempt := task_run.run_count or 1) > 1:
         metrics.count_retry(run.run_id, skill)
         event("evaluation_retried", run=run.run_id, individual=individual, skill=skill, split=part, attempt=attempt)
@@ -47,8 +50,17 @@ def evaluate_individual(run: RunRef, individual: str, part: Part, skill: str) ->
     return record.score
 
 
-def evaluate_everywhere(run: RunRef, individual: str, part: Part, options: TaskConfig) -> dict[str, Score]:
+def evaluate_everywhere(
+    run: RunRef, individual: str, part: Part, options: TaskConfig, generation: int | None = None
+) -> dict[str, Score]:
     """Scores an individual on all skills, as one task per skill, concurrently; loads it first, if need be.
+
+    Args:
+        run: The run.
+        individual: Its id.
+        part: The part of the samples that it is to meet.
+        options: Retries and time-out of each evaluation.
+        generation: The generation that this is part of, if any; a tag of the tasks.
 
     Returns:
         The scores by skill.
@@ -63,9 +75,9 @@ def evaluate_everywhere(run: RunRef, individual: str, part: Part, options: TaskC
     )
     with opened(run) as ws, ws.evaluator.evaluating(individual, part) as scope:
         if scope.missing:
-            load_individual(run, individual, part)
+            load_individual(run, individual, part, generation)
         skills = ws.config.skill_names
-        futures = {skill: evaluation.submit(run, individual, part, skill) for skill in skills}
+        futures = {skill: evaluation.submit(run, individual, part, skill, generation) for skill in skills}
         try:
             for future in futures.values():
                 future.wait()

@@ -11,11 +11,13 @@ from cycleqd.run.names import RunRef
 from cycleqd.run.store import RunStore
 from cycleqd.steps.workspace import opened
 from tasks.options import RETRIED
+from tasks.tags import tag_task
 
 
-@task(task_run_name="share experts of {source.run_id}", tags=["experts"], **RETRIED)
+@task(task_run_name="share experts of {source.run_id}", **RETRIED)
 def share_experts(source: RunRef, target: RunRef) -> int:
     """Copies experts, baselines and their scores into a run of the same seed; returns the number of objects."""
+    tag_task(target, "experts")
     with opened(target) as ws:
         baselines = tuple(candidate.id for candidate in candidates(ws.config.baselines))
         copied = take_over(RunStore.of(source), ws.store, baselines)

@@ -13,6 +13,7 @@ from cycleqd.steps.workspace import Workspace, opened
 from tasks import refusals  # noqa: F401 -- how a refusal is logged
 from tasks.crashed import mark_vanished
 from tasks.server import machine_slots
+from tasks.tags import run_tag, tag_flow
 
 _at_work: ContextVar[bool] = ContextVar("at_work", default=False)
 
@@ -21,8 +22,8 @@ _at_work: ContextVar[bool] = ContextVar("at_work", default=False)
 def at_work(run: RunRef, config: RunConfig | None = None, *, rescore: bool = False) -> Iterator[Workspace]:
     """The workspace of a run, with this machine's engine and containers held for it.
 
-    The outermost use also holds the run's base model and scores against what this process has, marks what a killed
-    process left Running, and writes down where the time went.
+    The flow run is tagged with the run's id. The outermost use also holds the run's base model and scores against what
+    this process has, marks what a killed process left Running, and writes down where the time went.
 
     Args:
         run: The run.
@@ -33,6 +34,7 @@ def at_work(run: RunRef, config: RunConfig | None = None, *, rescore: bool = Fal
         BaseDiffers: The base model is not the one that the run began with.
         OtherScores: The run has scores that this process would not repeat.
     """
+    tag_flow(run_tag(run))
     with opened(run) as ws:
         if _at_work.get():
             yield ws

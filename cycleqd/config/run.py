@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
 from pydantic_core import InitErrorDetails
 
-from cycleqd.config.baselines import BaselineConfig, ComparisonConfig
+from cycleqd.config.baselines import BaselineConfig, ComparisonConfig, RegMeanConfig
 from cycleqd.config.experts import ExpertConfig
 from cycleqd.config.files import write_yaml
 from cycleqd.config.machine import EngineConfig, RetentionConfig, SandboxConfig, TaskConfig
@@ -71,6 +71,7 @@ class RunConfig(Section):
         BaselineConfig(method="iso_c", scales=(0.6, 0.8, 1.0)),
     )
     """Merges of the experts without a search, for comparison; every scale costs as much as a generation."""
+    regmean: RegMeanConfig = RegMeanConfig()
     comparison: ComparisonConfig = ComparisonConfig()
     engine: EngineConfig = EngineConfig()
     sandbox: SandboxConfig = SandboxConfig()
@@ -125,6 +126,16 @@ class RunConfig(Section):
             raise ValueError(f"crossover {crossover.kind} can't decompose vectors with Gaussian noise; choose another")
         return mutation
 
+    @field_validator("search", "baselines")
+    @classmethod
+    def _are_made_of_low_rank_experts(cls, value: Any, info: ValidationInfo) -> Any:
+        entries = value if isinstance(value, tuple) else (value,)
+        wanted = any("regmean" in (getattr(one, "merge", ""), getattr(one, "method", "")) for one in entries)
+        experts = info.data.get("experts")
+        if wanted and experts is not None and experts.method != "lora":
+            raise ValueError("regmean needs LoRA experts (experts.method: lora)")
+        return value
+
     @field_validator("baselines")
     @classmethod
     def _differ(cls, baselines: tuple[BaselineConfig, ...]) -> tuple[BaselineConfig, ...]:
@@ -150,6 +161,11 @@ class RunConfig(Section):
     def trained(self) -> tuple[str, ...]:
         """The skills whose experts are trained by the run, in their order; the others have a source."""
         return tuple(name for name in self.skill_names if self.experts.source_of(name) is None)
+
+    @property
+    def uses_regmean(self) -> bool:
+        """Whether the experts' shares of RegMean are made."""
+        return self.search.merge == "regmean" or any(baseline.method == "regmean" for baseline in self.baselines)
 
     @property
     def skill_names(self) -> tuple[str, ...]:

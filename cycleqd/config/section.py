@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, GetCoreSchemaHandler
+from pydantic import BaseModel, ConfigDict, GetCoreSchemaHandler, ValidationError, model_validator
+from pydantic_core import InitErrorDetails
 from pydantic_core.core_schema import CoreSchema
+
+from cycleqd.config.prefect_values import plain
 
 
 def _number_the_fields(schema: dict[str, Any]) -> None:
@@ -41,6 +44,20 @@ class Section(BaseModel):
         use_attribute_docstrings=True,
         json_schema_extra=_number_the_fields,
     )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _is_plain(cls, data: Any) -> Any:
+        if not isinstance(data, dict):
+            return data
+        found, faults = plain(data)
+        if faults:
+            details = [
+                InitErrorDetails(type="value_error", loc=fault.path, input=fault.value, ctx={"error": fault.why})
+                for fault in faults
+            ]
+            raise ValidationError.from_exception_data(cls.__name__, details)
+        return found
 
     @classmethod
     def __get_pydantic_core_schema__(cls, source: Any, handler: GetCoreSchemaHandler, /) -> CoreSchema:

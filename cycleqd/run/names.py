@@ -28,6 +28,8 @@ BASES_KEY = "bases.safetensors"
 """The shared bases of factored task vectors."""
 SIMILARITY_KEY = "experts/similarity.json"
 """How alike the experts are, pair by pair."""
+REGMEAN_KEY = "experts/regmean.safetensors"
+"""The experts' shares of RegMean, as low-rank factors."""
 SEED_KEY = "generations/seed.json"
 """The commit record of the seeding."""
 EXPORT_KEY = "aggregate/export.json"
@@ -62,6 +64,11 @@ class RunRef(BaseModel):
 def expert_id(skill: str) -> str:
     """Id of the expert of a skill."""
     return f"expert-{skill}"
+
+
+def regmean_id(skill: str) -> str:
+    """Id of an expert's share of RegMean (`cycleqd.experts.regmean`)."""
+    return f"regmean-{skill}"
 
 
 def child_id(generation: int) -> str:

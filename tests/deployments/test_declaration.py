@@ -2,7 +2,6 @@
 
 import importlib
 import os
-from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -49,25 +48,16 @@ def test_the_automation_watches_all_flows_and_no_others():
     assert set(names) == flows
 
 
-@pytest.mark.parametrize("fault", [None, RuntimeError("halfway")])
-def test_new_schedules_are_turned_off_even_if_registering_fails_halfway(fault, monkeypatch):
-    done = []
-    client = type("Client", (), {"__enter__": lambda self: self, "__exit__": lambda *_: None})()
-
-    def deploy():
-        if fault:
-            raise fault
-
-    replacements = {
-        "get_client": lambda **_: client, "create_pools": lambda _: None, "ensure_limit": lambda *_: 1,
-        "schedules": lambda _: {("kept", "weekly")}, "deploy": deploy, "watch_for_vanished_runs": lambda: None,
-        "pause_new_schedules": lambda _, before: done.append(before),
-    }  # fmt: skip
-    for name, replacement in replacements.items():
-        monkeypatch.setattr(register, name, replacement)
-    with pytest.raises(RuntimeError) if fault else nullcontext():
-        register.main()
-    assert done == [{("kept", "weekly")}]
+def test_schedules_are_declared_for_new_deployments_alone_and_are_off_there():
+    for known in (set(), {"rerun"}, set(DEPLOYMENTS)):
+        told = {each["name"]: each for each in register.without_schedules(DECLARED, known)["deployments"]}
+        assert {name for name, each in told.items() if "schedules" in each} == {"rerun", "resume-unfinished"} - known
+        for each in told.values():
+            assert all(schedule["active"] is False for schedule in each.get("schedules", []))
+        # All else is told as it stands in the file.
+        assert [{**each, "schedules": None} for each in told.values()] == [
+            {**each, "schedules": None} for each in DEPLOYMENTS.values()
+        ]
 
 
 def test_a_schedule_never_says_whether_it_is_on():

@@ -14,7 +14,7 @@ from prefect.client.schemas.filters import FlowRunFilterState as State
 from prefect.client.schemas.objects import StateType
 from prefect.events import AutomationCore, Event, RelatedResource, Resource
 from prefect.exceptions import PrefectHTTPStatusError
-from prefect.states import Cancelling, Running
+from prefect.states import Cancelling, Running, Suspended
 
 from cycleqd.config import RunConfig
 from cycleqd.report.unfinished import is_finished, unfinished_runs
@@ -158,18 +158,22 @@ def test_a_run_whose_heartbeats_stop_is_marked_crashed_by_the_automation(live_pr
     try:
         with live_prefect.client() as client:
             deployment = client.read_deployment_by_name("evolve/evolve")
-            run, others = (
+            run, others, asleep = (
                 client.create_flow_run_from_deployment(
                     deployment.id, parameters={"run": {"run_id": "nobody"}}, state=Running(), name=name
                 )
-                for name in ("vanished", "of somebody else's flow")
+                for name in ("vanished", "of somebody else's flow", "suspended")
             )
-        beats = [_beat(run, "evolve").model_dump(mode="json"), _beat(others, "nightly-etl").model_dump(mode="json")]
+        flows = ((asleep, "evolve"), (run, "evolve"), (others, "nightly-etl"))
+        beats = [_beat(each, flow).model_dump(mode="json") for each, flow in flows]
         httpx.post(f"{live_prefect.url}/api/events", json=beats).raise_for_status()
+        with live_prefect.client() as client:
+            client.set_flow_run_state(asleep.id, Suspended(timeout_seconds=3600))
         state = wait_for(lambda: (state := live_prefect.state(run.id)).is_final() and state, seconds=PATIENCE)
         assert state.is_crashed()
         assert state.message == "no heartbeat for 10 s"
         assert live_prefect.state(others.id).is_running()
+        assert live_prefect.state(asleep.id).name == "Suspended"
     finally:
         httpx.delete(f"{live_prefect.url}/api/automations/{automation}").raise_for_status()
 
