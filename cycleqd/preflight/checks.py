@@ -98,6 +98,9 @@ def _experts(config: RunConfig) -> Check:
         dense = dense or update.dense is not None
         notes = "".join(f" ({note})" for note in update.notes)
         found.append(f"{skill}: {place.kind} {source}, {len(update.names())} parameters{notes}")
+    if dense and config.uses_regmean:
+        text = f"{'; '.join(found)}: not all of low rank, which regmean needs"
+        return Check("experts", False, text, "choose another baseline or search.merge, or other sources")
     form = "all task vectors are dense" if dense else "task vectors are factored"
     trained = f"; trained here: {', '.join(config.trained)}" if config.trained else ""
     return Check("experts", True, f"{'; '.join(found)}{trained}; {form}")

@@ -40,8 +40,8 @@ def expert_coefficients(identifier: str, read: Callable[[str], IndividualRecord]
 
 
 def _expanded(record: IndividualRecord, known: dict[str, dict[str, float] | None]) -> dict[str, float] | None:
-    if not record.parents:
-        return {record.id: 1.0}
+    if not record.parents:  # an expert, or something else that the run has made, such as a share of RegMean
+        return {record.id: 1.0} if record.id.startswith(expert_id("")) else None
     method, scale = record.merge.get("method", "sum"), record.merge.get("scale", 1.0)
     if record.mutation.get("kind", "none") != "none" or method not in ("sum", "linear", "task_arithmetic"):
         return None
