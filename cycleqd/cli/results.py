@@ -49,30 +49,47 @@ def export(
         Literal["checkpoint", "adapter"],
         typer.Option("--format", help="A whole Hugging Face checkpoint, or a LoRA adapter for the base model."),
     ] = "checkpoint",
+    push_to: Annotated[
+        str | None, typer.Option("--push", metavar="OWNER/NAME", help="Also upload it to the Hugging Face hub.")
+    ] = None,
+    public: Annotated[bool, typer.Option("--public", help="With --push: a new repository is public.")] = False,
+    gguf: Annotated[bool, typer.Option("--gguf", help="Also write model.gguf, with llama.cpp's converter.")] = False,
     storage: StorageOption = DEFAULT_STORAGE,
 ) -> None:
     """Save a model of a run as a Hugging Face folder: the final model, an elite, or any individual."""
     if elite and individual:
         raise typer.BadParameter("give either --elite or --individual")
+    if gguf and form != "checkpoint":
+        raise typer.BadParameter("--gguf wants --format checkpoint")
     store = open_run(name, storage)
     identifier = _elite(store, elite) if elite else known_individual(store, individual or "aggregate")
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise StoreError(f"{folder} is not an empty folder; choose another one, nothing is overwritten")
-    from cycleqd.base_model import resolve_base
     from cycleqd.checkpoint import BaseModelInvalid
+    from cycleqd.evaluation.resources import find_base
     from cycleqd.preflight.probe import probe
+    from cycleqd.publishing import push, write_gguf
+    from cycleqd.publishing.gguf import find_converter
     from cycleqd.steps.export import export_individual
-    from cycleqd.storage import cache_dir
+
+    if gguf:
+        find_converter()  # before the work
 
     with err.status(f"Exporting {identifier}"):
         try:
-            probe(resolve_base(store.config().model.name, cache_dir()))
+            probe(find_base(store.config()))
             export_individual(store, identifier, folder, format=form)
         except BaseModelInvalid:
             raise
         except ValueError as error:  # this individual does not exist in this format
             raise StoreError(str(error)) from error
     out.print(Text(f"{identifier} of run {store.run_id} is in {folder} ({form})."), soft_wrap=True)
+    if gguf:
+        with err.status("Converting to GGUF"):
+            out.print(Text(f"As GGUF: {write_gguf(folder)}"), soft_wrap=True)
+    if push_to:
+        with err.status(f"Uploading to {push_to}"):
+            out.print(Text(f"On the hub: {push(folder, push_to, private=not public)}"), soft_wrap=True)
     out.print(Text(f"Talk to it: cycleqd chat {shlex.quote(str(folder))}"), soft_wrap=True)
 
 

@@ -3,11 +3,23 @@
 from __future__ import annotations
 
 import datetime
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from cycleqd.config.section import Section
+
+_GIVEN: Final = ("messages", "tools", "documents", "add_generation_prompt", "bos_token", "eos_token", "strftime_now")
+
+
+def _is_free(name: str) -> str:
+    if name in _GIVEN:
+        raise ValueError(f"{name} is not a setting: every conversation has its own")
+    return name
+
+
+TemplateVariable = Annotated[str, Field(pattern=r"^[A-Za-z_]\w{0,63}$"), AfterValidator(_is_free)]
+"""A variable of a chat template."""
 
 
 class ModelConfig(Section):
@@ -18,6 +30,10 @@ class ModelConfig(Section):
     revision: Annotated[str, Field(min_length=1)] | None = None
     """Branch, tag or commit of a hub model. Unless given: the main branch as it is at the first start; the run keeps
     that commit."""
+    chat_template: Annotated[str, Field(min_length=1)] | None = None
+    """A file with a chat template in place of the model's own."""
+    chat_template_kwargs: dict[TemplateVariable, bool | int | float | str] = {}  # noqa: RUF012 -- pydantic copies it
+    """What the chat template is told beside the messages, e.g. ``{enable_thinking: false}``."""
     dtype: Literal["auto", "bfloat16", "float16", "float32"] = "auto"
     """What training and engine compute in. Merging is always fp32, rounded once. ``auto`` takes bfloat16 where the
     hardware has instructions for it and float32 elsewhere; a run keeps what it began with."""

@@ -95,7 +95,9 @@ class RunConfig(Section):
                 text = f"a block has {search.block} samples (search.block): give at least as many optimization samples"
                 faults.append(_fault((position, "optimization"), count, text))
         for position, row in enumerate(rows):
-            if experts is None or row.kind != "benchmark" or experts.data_of(row.name) or experts.source_of(row.name):
+            if experts is None or row.kind != "benchmark" or experts.data_of(row.name):
+                continue
+            if experts.source_of(row.name) and getattr(search, "merge", "") != "regmean":
                 continue
             text = (
                 f"{row.name} is a benchmark and has no training data of its own: "
@@ -135,6 +137,18 @@ class RunConfig(Section):
         if wanted and experts is not None and experts.method != "lora":
             raise ValueError("regmean needs LoRA experts (experts.method: lora)")
         return value
+
+    @field_validator("baselines")
+    @classmethod
+    def _have_something_to_read(
+        cls, baselines: tuple[BaselineConfig, ...], info: ValidationInfo
+    ) -> tuple[BaselineConfig, ...]:
+        experts, skills = info.data.get("experts"), info.data.get("skills") or ()
+        if experts is not None and any(baseline.method == "regmean" for baseline in baselines):
+            for row in (skill.row for skill in skills):
+                if row.kind == "benchmark" and experts.data_of(row.name) is None:
+                    raise ValueError(f"regmean reads what each expert learned from: set experts.data.{row.name}")
+        return baselines
 
     @field_validator("baselines")
     @classmethod

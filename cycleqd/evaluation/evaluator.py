@@ -12,10 +12,10 @@ from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
 
-from cycleqd.base_model import BaseWeights, resolve_base
+from cycleqd.base_model import BaseWeights
 from cycleqd.config import RunConfig
 from cycleqd.evaluation.fingerprint import fingerprint
-from cycleqd.evaluation.resources import build_skills, limits_of, open_sandboxes, start_engine
+from cycleqd.evaluation.resources import build_skills, find_base, limits_of, open_sandboxes, start_engine
 from cycleqd.evaluation.scope import Scope
 from cycleqd.models.causal_lm.protocol import Engine
 from cycleqd.models.hardware import pinned
@@ -27,7 +27,6 @@ from cycleqd.run.store import RunStore
 from cycleqd.sandbox import Sandboxes
 from cycleqd.skills.parts import Part
 from cycleqd.skills.protocol import Skill
-from cycleqd.storage import cache_dir
 
 
 class Evaluator:
@@ -62,8 +61,7 @@ class Evaluator:
     def base(self) -> Path:
         """The base model's local checkpoint directory."""
         known = self.store.base()
-        revision = known.revision if known and known.revision else self.config.model.revision
-        return resolve_base(self.config.model.name, cache_dir(), revision=revision)
+        return find_base(self.config, revision=known.revision if known else None)
 
     @cached_property
     def base_identity(self) -> BaseRecord:

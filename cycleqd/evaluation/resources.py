@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from cycleqd.base_model import resolve_base
 from cycleqd.config import RunConfig, SandboxConfig, SkillConfig
 from cycleqd.models.causal_lm import open_engine
 from cycleqd.models.causal_lm.protocol import Engine
@@ -12,6 +13,23 @@ from cycleqd.sandbox import Limits, Sandboxes, reap
 from cycleqd.skills.benchmarks.benchmark import Source, exclusions
 from cycleqd.skills.building import build_skill
 from cycleqd.skills.protocol import Skill
+from cycleqd.storage import cache_dir
+from cycleqd.template_view import with_template
+
+
+def find_base(config: RunConfig, *, revision: str | None = None) -> Path:
+    """The checkpoint directory of a configuration's base model, with the chat template that it asks for.
+
+    Args:
+        config: The configuration.
+        revision: The hub's commit in place of what the configuration says.
+
+    Raises:
+        BaseModelInvalid, BaseModelUnavailable: As `cycleqd.base_model.resolve_base`, or the template cannot be used.
+    """
+    model = config.model
+    base = resolve_base(model.name, cache_dir(), revision=revision or model.revision)
+    return with_template(base, cache_dir(), file=model.chat_template, settings=model.chat_template_kwargs)
 
 
 def start_engine(config: RunConfig, base: Path) -> Engine:

@@ -9,9 +9,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
-from cycleqd.base_model import BaseWeights, resolve_base
+from cycleqd.base_model import BaseWeights
 from cycleqd.checkpoint import BaseModelInvalid
 from cycleqd.config import RunConfig, SkillConfig
+from cycleqd.evaluation.resources import find_base
 from cycleqd.messages import Message
 from cycleqd.preflight.probe import Facts, TokenizerInvalid, probe
 from cycleqd.run.names import expert_id
@@ -80,7 +81,7 @@ def _experts(config: RunConfig) -> Check:
 
     from cycleqd.experts.sources import SourceInvalid, SourceUnavailable, find
 
-    base = BaseWeights(resolve_base(config.model.name, cache_dir(), revision=config.model.revision))
+    base = BaseWeights(find_base(config))
     found, dense = [], config.experts.method == "full" and bool(config.trained)
     for skill, source in given.items():
         if _is_taken(config, skill):  # the run has its task vector; a source that changed is refused at the start
@@ -97,6 +98,9 @@ def _experts(config: RunConfig) -> Check:
         dense = dense or update.dense is not None
         notes = "".join(f" ({note})" for note in update.notes)
         found.append(f"{skill}: {place.kind} {source}, {len(update.names())} parameters{notes}")
+    if dense and config.uses_regmean:
+        text = f"{'; '.join(found)}: not all of low rank, which regmean needs"
+        return Check("experts", False, text, "choose another baseline or search.merge, or other sources")
     form = "all task vectors are dense" if dense else "task vectors are factored"
     trained = f"; trained here: {', '.join(config.trained)}" if config.trained else ""
     return Check("experts", True, f"{'; '.join(found)}{trained}; {form}")
@@ -159,7 +163,7 @@ def _engine(config: RunConfig) -> Check:
 
 
 def _model(config: RunConfig) -> Check:
-    base = resolve_base(config.model.name, cache_dir(), revision=config.model.revision)
+    base = find_base(config)
     weights = BaseWeights(base)
     try:
         _probed(config, base)
@@ -173,7 +177,7 @@ def _model(config: RunConfig) -> Check:
 
 def _tokenizer(config: RunConfig) -> Check:
     try:
-        facts = _probed(config, resolve_base(config.model.name, cache_dir(), revision=config.model.revision))
+        facts = _probed(config, find_base(config))
     except TokenizerInvalid as error:
         return Check("tokenizer", False, str(error), _OTHER_MODEL)
     except BaseModelInvalid:
@@ -249,7 +253,7 @@ def _storage(config: RunConfig) -> Check:
 
 def _disk(config: RunConfig) -> Check:
     try:
-        base = resolve_base(config.model.name, cache_dir(), revision=config.model.revision)
+        base = find_base(config)
     except BaseModelInvalid:
         return Check("disk", False, "not looked at: the model is not fit", "see the model")
     model = sum(file.stat().st_size for file in base.glob("*.safetensors"))

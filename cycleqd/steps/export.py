@@ -15,14 +15,15 @@ from typing import Literal, get_args
 import torch
 from safetensors.torch import save_file
 
-from cycleqd.base_model import EMBEDDED_MODEL, BaseWeights, public_name, resolve_base
+from cycleqd.base_model import EMBEDDED_MODEL, BaseWeights, public_name
+from cycleqd.evaluation.resources import find_base
 from cycleqd.models.causal_lm.merging import MergedWeights
 from cycleqd.models.hardware import with_dtype
+from cycleqd.publishing import write_card
 from cycleqd.run.genomes import task_vector
 from cycleqd.run.names import EXPORT_KEY, final_key
 from cycleqd.run.records import ExportRecord
 from cycleqd.run.store import RunStore
-from cycleqd.storage import cache_dir
 from cycleqd.task_vector import FactoredTaskVector, TaskVector, save_lora_adapter
 
 log = logging.getLogger(__name__)
@@ -84,7 +85,7 @@ def export_final(store: RunStore, identifier: str) -> None:
 
 
 def export_individual(store: RunStore, identifier: str, out: Path, *, format: Format = "checkpoint") -> None:
-    """Writes an individual as a Hugging Face directory.
+    """Writes an individual as a Hugging Face directory, with its model card.
 
     Args:
         store: The run.
@@ -102,8 +103,7 @@ def export_individual(store: RunStore, identifier: str, out: Path, *, format: Fo
     name = config.model.name
     vector = task_vector(store, identifier)
     known = store.base()
-    revision = known.revision if known and known.revision else config.model.revision
-    base = resolve_base(name, cache_dir(), revision=revision)
+    base = find_base(config, revision=known.revision if known else None)
     if format == "adapter":
         if not isinstance(vector, FactoredTaskVector):
             raise ValueError(
@@ -115,6 +115,7 @@ def export_individual(store: RunStore, identifier: str, out: Path, *, format: Fo
     else:
         out.mkdir(parents=True, exist_ok=True)
         _save_checkpoint(base, vector, with_dtype(config).model.dtype, out)
+    write_card(store, identifier, out, base=base, dtype=with_dtype(config).model.dtype, form=format)
     for file in out.rglob("*"):
         if file.is_file():
             file.chmod(_MODE)

@@ -67,6 +67,9 @@ def test_an_expert_with_a_source_needs_no_training_data_unless_a_model_of_all_da
     assert config.trained == ("os",)
     with pytest.raises(ConfigError, match=r"comparison: .*set experts\.data\.mbpp_plus"):
         parse_config(values | {"comparison": {"all_data": True}})
+    for regmean in ({"baselines": [{"method": "regmean"}]}, {"search": {"kind": "cma_es", "merge": "regmean"}}):
+        with pytest.raises(ConfigError, match=r"set experts\.data\.mbpp_plus"):
+            parse_config(values | regmean)
     with pytest.raises(ConfigError, match=r"experts\.source"):
         parse_config({"experts": {"source": {"no_such_skill": "someone/it"}}})
 

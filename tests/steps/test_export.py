@@ -118,7 +118,8 @@ def test_export_carries_what_belongs_to_a_model_and_nothing_else_of_its_base(bas
     export_individual(store, "aggregate", tmp_path / "adapter", format="adapter")
     found = {str(file.relative_to(tmp_path / "out")) for file in (tmp_path / "out").rglob("*") if file.is_file()}
     own = {file.name for file in base.iterdir()}  # which is tidy
-    assert found == own | set(kept)
+    assert found == own | set(kept) | {"README.md"}
+    assert (tmp_path / "out" / "README.md").read_text() != "x"  # the model's own card, not the base's
     assert (tmp_path / "out" / "additional_chat_templates" / "tool_use.jinja").read_text() == "{{ 2 }}"
     for folder in ("out", "adapter"):
         modes = {stat.S_IMODE(file.stat().st_mode) for file in (tmp_path / folder).rglob("*") if file.is_file()}

@@ -7,7 +7,7 @@ import pytest
 from safetensors.torch import load_file, save_file
 
 from cycleqd import steps
-from cycleqd.config import RunConfig
+from cycleqd.config import BaselineConfig, RunConfig
 from cycleqd.experts.sources import SourceInvalid, SourceUnavailable
 from cycleqd.preflight import checks as preflight
 from cycleqd.run.genomes import task_vector
@@ -108,6 +108,10 @@ def test_the_preflight_looks_at_sources_and_says_what_form_the_vectors_take(tiny
     assert "all task vectors are dense" in preflight._experts(
         configuration(tmp_path, tiny_biased, **adapters | {"os": str(dense)})
     ).detail  # fmt: skip
+    regmean = configuration(tmp_path, tiny_biased, os=str(dense)).model_copy(
+        update={"baselines": (BaselineConfig(method="regmean"),)}
+    )
+    assert "which regmean needs" in preflight._experts(regmean).detail
     config = json.loads((dense / "adapter_config.json").read_text())
     (dense / "adapter_config.json").write_text(json.dumps(config | {"peft_type": "IA3"}))
     refused = preflight._experts(configuration(tmp_path, tiny_biased, os=str(dense)))

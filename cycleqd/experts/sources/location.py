@@ -14,6 +14,7 @@ from cycleqd.storage.file_hashes import file_hash
 Kind = Literal["adapter", "checkpoint"]
 
 _PATTERNS: Final = ("*.json", "*.safetensors", "*.bin", "*.model", "*.txt", "*.jinja")
+_CARD: Final = "README.md"
 _NOT_OURS: Final = ("optimizer", "scheduler", "rng_state", "training_args", "trainer_state")
 
 
@@ -91,11 +92,17 @@ def find(given: str, cache: Path, *, revision: str | None = None) -> Found:
     )
 
 
+def parse(given: str) -> tuple[str, str]:
+    """A hub id and the branch, tag or commit that follows it; empty where none does."""
+    name, _, revision = given.partition("@")
+    return name, revision
+
+
 def _folder(given: str, cache: Path, revision: str | None) -> tuple[Path, str]:
     own = Path(given).expanduser()
     if own.is_dir():
         return own.resolve(), ""
-    name, _, asked = given.partition("@")
+    name, asked = parse(given)
     if own.is_absolute() or given.startswith((".", "~")) or name.count("/") != 1:
         raise SourceUnavailable(
             f"expert source {given}: there is no such folder, and it is no hub id (owner/name, or owner/name@revision)"
@@ -110,7 +117,7 @@ def _download(given: str, name: str, revision: str | None, cache: Path) -> Path:
     options: dict[str, Any] = {
         "revision": revision,
         "cache_dir": cache / "hub",
-        "allow_patterns": list(_PATTERNS),
+        "allow_patterns": [*_PATTERNS, _CARD],
         "ignore_patterns": [f"{start}*" for start in _NOT_OURS],
     }
     try:

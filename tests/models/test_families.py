@@ -1,0 +1,138 @@
+"""Families of models as bases: two steps of training, a merge, an engine, an export, and the export loaded again.
+
+Every model is tiny and random. What LoRA cannot adapt is refused by the preflight with its reason; whole weights then
+do. What neither can is refused for both.
+"""
+
+import pytest
+import torch
+import transformers
+from transformers import AutoModelForCausalLM
+
+from cycleqd.base_model import BaseWeights, resolve_base
+from cycleqd.checkpoint import BaseModelInvalid
+from cycleqd.config import RunConfig
+from cycleqd.experts import train_expert
+from cycleqd.experts.sources import task_vectors
+from cycleqd.models.causal_lm.protocol import ChatRequest
+from cycleqd.models.causal_lm.transformers import TransformersEngine
+from cycleqd.preflight import probe
+from cycleqd.run.genomes import add_individual, save_bases
+from cycleqd.run.records import IndividualRecord
+from cycleqd.run.store import RunStore
+from cycleqd.seams import EXPERT_SOURCES
+from cycleqd.search.operators import SvdMutation
+from cycleqd.search.operators.merging import merge_method
+from cycleqd.steps.export import export_individual
+from tests.tiny_models import CHARACTERS, SPECIAL_TOKENS, tokenizer
+
+TOKENS = len(SPECIAL_TOKENS) + len(CHARACTERS)
+SPECIAL = {"bos_token_id": 1, "eos_token_id": 2, "pad_token_id": 0, "vocab_size": TOKENS, "initializer_range": 0.2}
+SHAPE = SPECIAL | {
+    "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "num_attention_heads": 2,
+    "num_key_value_heads": 1, "max_position_embeddings": 256,
+}  # fmt: skip
+NO_SYSTEM = (
+    "{% if messages[0]['role'] == 'system' %}{{ raise_exception('System role not supported') }}{% endif %}"
+    "{% for message in messages %}{% if (message['role'] == 'user') != (loop.index0 % 2 == 0) %}"
+    "{{ raise_exception('Conversation roles must alternate') }}{% endif %}<|im_start|>"
+    "{{ 'model' if message['role'] == 'assistant' else message['role'] }}\n{{ message['content'] }}<|im_end|>\n"
+    "{% endfor %}{% if add_generation_prompt %}<|im_start|>model\n{% endif %}"
+)
+FAMILIES = {
+    "Llama": SHAPE,
+    "Qwen2": SHAPE,
+    "Qwen3": SHAPE | {"head_dim": 16, "tie_word_embeddings": True},
+    "Gemma2": SHAPE | {"head_dim": 16, "query_pre_attn_scalar": 16, "sliding_window": 64},
+    "Gemma3Text": SHAPE | {"head_dim": 16, "query_pre_attn_scalar": 16, "sliding_window": 64},
+    "Phi3": SHAPE,
+    "Mistral": SHAPE | {"sliding_window": 64},
+    "GPTNeoX": SHAPE,
+    "OPT": SPECIAL | {
+        "hidden_size": 32, "word_embed_proj_dim": 32, "ffn_dim": 48, "num_hidden_layers": 2, "num_attention_heads": 2,
+        "max_position_embeddings": 256,
+    },
+    "Mixtral": SHAPE | {"num_local_experts": 2, "num_experts_per_tok": 1},
+}  # fmt: skip
+REFUSED = {
+    ("GPTNeoX", "lora"): "embed_out.weight",
+    ("GPTNeoX", "full"): "embed_out.weight",
+    ("Mixtral", "lora"): "experts",
+    ("Mixtral", "full"): "stored under other names",
+}
+TALKS = [
+    [
+        {"role": "system", "content": "Be brief."},
+        {"role": "user", "content": f"Add {n}."},
+        {"role": "assistant", "content": f"It is {2 * n}."},
+    ]
+    for n in range(4)
+]
+
+
+@pytest.fixture(scope="module")
+def bases(tmp_path_factory):
+    return tmp_path_factory.mktemp("families")
+
+
+def base_of(family, bases):
+    """The family's model, made once."""
+    folder = bases / family
+    if not folder.is_dir():
+        kind = f"{family.removesuffix('Text')}ForCausalLM"
+        with torch.random.fork_rng():
+            torch.manual_seed(7)
+            model = getattr(transformers, kind)(getattr(transformers, f"{family}Config")(**FAMILIES[family]))
+        model.save_pretrained(folder)
+        tokens = tokenizer()
+        if family.startswith("Gemma"):
+            tokens.chat_template = NO_SYSTEM
+        tokens.save_pretrained(folder)
+    return folder
+
+
+def preflight(folder, method):
+    """What the preflight's child does with the model, in this process."""
+    probe._model(folder, probe._Request(str(folder), str(folder), method, 2, (), "2026-01-01"))
+
+
+@pytest.mark.parametrize(("family", "method"), [
+    (family, method) for family in FAMILIES for method in ("lora", "full") if (family, method) not in REFUSED
+])  # fmt: skip
+def test_a_family_is_trained_merged_served_exported_and_loaded_again(family, method, bases, tmp_path):
+    base = resolve_base(str(base_of(family, bases)), tmp_path)
+    preflight(base, method)
+    train_expert(
+        base, TALKS, tmp_path / "expert", method=method, rank=2, alpha=4.0, epochs=1, learning_rate=1e-2,
+        global_batch=2, micro_batch=2, dtype="float32", progress=lambda *_: None,
+    )  # fmt: skip
+    update = EXPERT_SOURCES.make("trained", tmp_path / "expert").update(BaseWeights(base))
+    made = task_vectors({"os": update, "db": update})
+    merged = merge_method("tsv", scale=1.0).merge(list(made.vectors.values()), [1.0, 1.0])
+    child = SvdMutation().apply(merged, merged, 3)
+
+    values = {"run_id": "run", "storage": str(tmp_path / "runs"), "model": {"name": str(base), "dtype": "float32"}}
+    store = RunStore(values["storage"], "run")
+    store.open(RunConfig.model_validate(values))
+    if made.bases is not None:
+        save_bases(store, made.bases)
+    add_individual(store, child, IndividualRecord(id="aggregate", genome=""))
+
+    engine = TransformersEngine(base, dtype="float32", max_model_len=200)
+    engine.load(child.hash(), child)
+    assert engine.chat([ChatRequest(TALKS[1][:2], 4)])[0].tokens > 0
+    export_individual(store, "aggregate", tmp_path / "out")
+    exported = AutoModelForCausalLM.from_pretrained(tmp_path / "out", dtype=torch.float32)
+    with torch.no_grad():
+        logits = exported(engine._canary_prompt).logits
+        torch.testing.assert_close(logits, engine._model(engine._canary_prompt).logits, rtol=0, atol=1e-5)
+        plain = AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32)(engine._canary_prompt).logits
+    assert (logits - plain).abs().max() > 1e-3
+    engine.close()
+
+
+@pytest.mark.parametrize(("family", "method"), REFUSED)
+def test_what_a_family_cannot_do_is_refused_before_it_is_trained(family, method, bases):
+    with pytest.raises(BaseModelInvalid, match=REFUSED[family, method]) as refusal:
+        preflight(base_of(family, bases), method)
+    assert "\n" not in str(refusal.value)
