@@ -37,8 +37,8 @@ _BUFFERS: Final = re.compile(
     r"embeddings\.position_ids|position_ids)$"
 )
 _CAUSAL_MASK: Final = re.compile(r"(^|\.)\w*(attn|attention)\.bias$")
-_EMBEDDINGS: Final = ("embed_tokens.weight", "wte.weight", "embed_in.weight", "word_embeddings.weight")
-_HEADS: Final = ("lm_head.weight", "embed_out.weight")
+EMBEDDINGS: Final = ("embed_tokens.weight", "wte.weight", "embed_in.weight", "word_embeddings.weight")
+HEADS: Final = ("lm_head.weight", "embed_out.weight")
 
 
 class BaseModelInvalid(MendableFault, ValueError):
@@ -196,8 +196,8 @@ def repeated_head(directory: Path, config: Mapping[str, Any], file_of: Mapping[s
     Returns:
         The head's name, and whether it has the embedding's values; None where there is no such head.
     """
-    head = next((name for name in file_of if name.endswith(_HEADS)), None)
-    embedding = next((name for name in file_of if name.endswith(_EMBEDDINGS)), None)
+    head = next((name for name in file_of if name.endswith(HEADS)), None)
+    embedding = next((name for name in file_of if name.endswith(EMBEDDINGS)), None)
     if head is None or embedding is None or not _is_tied(directory, config):
         return None
     first, second = (file_of[name].get_tensor(name) for name in (head, embedding))

@@ -146,8 +146,12 @@ def watch_for_vanished_runs() -> None:
 
 
 def vanished_runs(name: str, silence: timedelta) -> Automation:
-    """Marks a flow run as crashed that gave a heartbeat and then, for so long, neither another one nor its end."""
-    ended = {f"prefect.flow-run.{state}" for state in ("Completed", "Failed", "Cancelled", "Crashed")}
+    """Marks a flow run as crashed that gave a heartbeat and then, for so long, neither another one nor its end.
+
+    One that was paused or suspended is silent because it was asked to be.
+    """
+    states = ("Completed", "Failed", "Cancelled", "Crashed", "Paused", "Suspended", "Scheduled", "Resuming")
+    ended = {f"prefect.flow-run.{state}" for state in states}
     return Automation(
         name=name,
         trigger=EventTrigger(

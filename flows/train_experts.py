@@ -20,7 +20,11 @@ def train_experts(run: RunRef) -> list[str]:
         Ids of the experts and of their average.
     """
     with at_work(run) as ws:
+        # Sources first: one that does not fit must not be found out after hours of training.
         for skill in ws.config.skill_names:
+            if skill not in ws.config.trained:
+                experts.take_expert(run, skill)
+        for skill in ws.config.trained:
             experts.gather_training_data(run, skill)
             experts.train_expert(run, skill)
         made = experts.derive_experts(run)

@@ -13,6 +13,18 @@ from tasks.options import RETRIED
 from tasks.tags import tag_task
 
 
+@task(task_run_name="take {skill} expert", **RETRIED)
+def take_expert(run: RunRef, skill: str) -> None:
+    """Reads the expert of a skill from its source: an adapter or a checkpoint that was made elsewhere."""
+    tag_task(run, "experts", skill=skill)
+    with opened(run) as ws:
+        record = steps.take_expert(ws, skill)
+    logger = get_run_logger()
+    logger.info("%s: %s %s, %d parameters, %s", skill, record.kind, record.given, record.parameters, record.form)
+    for note in record.notes:
+        logger.warning("%s: %s", skill, note)
+
+
 @task(task_run_name="gather {skill} training data", **RETRIED)
 def gather_training_data(run: RunRef, skill: str) -> int:
     """Plays the gold episodes of a skill's train split, or reads its data sets; returns how many conversations."""
@@ -44,8 +56,13 @@ def train_on_all_data(run: RunRef) -> str:
 def derive_experts(run: RunRef) -> list[str]:
     """Turns the experts into task vectors over shared bases; returns the individuals' ids."""
     tag_task(run, "experts")
+    log = get_run_logger()
+
+    def told(skill: str, done: int, of: int) -> None:
+        log.info("RegMean: %d of %d conversations of %s read", done, of, skill)
+
     with opened(run) as ws:
-        return [record.id for record in steps.derive_experts(ws)]
+        return [record.id for record in steps.derive_experts(ws, told)]
 
 
 def _tell(whom: str, summary: TrainingSummary) -> None:

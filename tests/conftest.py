@@ -50,7 +50,7 @@ def prefect_harness():
     """A Prefect API of the tests' own, on a temporary database."""
     from prefect.testing.utilities import prefect_test_harness
 
-    with prefect_test_harness(server_startup_timeout=120):
+    with prefect_test_harness(server_startup_timeout=600):
         yield
 
 

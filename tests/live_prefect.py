@@ -28,7 +28,7 @@ class LivePrefect:
 
     def up(self, *options):
         command = [sys.executable, "-m", "infra.up", *options]
-        done = subprocess.run(command, cwd=ROOT, env=self.environment, capture_output=True, text=True, timeout=400)
+        done = subprocess.run(command, cwd=ROOT, env=self.environment, capture_output=True, text=True, timeout=1200)
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout
 

@@ -14,7 +14,7 @@ class Candidate(NamedTuple):
     Attributes:
         id: The individual's, e.g. ``tsv-0.85``.
         label: The merge's name without its scale, e.g. ``tsv``; its candidates have it in common.
-        method: Row of `cycleqd.seams.MERGE_METHODS`.
+        method: Row of `cycleqd.seams.BASELINES`.
         settings: The method's, its scale among them.
     """
 

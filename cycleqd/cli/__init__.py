@@ -15,6 +15,7 @@ from cycleqd.cli.common import FaultGroup
 from cycleqd.cli.compare import compare
 from cycleqd.cli.data import data
 from cycleqd.cli.experiment import experiment
+from cycleqd.cli.inspect import inspect
 from cycleqd.cli.show import show
 from cycleqd.machine.loopback import exempt_loopback
 
@@ -54,6 +55,7 @@ app.command(epilog="Example: cycleqd report demo")(results.report)
 app.command(epilog="Example: cycleqd export demo ./model --elite os, then cycleqd chat ./model")(results.export)
 app.command(epilog="Example: cycleqd compare seed0 seed1 cma, cycleqd compare 'nightly-*' --out week.html")(compare)
 app.command(epilog='Example: cycleqd chat ./model --prompt "Write a function that adds two numbers."')(results.chat)
+app.command("inspect", epilog="Example: cycleqd inspect ./my-lora someone/other-lora --base ./base")(inspect)
 app.command("audit", epilog="Example: cycleqd audit mbpp_plus --data MbppPlus.jsonl.gz --json audit.json")(audit.audit)
 app.command(epilog="Example: cycleqd evaluate --endpoint http://localhost:8000/v1 --model NAME --out reference")(
     evaluate.evaluate

@@ -8,18 +8,18 @@ from pydantic import Field, ValidationInfo, field_validator
 
 from cycleqd.config.named import Named, NamedSection
 from cycleqd.config.section import Section
-from cycleqd.seams import MERGE_METHODS, SeamTable
+from cycleqd.seams import BASELINES, SeamTable
 
 
 class BaselineConfig(NamedSection):
     """One merge of the experts without a search, which the report compares the final model with."""
 
     NAME: ClassVar[str] = "method"
-    TABLE: ClassVar[SeamTable] = MERGE_METHODS
+    TABLE: ClassVar[SeamTable] = BASELINES
     ELSEWHERE: ClassVar[tuple[str, ...]] = ("scale",)  # one of `scales` after the other
 
-    method: Annotated[str, Named(MERGE_METHODS, without=("linear",))]
-    """Which merge; the table is `cycleqd.seams.MERGE_METHODS`. The plain average is always compared."""
+    method: Annotated[str, Named(BASELINES)]
+    """Which merge; the table is `cycleqd.seams.BASELINES`. The plain average is always compared."""
     scales: Annotated[tuple[Annotated[float, Field(gt=0)], ...], Field(min_length=1)] = (0.6, 0.8, 1.0)
     """Factors on the merge that are tried, each an evaluation; the best on the optimization split is compared."""
     flattening: Annotated[float, Field(ge=0, le=1)] | None = None
@@ -40,27 +40,36 @@ class BaselineConfig(NamedSection):
     @classmethod
     def _belongs_to_the_method(cls, value: float | None, info: ValidationInfo) -> float | None:
         method = info.data.get("method", "")
-        if value is not None and method in MERGE_METHODS and info.field_name not in MERGE_METHODS[method].usual:
+        if value is not None and method in BASELINES and info.field_name not in BASELINES[method].usual:
             raise ValueError(f"{method} has no {info.field_name}")
         return value
 
     @property
     def settings(self) -> dict[str, Any]:
         """The method's settings but its scale."""
-        given = {name: (getattr(self, name, None), usual) for name, usual in MERGE_METHODS[self.method].usual.items()}
+        given = {name: (getattr(self, name, None), usual) for name, usual in BASELINES[self.method].usual.items()}
         chosen = {name: usual if value is None else value for name, (value, usual) in given.items()}
         return {**chosen, **(self.__pydantic_extra__ or {})}
 
     @property
     def label(self) -> str:
         """Its name in ids and in the report: the method, and the settings that are not the usual ones."""
-        usual = MERGE_METHODS[self.method].usual
+        usual = BASELINES[self.method].usual
         unusual = (
             f"-{name}-{value:g}" if isinstance(value, int | float) else f"-{name}-{value}"
             for name, value in self.settings.items()
             if value != usual.get(name)
         )
         return self.method.replace("_", "-") + "".join(unusual)
+
+
+class RegMeanConfig(Section):
+    """How RegMean's shares of the experts are made: for a baseline ``regmean``, or for ``search.merge: regmean``."""
+
+    conversations: Annotated[int, Field(ge=1)] = 50
+    """Training conversations of a skill that are played through its expert to measure what its layers read."""
+    shrinkage: Annotated[float, Field(ge=0, le=1)] = 0.01
+    """How much smaller moments off the diagonal are made; more where the conversations are few."""
 
 
 class ComparisonConfig(Section):

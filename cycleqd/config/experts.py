@@ -83,6 +83,9 @@ class ExpertConfig(Section):
     """Passes for skills that want another number than `epochs`."""
     data: dict[SkillName, DataConfig] = {}  # noqa: RUF012 -- as above
     """Training data of skills that do not learn from their own gold episodes; benchmarks have none of their own."""
+    source: dict[SkillName, Annotated[str, Field(min_length=1)]] = {}  # noqa: RUF012 -- as above
+    """Experts that are not trained here: a folder or a hub id (``owner/name@revision``) of a LoRA adapter or of a
+    checkpoint, fine-tuned from `model.name`."""
     learning_rate: Annotated[float, Field(gt=0, lt=1)] = 5e-4
     """AdamW's peak learning rate, reached after the warm-up."""
     global_batch: Annotated[int, Field(ge=1)] = 8
@@ -102,7 +105,7 @@ class ExpertConfig(Section):
     validation_fraction: Annotated[float, Field(ge=0, lt=0.5)] = 0.0
     """Share of the conversations held out to choose the best epoch; 0 keeps the last."""
 
-    @field_validator("epochs_by_skill", "data")
+    @field_validator("epochs_by_skill", "data", "source")
     @classmethod
     def _differ(cls, given: Mapping[str, T]) -> Mapping[str, T]:
         named = [find(name).name for name in given]
@@ -117,6 +120,10 @@ class ExpertConfig(Section):
             skill: The skill's name, here and below: however the configuration writes it.
         """
         return _of(self.data, skill)
+
+    def source_of(self, skill: str) -> str | None:
+        """Where a skill's expert comes from; None where it is trained here."""
+        return _of(self.source, skill)
 
     def epochs_of(self, skill: str) -> float:
         """Passes over a skill's conversations."""

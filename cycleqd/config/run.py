@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
 from pydantic_core import InitErrorDetails
 
-from cycleqd.config.baselines import BaselineConfig, ComparisonConfig
+from cycleqd.config.baselines import BaselineConfig, ComparisonConfig, RegMeanConfig
 from cycleqd.config.experts import ExpertConfig
 from cycleqd.config.files import write_yaml
 from cycleqd.config.machine import EngineConfig, RetentionConfig, SandboxConfig, TaskConfig
@@ -71,6 +71,7 @@ class RunConfig(Section):
         BaselineConfig(method="iso_c", scales=(0.6, 0.8, 1.0)),
     )
     """Merges of the experts without a search, for comparison; every scale costs as much as a generation."""
+    regmean: RegMeanConfig = RegMeanConfig()
     comparison: ComparisonConfig = ComparisonConfig()
     engine: EngineConfig = EngineConfig()
     sandbox: SandboxConfig = SandboxConfig()
@@ -94,12 +95,13 @@ class RunConfig(Section):
                 text = f"a block has {search.block} samples (search.block): give at least as many optimization samples"
                 faults.append(_fault((position, "optimization"), count, text))
         for position, row in enumerate(rows):
-            if experts is not None and row.kind == "benchmark" and experts.data_of(row.name) is None:
-                text = (
-                    f"{row.name} is a benchmark and has no training data of its own: "
-                    f"set experts.data.{row.name}, e.g. {_example(row)}"
-                )
-                faults.append(_fault((position,), row.name, text))
+            if experts is None or row.kind != "benchmark" or experts.data_of(row.name) or experts.source_of(row.name):
+                continue
+            text = (
+                f"{row.name} is a benchmark and has no training data of its own: "
+                f"set experts.data.{row.name}, e.g. {_example(row)}, or experts.source.{row.name}"
+            )
+            faults.append(_fault((position,), row.name, text))
         if faults:
             raise ValidationError.from_exception_data(cls.__name__, faults)
         return skills
@@ -124,6 +126,16 @@ class RunConfig(Section):
             raise ValueError(f"crossover {crossover.kind} can't decompose vectors with Gaussian noise; choose another")
         return mutation
 
+    @field_validator("search", "baselines")
+    @classmethod
+    def _are_made_of_low_rank_experts(cls, value: Any, info: ValidationInfo) -> Any:
+        entries = value if isinstance(value, tuple) else (value,)
+        wanted = any("regmean" in (getattr(one, "merge", ""), getattr(one, "method", "")) for one in entries)
+        experts = info.data.get("experts")
+        if wanted and experts is not None and experts.method != "lora":
+            raise ValueError("regmean needs LoRA experts (experts.method: lora)")
+        return value
+
     @field_validator("baselines")
     @classmethod
     def _differ(cls, baselines: tuple[BaselineConfig, ...]) -> tuple[BaselineConfig, ...]:
@@ -131,6 +143,29 @@ class RunConfig(Section):
         if twice := sorted({label for label in labels if labels.count(label) > 1}):
             raise ValueError(f"{', '.join(twice)} is listed twice; give one entry all its scales")
         return baselines
+
+    @field_validator("comparison")
+    @classmethod
+    def _has_all_data(cls, comparison: ComparisonConfig, info: ValidationInfo) -> ComparisonConfig:
+        experts, skills = info.data.get("experts"), info.data.get("skills")
+        if not comparison.all_data or experts is None or skills is None:
+            return comparison
+        lacking = [skill.row.name for skill in skills if skill.row.kind == "benchmark"]
+        if lacking := [name for name in lacking if experts.data_of(name) is None]:
+            raise ValueError(
+                f"all_data trains on the data of all skills: set experts.data.{lacking[0]}, or turn it off"
+            )
+        return comparison
+
+    @property
+    def trained(self) -> tuple[str, ...]:
+        """The skills whose experts are trained by the run, in their order; the others have a source."""
+        return tuple(name for name in self.skill_names if self.experts.source_of(name) is None)
+
+    @property
+    def uses_regmean(self) -> bool:
+        """Whether the experts' shares of RegMean are made."""
+        return self.search.merge == "regmean" or any(baseline.method == "regmean" for baseline in self.baselines)
 
     @property
     def skill_names(self) -> tuple[str, ...]:

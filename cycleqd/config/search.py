@@ -25,8 +25,9 @@ class SearchConfig(NamedSection):
     for the coefficients of a combination of the experts and use no operators: ``surrogate`` is ours, with archives and
     a model of the noise, the rest are the paper's baselines without archives. Installed packages may add names, and
     ``module:Class`` names a class that can be imported."""
-    merge: Literal["linear", "tsv"] = "linear"
-    """What coefficients combine: the experts as they are, or as TSV-Merge makes them orthogonal to each other."""
+    merge: Literal["linear", "tsv", "regmean"] = "linear"
+    """What coefficients combine: the experts as they are, as TSV-Merge makes them orthogonal to each other, or their
+    shares of RegMean, which sum to a merge that each expert's own inputs hardly notice."""
     block: Annotated[int, Field(ge=1)] | None = None
     """Optimization samples of a skill that a child meets, for searches that spend samples where they decide. Unless
     given: all of the split, as in the paper."""

@@ -10,6 +10,7 @@ from cycleqd.run.names import (
     BASE,
     BASE_KEY,
     BASES_KEY,
+    REGMEAN_KEY,
     SIMILARITY_KEY,
     episodes_key,
     evaluation_key,
@@ -19,11 +20,12 @@ from cycleqd.run.names import (
     genome_key,
     individual_key,
     own_bases_key,
+    regmean_id,
 )
 from cycleqd.run.store import RunStore
 from cycleqd.storage import StoreError
 
-SHARED = ("seed", "model", "skills", "experts")
+SHARED = ("seed", "model", "skills", "experts", "regmean", "uses_regmean")
 """Sections of a configuration that decide on the experts and on what their scores mean."""
 
 
@@ -48,12 +50,19 @@ def take_over(source: RunStore, target: RunStore, baselines: tuple[str, ...] = (
         raise StoreError(
             f"runs {source.run_id!r} and {target.run_id!r} cannot share experts: they differ in {', '.join(different)}"
         )
-    individuals = [*map(expert_id, ours.skill_names), ALL_DATA, AVERAGE, *baselines]
+    individuals = [
+        *map(expert_id, ours.skill_names),
+        *map(regmean_id, ours.skill_names),
+        ALL_DATA,
+        AVERAGE,
+        *baselines,
+    ]
     known = [one for one in individuals if source.has_individual(one)]
-    keys = [BASE_KEY, BASES_KEY, SIMILARITY_KEY]
+    keys = [BASE_KEY, BASES_KEY, SIMILARITY_KEY, REGMEAN_KEY]
     for skill in (*ours.skill_names, ALL_DATA):
         # A model counts only with its summary, which comes last.
-        keys += [expert_key(skill, name) for name in ("demonstrations.json", "data.json", "model", "summary.json")]
+        names = ("demonstrations.json", "data.json", "source.json", "model", "summary.json")
+        keys += [expert_key(skill, name) for name in names]
     for one in known:
         keys += [own_bases_key(one), genome_key(one), individual_key(one)]
     for genome in (BASE, *(source.individual(one).genome for one in known)):

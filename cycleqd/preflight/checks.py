@@ -14,6 +14,8 @@ from cycleqd.checkpoint import BaseModelInvalid
 from cycleqd.config import RunConfig, SkillConfig
 from cycleqd.messages import Message
 from cycleqd.preflight.probe import Facts, TokenizerInvalid, probe
+from cycleqd.run.names import expert_id
+from cycleqd.run.store import RunStore
 from cycleqd.storage import ObjectStore, StoreError, cache_dir
 
 _SPARE_BYTES = 2**30
@@ -41,6 +43,7 @@ def check(config: RunConfig) -> list[Check]:
     """Looks at Docker, images, engine, model and tokenizer, disk and storage; nothing is started for long."""
     return [
         _guarded("configuration", config, _configuration),
+        _guarded("experts", config, _experts),
         _guarded("skills", config, _skills),
         _guarded("docker", config, _docker),
         _guarded("engine", config, _engine),
@@ -67,6 +70,43 @@ def _configuration(config: RunConfig) -> Check:
 
     skills = ", ".join(f"{skill.name} ({sizes(skill)})" for skill in config.skills)
     return Check("configuration", True, f"{config.generations} generations; train/optimization/test: {skills}")
+
+
+def _experts(config: RunConfig) -> Check:
+    """Looks at experts that are not trained here, which costs a look at all their numbers."""
+    given = {skill: source for skill in config.skill_names if (source := config.experts.source_of(skill))}
+    if not given:
+        return Check("experts", True, "all are trained here")
+
+    from cycleqd.experts.sources import SourceInvalid, SourceUnavailable, find
+
+    base = BaseWeights(resolve_base(config.model.name, cache_dir(), revision=config.model.revision))
+    found, dense = [], config.experts.method == "full" and bool(config.trained)
+    for skill, source in given.items():
+        if _is_taken(config, skill):  # the run has its task vector; a source that changed is refused at the start
+            found.append(f"{skill}: in the run already")
+            continue
+        try:
+            place = find(source, cache_dir())
+            opened = place.open()
+            update = opened.update(base)
+            opened.check_values()
+        except (SourceInvalid, SourceUnavailable) as error:
+            remedy = f"set experts.source.{skill} to another adapter or checkpoint of {config.model.name}"
+            return Check("experts", False, str(error), remedy)
+        dense = dense or update.dense is not None
+        notes = "".join(f" ({note})" for note in update.notes)
+        found.append(f"{skill}: {place.kind} {source}, {len(update.names())} parameters{notes}")
+    form = "all task vectors are dense" if dense else "task vectors are factored"
+    trained = f"; trained here: {', '.join(config.trained)}" if config.trained else ""
+    return Check("experts", True, f"{'; '.join(found)}{trained}; {form}")
+
+
+def _is_taken(config: RunConfig, skill: str) -> bool:
+    try:
+        return RunStore(config.storage, config.run_id).has_individual(expert_id(skill))
+    except (OSError, ValueError, StoreError):  # that storage cannot be read is another check's finding
+        return False
 
 
 def _skills(config: RunConfig) -> Check:
@@ -157,9 +197,9 @@ def _tokenizer(config: RunConfig) -> Check:
 
 
 def _probed(config: RunConfig, base: Path) -> Facts:
-    return probe(
-        base, method=config.experts.method, rank=config.experts.rank, samples=_openings(config), date=config.model.date
-    )
+    learned = bool(config.trained) or config.comparison.all_data
+    method = config.experts.method if learned else None
+    return probe(base, method=method, rank=config.experts.rank, samples=_openings(config), date=config.model.date)
 
 
 def _openings(config: RunConfig) -> list[list[Message]]:
@@ -215,7 +255,9 @@ def _disk(config: RunConfig) -> Check:
     model = sum(file.stat().st_size for file in base.glob("*.safetensors"))
     # LoRA: the exported model and small genomes; full: every expert and child in fp32, twice the size of bf16.
     individuals = config.generations + 2 * len(config.skills) + 2
-    needed = _SPARE_BYTES + model * (2 if config.experts.method == "lora" else 2 * individuals)
+    sources = [Path(source).expanduser() for source in config.experts.source.values()]
+    dense = config.experts.method == "full" or any((source / "config.json").is_file() for source in sources)
+    needed = _SPARE_BYTES + model * (2 * individuals if dense else 2)
     place = Path(config.storage).absolute() if "://" not in config.storage else cache_dir()
     while not place.exists():
         place = place.parent

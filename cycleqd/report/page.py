@@ -10,6 +10,7 @@ from cycleqd.report.history import History
 from cycleqd.report.lineage import Ancestor, describe, expert_shares, family
 from cycleqd.report.markdown import code, fenced, plain
 from cycleqd.report.provenance import Provenance
+from cycleqd.report.rows import kind_of
 from cycleqd.report.summary import Summary
 from cycleqd.report.tables import (
     NOTES,
@@ -98,9 +99,7 @@ def html_page(
         progress=images.get("progress"),
         time=images.get("time"),
         time_table=time_table(summary) if summary.wall_seconds["total"] > 0 else None,
-        families=[
-            _family(row, summary, read) for row in summary.individuals if row.startswith("elite:") or row == "cycleqd"
-        ],
+        families=[_family(row, summary, read) for row in summary.individuals if kind_of(row).searched],
         transcripts=_transcripts(summary, measured),
         weights=TextTable(
             "Weights",
@@ -180,7 +179,10 @@ def _caption(name: str, history: History) -> str:
 def _family(row: str, summary: Summary, read: Callable[[str], IndividualRecord]) -> _Family:
     name = summary.individuals[row]
     shares = expert_shares(name, read)
-    text = ", ".join(f"{percent(share)} % {expert.removeprefix('expert-')}" for expert, share in shares.items())
+    text = ", ".join(
+        f"{percent(share)} % {expert.removeprefix('expert-').removeprefix('regmean-')}"
+        for expert, share in shares.items()
+    )
     return _Family(row_name(row, summary), describe(read(name)), text, family(name, read, depth=LINEAGE_DEPTH))
 
 

@@ -32,6 +32,7 @@ def provenance(store: RunStore, found: Evaluations) -> Provenance:
     config = store.config()
     facts = [_data_sets(found), _benchmarks(found), _beside(found), _document("Base model", store, "base.json")]
     facts += [_document(f"{skill} expert", store, f"experts/{skill}/summary.json") for skill in config.skill_names]
+    facts += [_document(f"{skill} expert", store, f"experts/{skill}/source.json") for skill in config.skill_names]
     facts += [_similarities(store), _samples_spent(store), _sessions(store)]
     return Provenance(config.to_yaml(), tuple(table for table in facts if table.rows))
 

@@ -9,14 +9,15 @@ skill's archive) and ``cycleqd`` (the aggregate).
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from cycleqd.baselines import Choice, choices
 from cycleqd.report.history import History, replay
+from cycleqd.report.rows import Compared, in_order, kind_of, rows_of
 from cycleqd.report.statistics import average, paired_difference
-from cycleqd.run.names import AGGREGATE, ALL_DATA, AVERAGE
+from cycleqd.run.names import BASE
 from cycleqd.run.records import EvaluationRecord, Phases, Score, SessionRecord
 from cycleqd.run.store import RunStore
 from cycleqd.statistics import Interval, interval_of_mean
@@ -67,7 +68,7 @@ class Baseline(BaseModel):
     """A merge of the experts without a search, at the scale that the optimization split chose.
 
     Attributes:
-        method: Row of `cycleqd.seams.MERGE_METHODS`.
+        method: Row of `cycleqd.seams.BASELINES`.
         settings: The method's, its scale among them.
     """
 
@@ -136,7 +137,7 @@ class Summary(BaseModel):
     def rows(self) -> list[str]:
         """The rows that have a score, in the order of the tables."""
         measured = {row for rows in self.splits.values() for row in rows}
-        return [row for row in row_order(self.skills, self.baselines) if row in measured]
+        return in_order(measured, self.skills, self.baselines)
 
     def score(self, split: str, row: str, skill: str) -> Score | None:
         """One skill's score of a row, or None when it was not measured."""
@@ -147,18 +148,6 @@ class Summary(BaseModel):
         """The mean over all skills of a row, or None while one is missing."""
         value = self.splits.get(split, {}).get(row, {}).get("mean")
         return value if isinstance(value, float) else None
-
-
-def row_order(skills: Sequence[str], baselines: Iterable[str]) -> list[str]:
-    """All possible rows, from the base to the aggregate.
-
-    Args:
-        skills: In the order of the cycle.
-        baselines: The rows ``baseline:<label>``, in their order.
-    """
-    experts = [f"expert:{skill}" for skill in skills]
-    elites = [f"elite:{skill}" for skill in skills]
-    return ["base", *experts, "all-data", "average", *baselines, *elites, "cycleqd"]
 
 
 def summarise(store: RunStore, history: History | None = None) -> Summary:
@@ -176,9 +165,11 @@ def summarise(store: RunStore, history: History | None = None) -> Summary:
     history = history or replay(store)
     skills = list(config.skill_names)
     chosen = {f"baseline:{choice.candidate.label}": choice for choice in choices(store)}
-    rows = row_order(skills, chosen)
-    individuals = _individuals(store, history, chosen)
-    genomes = {"base": "base"} | {row: store.individual(name).genome for row, name in individuals.items()}
+    baselines = {choice.candidate.label: choice.candidate.id for choice in chosen.values()}
+    compared = rows_of(Compared(skills, baselines, history.elites))
+    rows = list(compared)
+    individuals = {row: name for row, name in compared.items() if name != BASE and store.has_individual(name)}
+    genomes = {BASE: BASE} | {row: store.individual(name).genome for row, name in individuals.items()}
     found = evaluations(store, skills, genomes)
     splits, mean_se = _splits(found, skills, rows)
     best = _best_baseline(splits.get("test", {}))
@@ -225,17 +216,8 @@ def evaluations(store: RunStore, skills: Sequence[str], genomes: Mapping[str, st
     }
 
 
-def _individuals(store: RunStore, history: History, chosen: Mapping[str, Choice]) -> dict[str, str]:
-    named = {f"expert:{skill}": f"expert-{skill}" for skill in history.skills}
-    named |= {"all-data": ALL_DATA, "average": AVERAGE, "cycleqd": AGGREGATE}
-    named |= {row: choice.candidate.id for row, choice in chosen.items()}
-    named |= {f"elite:{skill}": name for skill, name in history.elites.items()}
-    rows = row_order(history.skills, chosen)
-    return {row: named[row] for row in rows if row in named and store.has_individual(named[row])}
-
-
 def _spent(individuals: Mapping[str, str], chosen: Mapping[str, Choice], children: int) -> dict[str, int]:
-    searched = {row: children for row in individuals if row.startswith("elite:") or row == "cycleqd"}
+    searched = {row: children for row in individuals if kind_of(row).searched}
     return {"average": 1} | {row: choice.evaluations for row, choice in chosen.items()} | searched
 
 
@@ -243,7 +225,7 @@ def _best_baseline(rows: Mapping[str, Mapping[str, Score | float]]) -> str | Non
     means = {
         row: value
         for row, scores in rows.items()
-        if (row == "average" or row.startswith("baseline:")) and isinstance(value := scores.get("mean"), float)
+        if kind_of(row).merge and isinstance(value := scores.get("mean"), float)
     }
     return max(means, key=means.__getitem__) if means else None
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from cycleqd.report.markdown import plain
 from cycleqd.report.summary import PHASES, Baseline, Comparison, Summary
 from cycleqd.run.records import Score
-from cycleqd.seams import MERGE_METHODS
+from cycleqd.seams import BASELINES
 from cycleqd.statistics import Interval
 
 PHASE_NAMES = {
@@ -28,6 +28,7 @@ METHOD_NAMES = {
     "tsv": "TSV-Merge",
     "iso_c": "Iso-C",
     "knots": "KnOTS",
+    "regmean": "RegMean",
 }
 """What a reader calls the merge methods."""
 
@@ -97,7 +98,7 @@ def row_name(row: str, summary: Summary) -> str:
 
 
 def _baseline_name(baseline: Baseline) -> str:
-    usual = MERGE_METHODS[baseline.method].usual if baseline.method in MERGE_METHODS else {}
+    usual = BASELINES[baseline.method].usual if baseline.method in BASELINES else {}
     others = [
         f"{name} {value:g}" if isinstance(value, int | float) else f"{name} {value}"
         for name, value in baseline.settings.items()

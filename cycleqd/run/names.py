@@ -28,6 +28,8 @@ BASES_KEY = "bases.safetensors"
 """The shared bases of factored task vectors."""
 SIMILARITY_KEY = "experts/similarity.json"
 """How alike the experts are, pair by pair."""
+REGMEAN_KEY = "experts/regmean.safetensors"
+"""The experts' shares of RegMean, as low-rank factors."""
 SEED_KEY = "generations/seed.json"
 """The commit record of the seeding."""
 EXPORT_KEY = "aggregate/export.json"
@@ -64,13 +66,18 @@ def expert_id(skill: str) -> str:
     return f"expert-{skill}"
 
 
+def regmean_id(skill: str) -> str:
+    """Id of an expert's share of RegMean (`cycleqd.experts.regmean`)."""
+    return f"regmean-{skill}"
+
+
 def child_id(generation: int) -> str:
     """Id of the child of a generation."""
     return f"g{generation:04d}"
 
 
 def expert_key(skill: str, name: str) -> str:
-    """Where something of a skill's expert lies: ``model`` and, each a ``.json``: summary, data, demonstrations."""
+    """Where something of an expert lies: ``model`` and, each a ``.json``: summary, source, data, demonstrations."""
     return f"experts/{skill}/{name}"
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from cycleqd.run.names import regmean_id
 from cycleqd.run.records import GenerationRecord, SeedRecord, means
 from cycleqd.run.store import RunStore
 from cycleqd.search import Search, Start, build_search
@@ -25,7 +26,9 @@ def search_begun(store: RunStore, seed: SeedRecord) -> Search:
     samples = tuple(seed.scores[seed.experts[0]][skill].n for skill in config.skill_names)
     # A run may be prolonged, but a search that plans with its budget must not come to plan otherwise in hindsight.
     budget = max(1, store.first_config().generations)
-    return build_search(config, Start(config.seed, budget, archives, tuple(seed.experts), samples, config.blocks))
+    shares = tuple(map(regmean_id, config.skill_names)) if config.uses_regmean else ()
+    start = Start(config.seed, budget, archives, tuple(seed.experts), samples, config.blocks, shares)
+    return build_search(config, start)
 
 
 def search_after_each(

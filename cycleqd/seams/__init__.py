@@ -9,8 +9,10 @@ settings are the parameters of its constructor: the configuration's section take
 * `SAMPLERS`: which two individuals of an archive become parents.
 * `CROSSOVERS`: how two task vectors become a child's.
 * `MERGE_METHODS`: functions of several task vectors to one, used as crossovers and as baselines.
+* `BASELINES`: merges of the experts without a search, which the report compares the final model with.
 * `MUTATIONS`: how a child's task vector is changed at random.
 * `AGGREGATIONS`: how the archives' elites become one model.
+* `EXPERT_SOURCES`: where an expert comes from: trained here, an adapter, a checkpoint.
 * `RECIPES`: how a row of a data set becomes a conversation to train on.
 
 The table of skills is `cycleqd.skills.registry`.
@@ -18,14 +20,17 @@ The table of skills is `cycleqd.skills.registry`.
 Public: these and `Row`, `SeamTable`.
 """
 
-from cycleqd.seams.operators import AGGREGATIONS, CROSSOVERS, MERGE_METHODS, MUTATIONS, SAMPLERS
+from cycleqd.seams.expert_sources import EXPERT_SOURCES
+from cycleqd.seams.operators import AGGREGATIONS, BASELINES, CROSSOVERS, MERGE_METHODS, MUTATIONS, SAMPLERS
 from cycleqd.seams.searches import SEARCHES
 from cycleqd.seams.table import Row, SeamTable
 from cycleqd.seams.training_data import RECIPES
 
 __all__ = [
     "AGGREGATIONS",
+    "BASELINES",
     "CROSSOVERS",
+    "EXPERT_SOURCES",
     "MERGE_METHODS",
     "MUTATIONS",
     "RECIPES",

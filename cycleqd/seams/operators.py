@@ -43,6 +43,18 @@ SCALED_MERGES = tuple(name for name in MERGE_METHODS if name != "linear")
 """Merge methods that a configuration can name: ``linear`` is the plain average, which is always compared, and as a
 crossover it is the paper's own."""
 
+BASELINES = SeamTable(
+    "baseline",
+    {name: MERGE_METHODS[name] for name in SCALED_MERGES}
+    | {
+        "regmean": Row(
+            f"{_MERGING}.task_arithmetic:TaskArithmetic", "Jin et al. 2023, https://arxiv.org/abs/2212.09849"
+        )
+    },
+)
+"""Merges of the experts without a search. ``regmean`` sums the experts' shares of RegMean (`cycleqd.experts.regmean`),
+the others are functions of the experts."""
+
 CROSSOVERS = SeamTable(
     "crossover",
     {"linear": Row(f"{_OPERATORS}.crossover:LinearCrossover", f"{_CYCLEQD}, model merging as crossover")}

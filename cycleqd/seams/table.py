@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Iterator, Mapping
 from importlib import import_module
-from importlib.metadata import entry_points
+from importlib.metadata import EntryPoint, entry_points
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
@@ -53,15 +53,18 @@ class SeamTable(Mapping[str, Row]):
 
     def names(self) -> list[str]:
         """Every name that can be chosen: the rows', then those of other packages that are installed."""
-        return [*self._rows, *(name for name in sorted(self._offered()) if name not in self._rows)]
+        return [
+            *self._rows,
+            *(name for name in sorted({point.name for point in self._offered()}) if name not in self._rows),
+        ]
 
     def check(self, name: str) -> str:
         """The name, if it can be chosen.
 
         Raises:
-            ValueError: There is no such row, and no class of that name.
+            ValueError: There is no such row, and no class of that name, or more than one.
         """
-        if name not in self._rows and name not in self._offered():
+        if self._target(name) is None:
             self.load(name)
         return name
 
@@ -69,9 +72,9 @@ class SeamTable(Mapping[str, Row]):
         """The class of a name.
 
         Raises:
-            ValueError: There is no such row, or its class can't be imported.
+            ValueError: There is no such row, or more than one, or its class can't be imported.
         """
-        target = self._rows[name].target if name in self._rows else self._offered().get(name, name)
+        target = self._target(name) or name
         module, colon, attribute = target.partition(":")
         if not colon or (target == name and self.group is None):
             more = f"; installed packages may add some, and module:Class is one, too ({self.group})"
@@ -111,7 +114,26 @@ class SeamTable(Mapping[str, Row]):
             raise ValueError(f"the {self.what} {name!r} needs {', '.join(missing)}: set it in the configuration")
         return kind(*positional, **{one.name: available[one.name] for one in wanted if one.name in available})
 
-    def _offered(self) -> dict[str, str]:
-        if self.group is None:
-            return {}
-        return {point.name: point.value for point in entry_points(group=self.group)}
+    def _target(self, name: str) -> str | None:
+        """The class of a row or of an installed package, None where neither has the name.
+
+        Raises:
+            ValueError: More than one has it: which one a run meant could not be told afterwards.
+        """
+        offered = [point for point in self._offered() if point.name == name]
+        own = self._rows.get(name)
+        if len(offered) + (own is not None) > 1:
+            who = ["cycleqd itself"] * (own is not None) + [_package(point) for point in offered]
+            raise ValueError(
+                f"the {self.what} {name!r} is given by {' and by '.join(who)}: uninstall all packages but one"
+            )
+        if own is not None:
+            return own.target
+        return offered[0].value if offered else None
+
+    def _offered(self) -> tuple[EntryPoint, ...]:
+        return tuple(entry_points(group=self.group)) if self.group is not None else ()
+
+
+def _package(point: EntryPoint) -> str:
+    return f"the package {point.dist.name} {point.dist.version}" if point.dist else "a package without a name"

@@ -21,11 +21,12 @@ def build_search(config: RunConfig, start: Start) -> Search:
         ValueError: The search asks for a setting that the configuration does not have.
     """
     aggregation: Aggregation = AGGREGATIONS.make(config.aggregation.kind, **config.aggregation.settings)
+    combined = start.shares if config.search.merge == "regmean" else start.experts
     search: Search = SEARCHES.make(
         config.search.kind,
         start,
         **config.search.settings,
-        combination=Combination(start.experts, config.search.low, config.search.high, config.search.merge),
+        combination=Combination(combined, config.search.low, config.search.high, config.search.merge),
         sampler=build_sampler(config.sampling),
         crossover=build_crossover(config.crossover),
         mutation=build_mutation(config.mutation),

@@ -28,12 +28,13 @@ class Combination:
         high: Upper end, above `low`.
         merge: ``linear`` is the plain sum Σ_k c_k τ_k. ``tsv`` is the same sum of the experts as TSV-Merge makes them
             orthogonal to each other: its scale is the coefficients' mean, its weights are the coefficients.
+            ``regmean`` is the plain sum of the experts' shares of RegMean, whose ids `experts` then has.
     """
 
     experts: tuple[str, ...]
     low: float
     high: float
-    merge: Literal["linear", "tsv"] = "linear"
+    merge: Literal["linear", "tsv", "regmean"] = "linear"
 
     @property
     def coefficients(self) -> int:

@@ -99,7 +99,8 @@ def noise_of(means: Sequence[float], samples: int) -> Array:
 
 
 def _squared_distances(a: Array, b: Array) -> Array:
-    distances: Array = ((a[:, None, :] - b[None, :, :]) ** 2).sum(axis=2)
+    lengths = (a**2).sum(axis=1)[:, None] + (b**2).sum(axis=1)[None, :]
+    distances: Array = np.maximum(lengths - 2.0 * (a @ b.T), 0.0)
     return distances
 
 

@@ -49,6 +49,8 @@ class Start:
         archives: Archives to which the experts were offered. The search owns them from here on.
         experts: Ids of the experts, in the order of the archives' skills.
         samples: Samples that a child meets of each skill, in the order of the archives' skills.
+        shares: Ids of the experts' shares of RegMean, in the same order; a search may combine them in their place.
+            Empty where the run has none.
         blocks: Blocks that the optimization split has, at least 1. What begins a run has met block 0.
     """
 
@@ -58,6 +60,7 @@ class Start:
     experts: tuple[str, ...]
     samples: tuple[int, ...]
     blocks: int = 1
+    shares: tuple[str, ...] = ()
 
 
 class Search(Protocol):

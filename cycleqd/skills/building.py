@@ -7,7 +7,7 @@ from typing import Protocol, cast
 
 from cycleqd.skills.benchmarks.benchmark import DataUnavailable, Source
 from cycleqd.skills.protocol import Skill, Split
-from cycleqd.skills.registry import find, load
+from cycleqd.skills.registry import BUILT_IN, find, load
 
 
 class SuiteBuilder(Protocol):
@@ -48,7 +48,8 @@ def build_skill(
     """
     row = find(name)
     if row.kind == "benchmark":
-        return cast(BenchmarkBuilder, load(row.target))(counts=counts, source=source)
+        options = {"name": row.name} if row.target == BUILT_IN["jsonl"].target else {}
+        return cast(BenchmarkBuilder, load(row.target))(counts=counts, source=source, **options)
     if source != Source():
         raise DataUnavailable(
             f"{row.name} is generated and takes no data, prompt file, exclusions, split seed or turns"

@@ -31,6 +31,8 @@ GROUP: Final = "cycleqd.skills"
 _NAME: Final = re.compile(r"[a-z][a-z0-9_]{0,39}")
 """A skill's name is part of keys, ids and labels."""
 _CLASS: Final = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*")
+_OWN_FILE: Final = "jsonl:"
+"""Begins the name of a user's file where a run has several."""
 _METHODS: Final = ("samples", "initial_messages", "gold_replies", "session")
 
 
@@ -118,6 +120,14 @@ _ROWS: Final = (
         ({"recipe": "agent_flan", "subset": "os"},),
         takes_turns=True,
     ),
+    SkillRow(
+        "jsonl",
+        "cycleqd.skills.benchmarks.jsonl.skill:JsonlSkill",
+        "a file of one's own, with a prompt, an answer and a scorer a line",
+        "benchmark",
+        ("python",),
+        "cycleqd.skills.benchmarks.jsonl.skill:CHEATS",
+    ),
 )
 BUILT_IN: Final[Mapping[str, SkillRow]] = {row.name: row for row in _ROWS}
 """The skills of this package, by name."""
@@ -132,11 +142,13 @@ def find(name: str) -> SkillRow:
     """The row of a skill. A built-in skill's class is not loaded, another one's is.
 
     Args:
-        name: One of `names`, or a class as ``module:Class``.
+        name: One of `names`, a class as ``module:Class``, or a user's file under a name of its own, ``jsonl:NAME``.
 
     Raises:
         SkillUnavailable: There is no such skill, or more than one, or it can't be loaded, or the class is no skill.
     """
+    if name.startswith(_OWN_FILE):
+        return _own_file(name)
     if ":" in name:
         return _own(name)
     givers = _givers(name)
@@ -147,6 +159,18 @@ def find(name: str) -> SkillRow:
         known = ", ".join(names())
         raise SkillUnavailable(f"no skill is called {name!r}; there are {known}, and classes written as module:Class")
     return BUILT_IN[name] if name in BUILT_IN else _of_package(name, givers[0])
+
+
+def _own_file(name: str) -> SkillRow:
+    """The row of a user's file under a name of its own: ``jsonl:trivia`` is the skill ``trivia``."""
+    alias = name.removeprefix(_OWN_FILE)
+    if not _NAME.fullmatch(alias):
+        raise SkillUnavailable(
+            f"{name!r}: a name has lower-case letters, digits and _, at most 40, as in jsonl:trivia"
+        )
+    if givers := _givers(alias):
+        raise SkillUnavailable(f"{name!r}: a skill called {alias!r} is given by {givers[0].who}: choose another name")
+    return BUILT_IN["jsonl"]._replace(name=alias)
 
 
 def load(target: str) -> Any:

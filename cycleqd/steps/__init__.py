@@ -1,7 +1,8 @@
 """The steps of a run, each idempotent: what is already in the store is not done again.
 
 A step takes the workspace and references, leaves its result in the store and returns a small record. Prefect's tasks
-wrap these functions one to one; a plain loop over them is a whole run. Public, by phase: `cycleqd.steps.experts`,
+wrap these functions one to one; a plain loop over them is a whole run. Public, by phase:
+`cycleqd.steps.training_data`, `cycleqd.steps.experts`, `cycleqd.steps.regmean`,
 `cycleqd.steps.baselines`, `cycleqd.steps.search`, `cycleqd.steps.final`, `cycleqd.steps.export`. Scores come from an
 evaluation scope (`Workspace.evaluator`).
 """
@@ -10,10 +11,8 @@ from cycleqd.steps.baselines import derive_baselines
 from cycleqd.steps.experts import (
     derive_all_data,
     derive_experts,
-    gather_training_data,
     train,
     train_on_all_data,
-    training_data,
 )
 from cycleqd.steps.final import aggregate, compared
 from cycleqd.steps.search import (
@@ -27,6 +26,8 @@ from cycleqd.steps.search import (
     scores_of,
     seed_archives,
 )
+from cycleqd.steps.sources import take_expert
+from cycleqd.steps.training_data import gather_training_data, training_data
 
 __all__ = [
     "aggregate",
@@ -44,6 +45,7 @@ __all__ = [
     "retain",
     "scores_of",
     "seed_archives",
+    "take_expert",
     "train",
     "train_on_all_data",
     "training_data",

@@ -15,6 +15,7 @@ from cycleqd.run.records import EvaluationRecord
 from cycleqd.run.upkeep.commits import in_parallel
 from cycleqd.run.upkeep.inventory import Inventory
 from cycleqd.run.upkeep.rescoring import set_aside
+from cycleqd.steps.sources import refuse_other_sources
 from cycleqd.steps.workspace import Workspace
 
 log = logging.getLogger(__name__)
@@ -31,6 +32,7 @@ def admit(ws: Workspace, *, rescore: bool = False) -> None:
     Raises:
         BaseDiffers: The base model's files are not those that the run began with. Asking for new scores does not help:
             its experts were trained on them.
+        SourceDiffers: The source of an expert has other files than those that the run began with.
         OtherScores: There are scores with another fingerprint, and `rescore` was not asked for.
     """
     if ws.admitted:
@@ -41,6 +43,7 @@ def admit(ws: Workspace, *, rescore: bool = False) -> None:
         ws.store.write_base(evaluator.base_identity)
     else:
         refuse_other_base(ws.store.run_id, known, evaluator.base_identity)
+    refuse_other_sources(ws)
     keys = [key for key in Inventory(ws.store).under("evaluations") if key.endswith(".json")]
     records = dict(zip(keys, in_parallel(lambda key: ws.store.record(EvaluationRecord, key), keys), strict=True))
     unknown = [key for key, record in records.items() if not record.fingerprint]

@@ -2,68 +2,24 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Mapping, Sequence
 from itertools import combinations
 
-from cycleqd.base_model import BaseWeights
 from cycleqd.experts import Conversation, TrainingSummary, train_expert
-from cycleqd.experts.data import TrainingDataUnavailable, prepare_skill
+from cycleqd.experts.sources import Update, task_vectors
 from cycleqd.randomness import rng
 from cycleqd.run.genomes import add_individual, save_bases
-from cycleqd.run.names import ALL_DATA, AVERAGE, SIMILARITY_KEY, expert_id, expert_key
+from cycleqd.run.names import ALL_DATA, AVERAGE, SIMILARITY_KEY, expert_id, expert_key, regmean_id
 from cycleqd.run.records import IndividualRecord
+from cycleqd.seams import EXPERT_SOURCES
 from cycleqd.search.operators import mean
 from cycleqd.search.similarity import similarity_matrix
-from cycleqd.skills.oracle import demonstrations
-from cycleqd.skills.protocol import Message
+from cycleqd.steps.regmean import regmean_shares
+from cycleqd.steps.sources import update_of
+from cycleqd.steps.training_data import training_data
 from cycleqd.steps.workspace import Workspace
-from cycleqd.task_vector import DenseTaskVector, FactoredTaskVector, TaskVector, build_bases, read_lora_adapter
+from cycleqd.task_vector import FactoredTaskVector, TaskVector
 from cycleqd.telemetry.events import event
-
-log = logging.getLogger(__name__)
-
-
-def gold_episodes(ws: Workspace, skill: str) -> list[list[Message]]:
-    """The expert's training conversations: gold episodes played through the real sandboxes."""
-    key = expert_key(skill, "demonstrations.json")
-    if not ws.store.exists(key):
-        with ws.clock.measuring("train"):
-            samples = ws.evaluator.skills[skill].samples("train")
-            log.info("recording %d gold episodes of %s", len(samples), skill)
-            ws.store.write_json(key, demonstrations(ws.evaluator.skills[skill], samples, ws.evaluator.sandboxes))
-    conversations: list[list[Message]] = ws.store.read_json(key)
-    return conversations
-
-
-def training_data(ws: Workspace, skill: str) -> Sequence[Conversation]:
-    """What the expert of a skill learns from: the data sets that the configuration names, else gold episodes.
-
-    Raises:
-        TrainingDataUnavailable: A data set cannot be had, or has changed since this run read it.
-    """
-    data = ws.config.experts.data_of(skill)
-    if data is None:
-        return gold_episodes(ws, skill)
-    key = expert_key(skill, "data.json")
-    with ws.clock.measuring("train"):
-        prepared = prepare_skill(ws.config, skill, ws.evaluator.skills.values())
-    if ws.store.exists(key) and (before := ws.store.read_json(key)["hash"]) != prepared.report.hash:
-        raise TrainingDataUnavailable(
-            f"the training data of {skill} has changed since this run read it (was {before[:12]}, now "
-            f"{prepared.report.hash[:12]}): restore it, or start a run of another name"
-        )
-    if not ws.store.exists(key):
-        ws.store.write_json(key, prepared.report.model_dump(mode="json"))
-    return prepared.conversations
-
-
-def gather_training_data(ws: Workspace, skill: str) -> int:
-    """Makes sure that the expert's training data is there; returns the number of conversations."""
-    key = expert_key(skill, "data.json")
-    if ws.store.exists(key):
-        return int(ws.store.read_json(key)["conversations"])
-    return len(training_data(ws, skill))
 
 
 def train(ws: Workspace, skill: str, progress: Callable[..., None] | None = None) -> TrainingSummary:
@@ -143,22 +99,26 @@ def _fine_tune(
     return result
 
 
-def derive_experts(ws: Workspace) -> list[IndividualRecord]:
-    """Turns the trained experts, all of them, into task vectors over shared bases, and adds their plain average."""
+def derive_experts(ws: Workspace, progress: Callable[[str, int, int], None] | None = None) -> list[IndividualRecord]:
+    """Turns the experts, all of them, into task vectors of one form, and adds their plain average.
+
+    The vectors are factored, on shared bases, where every expert is a change of low rank; else they are dense. Where
+    the configuration asks for RegMean, each expert's share of it is an individual, too.
+
+    Args:
+        ws: The run.
+        progress: Called while inputs are measured for RegMean; see `regmean_shares`.
+    """
     skills = ws.config.skill_names
-    wanted = [*map(expert_id, skills), AVERAGE]
+    wanted = [*map(expert_id, skills), AVERAGE, *(map(regmean_id, skills) if ws.config.uses_regmean else ())]
     if not all(ws.store.has_individual(identifier) for identifier in wanted):
-        folders = {skill: ws.store.local(expert_key(skill, "model")) for skill in skills}
-        vectors: dict[str, TaskVector]
-        if ws.config.experts.method == "lora":
-            bases, factored = build_bases({skill: read_lora_adapter(folders[skill]) for skill in skills})
+        updates = {skill: update_of(ws, skill) for skill in skills}
+        shares = regmean_shares(ws, updates, progress) if ws.config.uses_regmean else {}
+        named = {regmean_id(skill): Update(factors) for skill, factors in shares.items()}
+        bases, made = task_vectors({**updates, **named})
+        vectors = {skill: made[skill] for skill in skills}
+        if bases is not None:
             save_bases(ws.store, bases)
-            vectors = dict(factored)
-        else:
-            vectors = {
-                skill: DenseTaskVector.between(ws.evaluator.base_weights, BaseWeights(folder))
-                for skill, folder in folders.items()
-            }
         _write_similarities(ws, vectors)
         for skill, vector in vectors.items():
             add_individual(ws.store, vector, IndividualRecord(id=expert_id(skill), genome=""))
@@ -167,21 +127,19 @@ def derive_experts(ws: Workspace) -> list[IndividualRecord]:
             id=AVERAGE, genome="", parents=[expert_id(skill) for skill in skills], coefficients=[1 / k] * k
         )
         add_individual(ws.store, mean(list(vectors.values())), average)
+        for identifier in named:
+            add_individual(ws.store, made[identifier], IndividualRecord(id=identifier, genome=""))
     return [ws.store.individual(identifier) for identifier in wanted]
 
 
 def derive_all_data(ws: Workspace) -> IndividualRecord:
     """Turns the model that was fine-tuned on all data into a task vector; its bases are its own."""
     if not ws.store.has_individual(ALL_DATA):
-        folder = ws.store.local(expert_key(ALL_DATA, "model"))
-        vector: TaskVector
-        if ws.config.experts.method == "lora":
-            bases, factored = build_bases({ALL_DATA: read_lora_adapter(folder)})
+        trained = EXPERT_SOURCES.make("trained", ws.store.local(expert_key(ALL_DATA, "model")))
+        bases, vectors = task_vectors({ALL_DATA: trained.update(ws.evaluator.base_weights)})
+        if bases is not None:
             save_bases(ws.store, bases, of=ALL_DATA)
-            vector = factored[ALL_DATA]
-        else:
-            vector = DenseTaskVector.between(ws.evaluator.base_weights, BaseWeights(folder))
-        add_individual(ws.store, vector, IndividualRecord(id=ALL_DATA, genome=""))
+        add_individual(ws.store, vectors[ALL_DATA], IndividualRecord(id=ALL_DATA, genome=""))
     return ws.store.individual(ALL_DATA)
 
 

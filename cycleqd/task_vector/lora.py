@@ -9,18 +9,19 @@ from typing import Any
 
 import torch
 
+from cycleqd.task_vector.adapter_files import PREFIX, scale_of, sort_names
 from cycleqd.task_vector.bases import LoraFactors
 from cycleqd.task_vector.factored import FactoredTaskVector
 from cycleqd.task_vector.files import TensorFile, write_tensors
 from cycleqd.task_vector.threads import one_thread
 
-_PREFIX = "base_model.model."
 _WEIGHTS = "adapter_model.safetensors"
 _CONFIG = "adapter_config.json"
-# Options of peft under which the update is still (lora_alpha / r) B A of whole linear layers, whatever their value.
+# Options of peft under which the update is still scale · B A of whole linear layers, whatever their value.
 # Every other one must be off: some options change what the tensors mean and add none that would tell.
-_HARMLESS = frozenset(
+HARMLESS = frozenset(
     {
+        "alpha_pattern",
         "auto_mapping",
         "base_model_name_or_path",
         "ensure_weight_tying",
@@ -36,6 +37,7 @@ _HARMLESS = frozenset(
         "peft_version",
         "qalora_group_size",
         "r",
+        "rank_pattern",
         "revision",
         "runtime_config",
         "target_modules",
@@ -45,7 +47,7 @@ _HARMLESS = frozenset(
 )
 _OFF: Mapping[str, object] = {"bias": "none"}
 # What A and B begin with. Others (pissa, olora, corda, loftq, ...) begin by changing the base's own weights.
-_PLAIN_STARTS = (True, False, "gaussian", "eva", "orthogonal", None)
+PLAIN_STARTS = (True, False, "gaussian", "eva", "orthogonal", None)
 
 
 def to_lora(vector: FactoredTaskVector) -> dict[str, tuple[torch.Tensor, torch.Tensor]]:
@@ -104,8 +106,8 @@ def save_lora_adapter(
             raise ValueError(f"{name} is not the weight of a linear layer; LoRA has no place for it")
         modules.append(module)
         padding = rank - a.shape[0]
-        tensors[f"{_PREFIX}{module}.lora_A.weight"] = torch.nn.functional.pad(a, (0, 0, 0, padding))
-        tensors[f"{_PREFIX}{module}.lora_B.weight"] = torch.nn.functional.pad(b, (0, padding))
+        tensors[f"{PREFIX}{module}.lora_A.weight"] = torch.nn.functional.pad(a, (0, 0, 0, padding))
+        tensors[f"{PREFIX}{module}.lora_B.weight"] = torch.nn.functional.pad(b, (0, padding))
     out_dir.mkdir(parents=True, exist_ok=True)
     shapes = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
     metadata = {"form": "adapter"} | ({"base": base} if base else {})
@@ -133,25 +135,28 @@ def adapter_base(directory: Path) -> str:
 
 
 def refuse_other_forms(directory: Path, config: Mapping[str, Any]) -> None:
-    """Looks at an adapter's configuration.
+    """Looks at an adapter's configuration, as far as `read_lora_adapter` reads it.
 
     Raises:
-        ValueError: It is more than (lora_alpha / r) B A on linear layers, or it changed the base's weights.
+        ValueError: It is more than scale · B A on linear layers, or it changed the base's weights.
     """
     if config.get("peft_type", "LORA") != "LORA":
         raise ValueError(f"{directory}: peft_type={config['peft_type']!r} is not supported, train a LORA adapter")
-    if config.get("init_lora_weights") not in _PLAIN_STARTS:
+    if config.get("init_lora_weights") not in PLAIN_STARTS:
         raise ValueError(
             f"{directory}: init_lora_weights={config['init_lora_weights']!r} is not supported: it changes the base's "
             "weights before training; convert the adapter to plain LoRA with peft, or train with True"
         )
     for option, value in config.items():
-        if option not in _HARMLESS | {"init_lora_weights"} and value and value != _OFF.get(option):
+        if option not in HARMLESS | {"init_lora_weights"} and value and value != _OFF.get(option):
             raise ValueError(f"{directory}: {option}={value!r:.60} is not supported, train without it")
 
 
 def read_lora_adapter(directory: Path) -> dict[str, LoraFactors]:
     """Reads the factors of a LoRA adapter that peft saved, for `build_bases`.
+
+    Ranks and scales may differ between modules. `cycleqd.experts.sources` reads adapters that are more than this;
+    it needs the base model.
 
     Args:
         directory: Holds ``adapter_config.json`` and ``adapter_model.safetensors``.
@@ -160,21 +165,18 @@ def read_lora_adapter(directory: Path) -> dict[str, LoraFactors]:
         Per parameter name of the base, the factors.
 
     Raises:
-        ValueError: The adapter is more than (lora_alpha / r) B A on linear layers.
+        ValueError: The adapter is more than scale · B A on linear layers.
     """
     config = json.loads((directory / _CONFIG).read_text())
     refuse_other_forms(directory, config)
-    rank = config["r"]
-    scale = config["lora_alpha"] / (rank**0.5 if config.get("use_rslora") else rank)
     file = TensorFile(directory / _WEIGHTS)
+    modules, whole = sort_names(file.names())
+    pairs = {module: keys for module, keys in modules.items() if keys.keys() == {"lora_A", "lora_B"}}
+    others = [key for module, keys in modules.items() if module not in pairs for key in keys.values()]
+    if remaining := sorted([*whole.values(), *others]):
+        raise ValueError(f"{directory}: tensors that are no LoRA factors of linear layers: {remaining[:5]}")
     factors = {}
-    remaining = set(file.names())
-    for key in file.names():
-        module = key.removeprefix(_PREFIX).removesuffix(".lora_A.weight")
-        key_b = f"{_PREFIX}{module}.lora_B.weight"
-        if key == f"{_PREFIX}{module}.lora_A.weight" and key_b in remaining:
-            factors[f"{module}.weight"] = LoraFactors(file.tensor(key), file.tensor(key_b), scale)
-            remaining -= {key, key_b}
-    if remaining:
-        raise ValueError(f"{directory}: tensors that are no LoRA factors of linear layers: {sorted(remaining)[:5]}")
+    for module, keys in pairs.items():
+        a, b = file.tensor(keys["lora_A"]), file.tensor(keys["lora_B"])
+        factors[f"{module}.weight"] = LoraFactors(a, b, scale_of(config, module, a.shape[0]))
     return factors

@@ -60,6 +60,17 @@ def test_benchmark_without_training_data_is_refused_with_the_setting_to_change(s
     assert parse_config({"skills": [{"name": skill}], "experts": {"data": data}}).skill_names == (skill,)
 
 
+def test_an_expert_with_a_source_needs_no_training_data_unless_a_model_of_all_data_does():
+    values = {"skills": [{"name": "mbpp_plus"}, {"name": "os"}], "experts": {"source": {"mbpp_plus": "someone/it@v1"}}}
+    config = parse_config(values)
+    assert config.experts.source_of("mbpp_plus") == "someone/it@v1"
+    assert config.trained == ("os",)
+    with pytest.raises(ConfigError, match=r"comparison: .*set experts\.data\.mbpp_plus"):
+        parse_config(values | {"comparison": {"all_data": True}})
+    with pytest.raises(ConfigError, match=r"experts\.source"):
+        parse_config({"experts": {"source": {"no_such_skill": "someone/it"}}})
+
+
 @pytest.mark.parametrize(
     ("source", "fault"),
     [

@@ -2,6 +2,7 @@
 
 import json
 from itertools import islice
+from pathlib import Path
 
 import pytest
 
@@ -21,6 +22,9 @@ PLAYED = 3
 
 def built(name: str, split_seed: int = 0, **counts: int) -> Skill:
     """A benchmark on the data of this machine; nothing is downloaded."""
+    if name == "jsonl":  # whose data is anybody's file
+        file = Path(__file__).resolve().parents[2] / "examples" / "jsonl" / "problems.jsonl"
+        return build_skill(name, counts=counts, source=Source(data=str(file), split_seed=split_seed))
     if not FOLDER.is_dir():
         pytest.skip(f"no data of benchmarks at {FOLDER}; set {DATA_VARIABLE}")
     try:

@@ -24,7 +24,7 @@ LIMITS = Limits(
     memory_mb=128, pids=48, tmpfs_mb=8, output_bytes=4_096, command_seconds=1.0, program_seconds=1.0, sql_rows=50,
     sql_bytes=4_096,
 )  # fmt: skip
-ENOUGH_SECONDS = 20.0
+ENOUGH_SECONDS = 60.0
 """For what has a limit of one second, on a busy machine."""
 
 

@@ -1,12 +1,15 @@
 """A small experiment as a flow: the model is random, everything else is real."""
 
 import pytest
+import torch
 
 from cycleqd.config.files import write_yaml
 from cycleqd.experiment.plan import ExperimentConfig, planned_runs
 from cycleqd.experiment.results import collect
+from cycleqd.run.genomes import task_vector
 from cycleqd.run.names import expert_key
 from cycleqd.run.store import RunStore
+from cycleqd.run.upkeep import verify
 from flows.experiment import run_experiment
 from tests.live_prefect import small_configuration
 
@@ -24,8 +27,11 @@ def experiment(tmp_path_factory):
         storage=str(folder / "runs"),
         seeds=(3,),
         children=2,
-        settings={"comparison": {"elites": False, "all_data": True}},
-        methods={"cycleqd": {}, "cma-es": {"search": {"kind": "cma_es"}}},
+        settings={
+            "comparison": {"elites": False, "all_data": True},
+            "baselines": [{"method": "tsv", "scales": [1.0]}, {"method": "regmean", "scales": [1.0]}],
+        },
+        methods={"cycleqd": {}, "cma-es": {"search": {"kind": "cma_es", "merge": "regmean"}}},
     )
 
 
@@ -36,7 +42,16 @@ def played(experiment, prefect_harness):
 
 def test_every_method_has_a_row_beside_those_without_a_search(experiment, played):
     assert played.seeds == [3]
-    assert {"base", "expert:os", "all-data", "average", "baseline:tsv", "cycleqd", "cma-es"} <= played.rows.keys()
+    assert {
+        "base",
+        "expert:os",
+        "all-data",
+        "average",
+        "baseline:tsv",
+        "baseline:regmean",
+        "cycleqd",
+        "cma-es",
+    } <= played.rows.keys()
     assert played.episodes == 2 * 2 * 3
     assert played.rows["cma-es"].episodes == played.episodes
     assert played.subject == "cma-es"
@@ -52,6 +67,18 @@ def test_runs_of_a_seed_share_their_experts(experiment, played):
         second.individual(f"expert-{skill}").genome for skill in ("os", "db")
     ]
     assert {record.individual for record in second.generations()} == {"g0000", "g0001"}
+
+
+def test_a_search_may_combine_the_experts_shares_of_regmean(experiment, played):
+    _, store = (RunStore(config.storage, config.run_id) for _, _, config in planned_runs(experiment))
+    shares = [f"regmean-{skill}" for skill in ("coding", "os", "db")]
+    child = store.individual("g0001")
+    assert child.parents == shares
+    cores = [task_vector(store, share) for share in shares]
+    merge = task_vector(store, "regmean-1")
+    for name in merge.names():
+        torch.testing.assert_close(merge.delta(name), sum(core.delta(name) for core in cores))
+    assert verify(store).faults == []
 
 
 def test_started_again_it_repeats_nothing(experiment, played, monkeypatch):

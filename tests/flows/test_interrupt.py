@@ -16,7 +16,7 @@ from tests.processes import processes_with
 
 pytestmark = [pytest.mark.docker, pytest.mark.slow]
 
-STOP_SECONDS = 15
+STOP_SECONDS = 60  # seven on an idle machine
 
 
 def test_it_ends_soon_and_leaves_no_container_no_process_and_no_lease(tmp_path):
@@ -38,12 +38,12 @@ def test_it_ends_soon_and_leaves_no_container_no_process_and_no_lease(tmp_path):
         )
     run = tmp_path / "runs" / "interrupted"
     try:
-        wait_for(lambda: process.poll() is not None or (run / "generations" / "00000.json").exists(), seconds=300)
+        wait_for(lambda: process.poll() is not None or (run / "generations" / "00000.json").exists(), seconds=900)
         assert process.poll() is None, (tmp_path / "log").read_text()
         assert len(processes_with("PREFECT_HOME", home)) > 1  # among them the temporary Prefect server
         began = time.monotonic()
         os.killpg(process.pid, signal.SIGINT)  # as a terminal does: to all processes of the run
-        process.wait(timeout=60)
+        process.wait(timeout=2 * STOP_SECONDS)
         assert time.monotonic() - began < STOP_SECONDS
     finally:
         with suppress(ProcessLookupError):
@@ -52,5 +52,5 @@ def test_it_ends_soon_and_leaves_no_container_no_process_and_no_lease(tmp_path):
     assert "What was finished is kept" in (tmp_path / "log").read_text()
     assert not (run / "lease.json").exists()
     label = {"label": "cycleqd.run=interrupted"}
-    wait_for(lambda: not docker.from_env().containers.list(all=True, filters=label), seconds=5)
-    wait_for(lambda: not processes_with("PREFECT_HOME", home), seconds=5)
+    wait_for(lambda: not docker.from_env().containers.list(all=True, filters=label), seconds=30)
+    wait_for(lambda: not processes_with("PREFECT_HOME", home), seconds=30)

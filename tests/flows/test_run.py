@@ -148,7 +148,7 @@ def test_same_seed_gives_the_same_archives_even_when_interrupted(finished, tmp_p
     config = configuration(tmp_path)
     store = RunStore(config.storage, config.run_id)
     store.open(config)
-    root = tmp_path / config.run_id
+    root = store.local("config.json").parent
     shutil.copytree(finished.local("config.json").parent / "experts", root / "experts")
     run = RunRef(run_id=config.run_id, storage=config.storage)
     with opened(run):

@@ -11,6 +11,9 @@ from cycleqd.sandbox import Database, DatabaseServer, Limits, Sandboxes, Sandbox
 
 pytestmark = pytest.mark.docker
 
+BEFORE_IT_ENDS_ITSELF = 60.0
+"""Seconds; what is waited for would take longer, and a busy machine does not."""
+
 PEOPLE = Table("people", ("name", "age"), (("Ann", "31"), ("Bob", None), ("Zoë 😀", "7")))
 
 
@@ -145,7 +148,7 @@ def test_an_open_transaction_does_not_hinder_the_drop(server: DatabaseServer) ->
     started = time.monotonic()
     database.close()
     database.close()
-    assert time.monotonic() - started < 2
+    assert time.monotonic() - started < BEFORE_IT_ENDS_ITSELF
     with pytest.raises(SandboxUnavailable, match="closed"):
         database.execute("SELECT 1")
 
@@ -197,7 +200,7 @@ def test_a_slow_statement_is_interrupted_and_the_session_goes_on(database: Datab
     database.execute("SET @x = 5")
     started = time.monotonic()
     error = database.execute("SELECT SLEEP(100)").error
-    assert time.monotonic() - started < 3
+    assert time.monotonic() - started < BEFORE_IT_ENDS_ITSELF
     assert error == "ERROR 1969: Query execution was interrupted (max_statement_time exceeded)"
     assert database.execute("SELECT @x").rows == ((5,),)
 
@@ -207,7 +210,7 @@ def test_a_statement_that_lifted_the_time_limit_is_killed(database: Database, sq
     database.execute("SET @x = 5, max_statement_time = 0")
     started = time.monotonic()
     result = database.execute(sql)
-    assert time.monotonic() - started < 5
+    assert time.monotonic() - started < BEFORE_IT_ENDS_ITSELF
     assert result.error == "ERROR 1317: Query execution was interrupted (limit 1 s)"
     assert database.execute("SELECT @x, @@max_statement_time").rows == ((None, 1.0),)
     assert len(database.content("people")) == 3
@@ -217,7 +220,7 @@ def test_a_flood_of_rows_is_cut_at_the_limit(database: Database) -> None:
     everything = "information_schema.COLUMNS a, information_schema.COLUMNS b, information_schema.COLUMNS c"
     started = time.monotonic()
     result = database.execute(f"SELECT a.COLUMN_NAME FROM {everything}")
-    assert time.monotonic() - started < 3
+    assert time.monotonic() - started < BEFORE_IT_ENDS_ITSELF
     assert (len(result.rows), result.truncated, result.error) == (50, True, None)
     assert database.execute("SELECT 1").rows == ((1,),)
 

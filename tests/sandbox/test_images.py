@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -48,13 +47,11 @@ def test_a_missing_context_says_what_to_do(tmp_path: Path) -> None:
 
 
 @pytest.mark.docker
-def test_building_again_does_nothing_at_once() -> None:
+def test_building_again_builds_nothing() -> None:
     assert missing_images(*OPTIONAL_IMAGES) == ()
-    started = time.monotonic()
     done = subprocess.run(
         [sys.executable, "infra/build_images.py"], cwd=ROOT, capture_output=True, text=True, check=True
     )
-    assert time.monotonic() - started < 5
     assert done.stdout.count(" is there") == len(IMAGE_NAMES)
 
 

@@ -11,6 +11,9 @@ from cycleqd.sandbox import Limits, ProgramRunner, Sandboxes, SandboxUnavailable
 
 pytestmark = pytest.mark.docker
 
+BEFORE_IT_ENDS_ITSELF = 60.0
+"""Seconds; what is waited for would take longer, and a busy machine does not."""
+
 ADD = "def add(a, b=1):\n    return a + b\n"
 
 
@@ -200,7 +203,7 @@ def test_time_is_limited_and_earlier_values_are_kept(runner: ProgramRunner) -> N
     program = "def f(x):\n    while x: pass\n    return x"
     started = time.monotonic()
     first, second, third = runner.run(program, entry_point="f", calls=["(0,)", "(1,)", "(0,)"], seconds=0.5)
-    assert time.monotonic() - started < 5
+    assert time.monotonic() - started < BEFORE_IT_ENDS_ITSELF
     assert first.value == "0"
     assert second.error == third.error == "TimeoutError: no result within 0.5 s"
     (stopped,) = runner.run("import os\ndef f(): os.kill(os.getpid(), 19)", entry_point="f", calls=["()"], seconds=0.3)

@@ -9,6 +9,9 @@ from cycleqd.sandbox import Sandboxes, ShellSession
 
 pytestmark = pytest.mark.docker
 
+BEFORE_IT_ENDS_ITSELF = 60.0
+"""Seconds; what is waited for would take longer, and a busy machine does not."""
+
 
 def test_directory_variables_and_functions_persist(shell: ShellSession) -> None:
     shell.run("cd /var/tmp; x=5; export y=6; greet() { echo hello $1; }")
@@ -87,7 +90,7 @@ def test_a_timed_out_command_is_killed_with_its_children_and_the_directory_is_ke
     shell.run("cd /var/tmp; x=5")
     started = time.monotonic()
     result = shell.run("echo before; sleep 1000 & sleep 1001; echo after", timeout=0.3)
-    assert time.monotonic() - started < 5
+    assert time.monotonic() - started < BEFORE_IT_ENDS_ITSELF
     assert (result.output, result.exit_code, result.timed_out, result.restarted) == ("before\n", 124, True, True)
     assert shell.run("pwd; echo x=$x; pgrep sleep").output == "/var/tmp\nx=\n"
 

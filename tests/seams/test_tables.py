@@ -12,13 +12,13 @@ from cycleqd.config import (
     SearchConfig,
 )
 from cycleqd.randomness import rng
-from cycleqd.seams import AGGREGATIONS, CROSSOVERS, MERGE_METHODS, MUTATIONS, SAMPLERS, SEARCHES, Row, SeamTable
+from cycleqd.seams import AGGREGATIONS, BASELINES, CROSSOVERS, MUTATIONS, SAMPLERS, SEARCHES, Row, SeamTable
 from cycleqd.seams.operators import SCALED_MERGES
 from cycleqd.search.archive import Grid
 from cycleqd.search.build import build_crossover, build_mutation, build_sampler
 
 TABLES = {"sampling": SAMPLERS, "crossover": CROSSOVERS, "mutation": MUTATIONS, "aggregation": AGGREGATIONS,
-          "search": SEARCHES, "baselines": MERGE_METHODS}  # fmt: skip
+          "search": SEARCHES, "baselines": BASELINES}  # fmt: skip
 ROWS = [(section, name) for section, table in TABLES.items() for name in table]
 METHODS = {
     "sampling": ("probabilities", "sample"), "crossover": ("draw",), "mutation": ("draw", "apply"),
@@ -71,7 +71,7 @@ def test_a_crossover_draws_coefficients_that_sum_to_one_and_names_what_merges(na
 
 
 def test_the_usual_settings_are_those_that_runs_always_had():
-    assert {name: dict(MERGE_METHODS[name].usual) for name in SCALED_MERGES} == {
+    assert {name: dict(BASELINES[name].usual) for name in SCALED_MERGES} == {
         "task_arithmetic": {}, "slerp": {}, "ties": {"density": 0.2}, "dare": {"drop": 0.5}, "tsv": {},
         "iso_c": {"flattening": 0.5}, "knots": {"density": 0.2},
     }  # fmt: skip
@@ -119,7 +119,7 @@ def test_settings_that_only_the_class_knows_need_no_field():
         (CrossoverConfig, {"kind": "dare", "seed": 3}, "Extra inputs are not permitted"),
         (CrossoverConfig, {"kind": "knots", "alignment": "right"}, "alignment must be"),
         (BaselineConfig, {"method": "knots", "alignment": "right"}, "alignment must be"),
-        (BaselineConfig, {"method": "linear"}, "cannot be chosen here"),
+        (BaselineConfig, {"method": "linear"}, "no baseline is called 'linear'"),
     ],
 )
 def test_settings_that_the_class_lacks_or_refuses_are_faults_of_the_configuration(section, given, fault):
@@ -159,7 +159,27 @@ def test_a_new_operator_is_a_class_and_a_row(monkeypatch, tmp_path):
 def test_forms_offer_the_names():
     schema = RunConfig.model_json_schema()["$defs"]
     assert schema["MutationConfig"]["properties"]["kind"]["enum"] == list(MUTATIONS)
-    assert schema["BaselineConfig"]["properties"]["method"]["enum"] == list(SCALED_MERGES)
+    assert schema["BaselineConfig"]["properties"]["method"]["enum"] == list(BASELINES) == [*SCALED_MERGES, "regmean"]
     names, other = schema["SearchConfig"]["properties"]["kind"]["anyOf"]
     assert set(names["enum"]) >= set(SEARCHES)
     assert other["pattern"]
+
+
+@pytest.mark.parametrize(
+    ("name", "packages", "givers"),
+    [
+        ("random", ["greedy"], "cycleqd itself and by the package greedy 2"),
+        ("both", ["greedy", "other"], "the package (greedy|other) 2 and by the package (greedy|other) 2"),
+    ],
+)
+def test_a_name_that_is_given_twice_is_refused(monkeypatch, tmp_path, name, packages, givers):
+    for package in packages:
+        facts = tmp_path / f"{package}-2.dist-info"
+        facts.mkdir()
+        (facts / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {package}\nVersion: 2\n")
+        (facts / "entry_points.txt").write_text(f"[cycleqd.searches]\n{name} = {package}:Search\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    for ask in (SEARCHES.check, SEARCHES.load):
+        with pytest.raises(ValueError, match=givers):
+            ask(name)
+    assert SEARCHES.check("cma_es") == "cma_es"

@@ -57,7 +57,9 @@ def test_factors_multiply_to_the_delta() -> None:
         assert (factors[name][0].shape, factors[name][1].shape) == ((rank, n), (m, rank))
 
 
-@pytest.mark.parametrize("options", [{}, {"use_rslora": True}])
+@pytest.mark.parametrize(
+    "options", [{}, {"use_rslora": True}, {"rank_pattern": {"q_proj": 2}, "alpha_pattern": {"v_proj": 3}}]
+)
 def test_an_adapter_of_peft_becomes_a_task_vector(base: Path, tmp_path: Path, options: dict[str, object]) -> None:
     adapter = trained_adapter(base, tmp_path / "os", 1, **options)
     _, experts = build_bases({"os": read_lora_adapter(adapter)})
@@ -103,7 +105,6 @@ def test_the_adapter_gives_the_logits_of_the_merged_model(base: Path, tmp_path: 
         ("bias", "all"),
         ("lora_bias", True),
         ("modules_to_save", ["lm_head"]),
-        ("rank_pattern", {"q": 2}),
         ("init_lora_weights", "pissa"),
         ("init_lora_weights", "pissa_niter_4"),
         ("init_lora_weights", "olora"),
@@ -120,6 +121,14 @@ def test_adapters_that_are_more_than_lora_are_refused(base: Path, tmp_path: Path
     config = json.loads((adapter / "adapter_config.json").read_text())
     (adapter / "adapter_config.json").write_text(json.dumps(config | {option: value}))
     with pytest.raises(ValueError, match=f"{option}.* is not supported"):
+        read_lora_adapter(adapter)
+
+
+def test_factors_of_another_rank_than_the_configuration_says_have_no_known_scale(base: Path, tmp_path: Path) -> None:
+    adapter = trained_adapter(base, tmp_path / "os", 1)
+    config = json.loads((adapter / "adapter_config.json").read_text())
+    (adapter / "adapter_config.json").write_text(json.dumps(config | {"rank_pattern": {"q_proj": 2}}))
+    with pytest.raises(ValueError, match=r"factors of rank 4, adapter_config\.json says 2"):
         read_lora_adapter(adapter)
 
 

@@ -17,7 +17,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 
-from cycleqd.run.names import AVERAGE, evaluation_name, expert_id
+from cycleqd.run.names import AVERAGE, evaluation_name, expert_id, regmean_id
 from cycleqd.run.store import RunStore
 from cycleqd.run.upkeep.inventory import Inventory
 from cycleqd.skills.parts import split_of
@@ -54,7 +54,8 @@ def set_aside(store: RunStore, stale: Sequence[str], why: Mapping[str, Sequence[
             if key.endswith("/seed.json"):
                 _move(store, key, folder)
         inventory.remove(inventory.under("archives"))  # derived from the commits
-        kept = {*map(expert_id, store.config().skill_names), AVERAGE}
+        skills = store.config().skill_names
+        kept = {*map(expert_id, skills), *map(regmean_id, skills), AVERAGE}
         for key in _objects(inventory, "individuals"):
             # A recipe goes before its genome: without it the genome is nothing.
             if key.split("/")[1] not in kept and key.endswith("/individual.json"):

@@ -14,7 +14,7 @@ from cycleqd.models.causal_lm.endpoint import EndpointEngine, EndpointUnavailabl
 
 pytestmark = [pytest.mark.vllm, pytest.mark.slow]
 
-START_SECONDS = 400  # 100 on two busy cores
+START_SECONDS = 900  # 100 on two busy cores
 OPTIONS = {
     "served-model-name": "tiny",
     "dtype": "float32",

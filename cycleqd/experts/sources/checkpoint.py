@@ -1,0 +1,151 @@
+"""An expert that is a whole model: its weights minus the base's, names and vocabularies reconciled."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final
+
+import torch
+
+from cycleqd.base_model import BaseWeights
+from cycleqd.checkpoint import CONFIG_FILE, EMBEDDINGS, HEADS, is_buffer, one_line
+from cycleqd.experts.sources.protocol import SourceInvalid, Update
+from cycleqd.experts.sources.tensors import StoredTensors, read_json
+from cycleqd.experts.sources.vocabulary import Vocabulary, is_by_token
+from cycleqd.task_vector import DenseTaskVector
+
+_STEMS: Final = ("model", "pytorch_model")
+_DECISIVE: Final = (
+    *("model_type", "hidden_act", "hidden_activation", "activation_function", "num_attention_heads"),
+    *("num_key_value_heads", "head_dim", "rms_norm_eps", "layer_norm_eps", "rope_theta", "rope_parameters"),
+    *("partial_rotary_factor", "final_logit_softcapping", "attn_logit_softcapping", "num_experts_per_tok"),
+)
+"""Settings that change what the same weights compute; they cannot be merged, so they must agree."""
+
+
+class Checkpoint:
+    """A Hugging Face checkpoint in a folder.
+
+    Args:
+        folder: Holds ``config.json`` and safetensors (or ``pytorch_model.bin``, read without running it).
+
+    Raises:
+        SourceInvalid: It does not, the files are damaged, or the weights are packed.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.config = read_json(folder / CONFIG_FILE)
+        self._tensors = StoredTensors(folder, _STEMS, self.config)
+
+    def update(self, base: BaseWeights) -> Update:
+        """The expert minus the base; see `ExpertSource`."""
+        self._tensors.check_types()
+        self._compare_settings(base.path)
+        stored = self._names(base)
+        vocabulary = Vocabulary(base.path, self.folder)
+        shapes = {name: base.shape(name) for name in base.names()}
+        for name, shape in shapes.items():
+            theirs = self._tensors.shape(stored[name])
+            if is_by_token(name):
+                vocabulary.rows(name, theirs[0], shape[0])
+                theirs = (shape[0], *theirs[1:])
+            if theirs != shape:
+                raise self._refusal(f"{name} has shape {theirs}, the base's {shape}: it is of another model")
+
+        def delta(name: str) -> torch.Tensor:
+            own, tuned = base.tensor(name, torch.float32), self._tensors.tensor(stored[name])
+            difference = (vocabulary.take(name, tuned, own) if is_by_token(name) else tuned) - own
+            if not difference.isfinite().all():
+                raise self._refusal(f"{name} holds NaN or infinite values")
+            return difference
+
+        notes = list(vocabulary.notes())
+        if self._tensors.scaled:
+            notes.append(
+                f"{self._tensors.scaled} weights were stored in 8 bits and are multiplied by their scales; what "
+                "rounding to 8 bits did to them is part of the task vector"
+            )
+        return Update({}, DenseTaskVector(shapes, delta), tuple(notes))
+
+    def check_values(self) -> None:
+        """Reads all stored numbers once; see `ExpertSource`."""
+        self._tensors.check_values()
+
+    def _refusal(self, text: str) -> SourceInvalid:
+        return SourceInvalid(f"expert source {self.folder}: {text}")
+
+    def _names(self, base: BaseWeights) -> dict[str, str]:
+        """For each of the base's parameters the name of the source's tensor."""
+        ours = base.names()
+        theirs = [name for name in self._tensors.names() if not is_buffer(name, self._tensors.shape(name))]
+        found = max((_prefixed(ours, theirs, prefix) for prefix in _prefixes(ours, theirs)), key=len)
+        left = sorted(set(theirs) - set(found.values()))
+        embedding = next((found[name] for name in ours if name.endswith(EMBEDDINGS) and name in found), None)
+        for head in [name for name in left if name.endswith(HEADS)]:
+            # The base ties its head; the source may repeat the embedding under the head's name, as some tools do.
+            if embedding is None or not torch.equal(self._tensors.tensor(head), self._tensors.tensor(embedding)):
+                raise self._refusal(
+                    f"{head} is an output head of its own, and the base ties its head to its embedding: there is no "
+                    "parameter to add the difference to; use a base whose head is untied"
+                )
+            left.remove(head)
+        for name in [one for one in ours if one not in found and one.endswith(HEADS)]:
+            if embedding is not None and self._ties():
+                found[name] = embedding
+        if missing := [name for name in ours if name not in found]:
+            more = f" (it has {left[0]} instead)" if left else ""
+            raise self._refusal(f"it lacks {missing[0]}{more}, {len(missing)} such: it is of another model")
+        if left:
+            raise self._refusal(f"it has {left[0]}, which the base has not, {len(left)} such: it is of another model")
+        return found
+
+    def _ties(self) -> bool:
+        return bool(_settings(self.folder).get("tie_word_embeddings", False))
+
+    def _compare_settings(self, base: Path) -> None:
+        ours, theirs = _settings(base), _settings(self.folder)
+        for key in _DECISIVE:
+            if ours.get(key) != theirs.get(key):
+                raise self._refusal(
+                    f"config.json: {key} is {theirs.get(key)!r:.80}, the base's {ours.get(key)!r:.80}: the same "
+                    "weights would mean something else, so they cannot be merged"
+                )
+
+
+def _settings(folder: Path) -> Mapping[str, Any]:
+    """The text model's settings with the defaults of its class, so that spelling them out makes no difference."""
+    from transformers import AutoConfig
+
+    try:
+        known = AutoConfig.from_pretrained(folder, trust_remote_code=False)
+    except Exception as error:  # any class: what is wrong is in the file
+        raise SourceInvalid(f"expert source {folder}: config.json cannot be used ({one_line(error)})") from None
+    text: Mapping[str, Any] = known.get_text_config().to_dict()
+    return text
+
+
+def _prefixes(ours: tuple[str, ...], theirs: list[str]) -> list[tuple[str, str]]:
+    """What might have to be put in front of, or taken from, the source's names."""
+    pairs = [("", "")]
+    for one in ours[:50]:
+        for other in theirs:
+            if one != other and one.endswith(f".{other}"):
+                pairs.append((one.removesuffix(other), ""))
+            elif one != other and other.endswith(f".{one}"):
+                pairs.append(("", other.removesuffix(one)))
+    return list(dict.fromkeys(pairs))
+
+
+def _prefixed(ours: tuple[str, ...], theirs: list[str], prefix: tuple[str, str]) -> dict[str, str]:
+    added, removed = prefix
+    known = set(theirs)
+    found = {}
+    for name in ours:
+        other = f"{removed}{name.removeprefix(added)}"
+        if (not added or name.startswith(added)) and other in known:
+            found[name] = other
+        elif name in known:
+            found[name] = name
+    return found

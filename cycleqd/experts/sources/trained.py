@@ -1,0 +1,29 @@
+"""An expert that this run has fine-tuned: a plain LoRA adapter, or all weights."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from cycleqd.base_model import BaseWeights
+from cycleqd.experts.sources.protocol import Update
+from cycleqd.task_vector import DenseTaskVector, read_lora_adapter
+
+
+class Trained:
+    """What `cycleqd.experts.train_expert` wrote.
+
+    Args:
+        folder: Its ``out``.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def update(self, base: BaseWeights) -> Update:
+        """The expert minus the base; see `ExpertSource`."""
+        if (self._folder / "adapter_config.json").is_file():
+            return Update(read_lora_adapter(self._folder))
+        return Update({}, DenseTaskVector.between(base, BaseWeights(self._folder)))
+
+    def check_values(self) -> None:
+        """Nothing: training refuses losses that are no numbers, and deltas are looked at when they are computed."""

@@ -1,0 +1,1 @@
+"""A skill from a user's own file of problems."""
