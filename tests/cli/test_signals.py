@@ -1,4 +1,7 @@
-"""SIGTERM and Ctrl-C at a run with its temporary Prefect server; the flow is a real one that only waits."""
+"""SIGTERM at a run with its temporary Prefect server; the flow is a real one that only waits.
+
+Ctrl-C is tried at a whole run: tests/flows/test_interrupt.py.
+"""
 
 import os
 import signal
@@ -55,7 +58,6 @@ app()
 WAYS = {
     "kill": (signal.SIGTERM, os.kill, 143, "Terminated"),
     "the end of a service": (signal.SIGTERM, os.killpg, 143, "Terminated"),
-    "Ctrl-C": (signal.SIGINT, os.killpg, 130, "Stopped"),
 }
 
 
@@ -78,15 +80,15 @@ def test_a_run_that_is_asked_to_end_does_so_in_order_and_leaves_no_server(tmp_pa
             preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
         )
     try:
-        wait_for(lambda: process.poll() is not None or (tmp_path / "inside").exists(), seconds=300)
+        wait_for(lambda: process.poll() is not None or (tmp_path / "inside").exists(), seconds=900)
         assert process.poll() is None, log.read_text()
         assert len(processes_with("PREFECT_HOME", home)) > 1  # among them the temporary Prefect server
         send(process.pid, number)
-        process.wait(timeout=120)
+        process.wait(timeout=600)
         assert process.returncode == code, log.read_text()
         assert f"{word}. What was finished is kept" in log.read_text()
         assert (tmp_path / "orderly").exists()
-        wait_for(lambda: not processes_with("PREFECT_HOME", home), seconds=30)
+        wait_for(lambda: not processes_with("PREFECT_HOME", home), seconds=120)
     finally:
         with suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)

@@ -52,5 +52,5 @@ def test_it_ends_soon_and_leaves_no_container_no_process_and_no_lease(tmp_path):
     assert "What was finished is kept" in (tmp_path / "log").read_text()
     assert not (run / "lease.json").exists()
     label = {"label": "cycleqd.run=interrupted"}
-    wait_for(lambda: not docker.from_env().containers.list(all=True, filters=label), seconds=30)
-    wait_for(lambda: not processes_with("PREFECT_HOME", home), seconds=30)
+    wait_for(lambda: not docker.from_env().containers.list(all=True, filters=label), seconds=120)
+    wait_for(lambda: not processes_with("PREFECT_HOME", home), seconds=120)
