@@ -119,13 +119,19 @@ def test_configuration_that_cannot_be_meant_is_refused_without_traceback(argumen
         ("experts.data.os={sources: [{recipe: chat, path: x, subste: y}]}", "experts.data.os.sources.0.subset?"),
         ("skills.os.train=3", "did you mean 1, which is os?"),
         ("skills.7.train=3", "there are 0 (coding), 1 (os), 2 (db)"),
-        ("baselines.0.scales=[1]", "baselines is not in the file"),
     ],
 )
 def test_mistyped_setting_comes_with_what_may_be_meant(change: str, meant: str) -> None:
     result = call("config", "demo", "--set", change)
     assert result.exit_code == 2
     assert meant in text(result)
+
+
+def test_item_of_a_list_that_a_file_does_not_have_is_refused_with_the_way_out(tmp_path: Path) -> None:
+    (tmp_path / "mine.yaml").write_text("seed: 1\n")
+    result = call("config", str(tmp_path / "mine.yaml"), "--set", "baselines.0.scales=[1]")
+    assert result.exit_code == 2
+    assert "baselines is not in the file" in text(result)
 
 
 def test_setting_of_another_class_is_suggested_among_those_of_the_chosen_one() -> None:

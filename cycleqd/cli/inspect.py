@@ -7,11 +7,9 @@ import sys
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich import box
-from rich.table import Table
-from rich.text import Text
 
 from cycleqd.cli.common import UNFIT, err, out
+from cycleqd.cli.tables import print_table
 from cycleqd.messages import visible
 
 if TYPE_CHECKING:
@@ -54,9 +52,6 @@ def _as_data(value: Any) -> Any:
 
 
 def _print_model(model: Inspected) -> None:
-    facts = Table(box=box.SIMPLE_HEAD, title=Text(visible(model.given), style="bold"), title_justify="left")
-    facts.add_column("fact")
-    facts.add_column("value", overflow="fold")
     rows: dict[str, Any] = {"kind": model.kind, **model.facts, "hash": model.hash[:12]}
     if model.base:
         rows["compared with"] = model.base
@@ -68,19 +63,16 @@ def _print_model(model: Inspected) -> None:
         )
     for note in model.notes:
         rows[f"note {len(rows)}"] = note
-    for name, value in rows.items():
-        shown = ", ".join(map(str, value)) if isinstance(value, list) else str(value)
-        facts.add_row(name.replace("_", " "), Text(visible(shown)))
-    out.print(facts)
+    facts = [
+        (name.replace("_", " "), ", ".join(map(str, value)) if isinstance(value, list) else str(value))
+        for name, value in rows.items()
+    ]
+    print_table(out, ("fact", "value"), facts, title=visible(model.given), prose=(1,))
     if model.layers:
-        layers = Table("layer", "norm", "of the base's", box=box.SIMPLE_HEAD)
-        for layer in model.layers:
-            layers.add_row(layer.name, f"{layer.norm:.4g}", f"{layer.of_base:.2%}")
-        out.print(layers)
+        layers = [(layer.name, f"{layer.norm:.4g}", f"{layer.of_base:.2%}") for layer in model.layers]
+        print_table(out, ("layer", "norm", "of the base's"), layers)
 
 
 def _print_likenesses(likenesses: tuple[Likeness, ...]) -> None:
-    table = Table("model", "and", "cosine of the task vectors", box=box.SIMPLE_HEAD)
-    for one in likenesses:
-        table.add_row(Text(visible(one.first)), Text(visible(one.second)), f"{one.cosine:.3f}")
-    out.print(table)
+    rows = [(one.first, one.second, f"{one.cosine:.3f}") for one in likenesses]
+    print_table(out, ("model", "and", "cosine of the task vectors"), rows, left=(1,))

@@ -58,7 +58,9 @@ def html_page(
     measured: Collection[tuple[str, str, str]],
     read: Callable[[str], IndividualRecord],
 ) -> str:
-    """``report/index.html``: complete in one file, without scripts; only transcripts are pages of their own.
+    """``report/index.html``: complete in one file, without scripts.
+
+    Pages of their own are transcripts, and the archives that can be asked (`cycleqd.report.explore`).
 
     Args:
         summary: The run's figures.

@@ -6,6 +6,7 @@ from functools import cache
 
 from pydantic import ValidationError
 
+from cycleqd.report.explore import explore_page
 from cycleqd.report.figures import draw
 from cycleqd.report.history import replay
 from cycleqd.report.page import html_page, markdown_page
@@ -19,8 +20,9 @@ from cycleqd.telemetry.events import event
 def write_report(store: RunStore) -> Summary:
     """Draws the report of a run as far as it has got, replacing an earlier one.
 
-    Writes ``report/summary.json``, ``report/index.html``, ``report/report.md``, ``report/<figure>.png`` and
-    ``report/transcripts/*.html``. The summary comes last: its presence says that the rest is there.
+    Writes ``report/summary.json``, ``report/index.html``, ``report/explore.html``, ``report/report.md``,
+    ``report/<figure>.png`` and ``report/transcripts/*.html``. The summary comes last: its presence says
+    that the rest is there.
 
     Returns:
         The figures, as written to ``report/summary.json``.
@@ -42,6 +44,7 @@ def write_report(store: RunStore) -> Summary:
     background = provenance(store, found)
     page = html_page(summary, history, figures, background, frozenset(found), cache(store.individual))
     store.write_bytes("report/index.html", page.encode())
+    store.write_bytes("report/explore.html", explore_page(summary, history).encode())
     store.write_bytes("report/report.md", markdown_page(summary, figures, background).encode())
     store.write_json("report/summary.json", summary.model_dump(mode="json"))
     event("reported", run=store.run_id, generations=summary.generations)

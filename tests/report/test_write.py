@@ -40,7 +40,7 @@ def test_the_page_needs_nothing_from_elsewhere(finished: RunStore) -> None:
     assert "link" not in index.tags
     assert "@import" not in index.text
     for reference in index.references:
-        assert reference.startswith(("data:image/png;base64,", "#", "transcripts/"))
+        assert reference.startswith(("data:image/png;base64,", "#", "transcripts/", "explore.html"))
     assert index.tags.count("img") == 8
 
 
