@@ -1,9 +1,7 @@
 """The pages of a report and of a comparison in a real browser: hover, choose, sort, filter, dark, and narrow."""
 
-import shutil
-
 import pytest
-from playwright.sync_api import expect, sync_playwright
+from playwright.sync_api import expect
 
 from cycleqd.report import write_report
 from cycleqd.report.compare import comparison, page, read_run
@@ -11,17 +9,6 @@ from tests.live_prefect import ROOT
 from tests.report.synthetic import synthetic_run
 
 pytestmark = pytest.mark.browser
-
-FLAGS = [
-    "--headless",
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
 
 
 @pytest.fixture(scope="module")
@@ -33,16 +20,6 @@ def folder(tmp_path_factory):
     runs = [read_run(store) for store in stores]
     (folder / "comparison.html").write_text(page(runs, comparison(runs)))
     return folder
-
-
-@pytest.fixture(scope="module")
-def chromium():
-    path = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-    assert path, "no Chromium: run infra/setup_browser.sh"
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=path, args=FLAGS)
-        yield browser
-        browser.close()
 
 
 @pytest.fixture
