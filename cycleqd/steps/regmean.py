@@ -91,14 +91,14 @@ def _measured(ws: Workspace, updates: Mapping[str, Update], progress: Progress |
 
 
 def _refuse_too_large(updates: Mapping[str, Update]) -> None:
-    """Layers that read the same tensor share their moments, so half of what is counted is usual."""
+    """Refuses what might not fit; layers that read the same tensor share their moments, so somewhat less is needed."""
     widths = {name: factors.a.shape[1] for update in updates.values() for name, factors in update.factors.items()}
-    needed = len(updates) * sum(4 * width**2 for width in widths.values()) // 2
+    needed = len(updates) * sum(4 * width**2 for width in widths.values())
     available = psutil.virtual_memory().available
     if needed > available:
         raise ValueError(
-            f"regmean would need about {needed / 2**30:.0f} GiB of memory for the moments of {len(widths)} matrices, "
-            f"and {available / 2**30:.0f} are free: choose another baseline or search.merge"
+            f"regmean may need {needed / 2**30:.1f} GiB of memory for the moments of {len(widths)} matrices, "
+            f"and {available / 2**30:.1f} are free: choose another baseline or search.merge"
         )
 
 
