@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict
 
 from cycleqd.bootstrap import bootstrap_over_seeds
 from cycleqd.experiment.plan import ExperimentConfig, PlannedRun, planned_runs, samples_of_a_child
+from cycleqd.report.compare.comparison import Estimate
 from cycleqd.report.summary import Summary, evaluations, summarise
 from cycleqd.run.names import SUMMARY_KEY
 from cycleqd.run.records import EvaluationRecord
@@ -41,16 +42,6 @@ class Row(BaseModel):
     episodes: float
 
 
-class Gap(BaseModel):
-    """A difference of two methods' means, paired by seed and sample; the interval is as for `Row`."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    mean: float
-    low: float
-    high: float
-
-
 class Results(BaseModel):
     """The table of an experiment.
 
@@ -74,7 +65,7 @@ class Results(BaseModel):
     episodes: int
     samples: dict[str, int]
     rows: dict[str, Row]
-    differences: dict[str, Gap]
+    differences: dict[str, Estimate]
     unfinished: list[str]
     seconds: float
     versions: dict[str, str]
@@ -182,7 +173,7 @@ def _row(models: Sequence[_Measured], seeds: Sequence[int]) -> Row:
     )
 
 
-def _gap(ours: Sequence[_Measured], others: Sequence[_Measured]) -> Gap:
+def _gap(ours: Sequence[_Measured], others: Sequence[_Measured]) -> Estimate:
     differences = [
         [
             [mine[key] - theirs[key] for key in sorted(mine)]
@@ -192,7 +183,7 @@ def _gap(ours: Sequence[_Measured], others: Sequence[_Measured]) -> Gap:
     ]
     interval = bootstrap_over_seeds(differences)
     mean = _mean([first.mean - second.mean for first, second in zip(ours, others, strict=True)])
-    return Gap(mean=mean, low=interval.low, high=interval.high)
+    return Estimate(mean=mean, low=interval.low, high=interval.high)
 
 
 def _budget(experiment: ExperimentConfig) -> int:
