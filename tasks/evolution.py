@@ -85,7 +85,9 @@ def report(run: RunRef) -> str:
     """Draws tables and figures from the records; returns the report's address."""
     tag_task(run, "report")
     with opened(run) as ws:
-        write_report(ws.store)
+        summary = write_report(ws.store)
+        if ws.tracking:
+            ws.tracking.reported(summary)
         artifacts.show_report(ws)
         return ws.store.url(REPORT_KEY)
 

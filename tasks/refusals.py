@@ -10,9 +10,10 @@ import logging
 from cycleqd.evaluation.agreement import OtherScores
 from cycleqd.run.base_identity import BaseDiffers
 from cycleqd.run.lease import RunLocked
+from cycleqd.tracking import TrackerMissing
 
-REFUSALS = (RunLocked, BaseDiffers, OtherScores)
-"""Another process works on the run, or it was begun with something else."""
+REFUSALS = (RunLocked, BaseDiffers, OtherScores, TrackerMissing)
+"""Another process works on the run, it was begun with something else, or a tracker's package is missing."""
 
 
 def _in_one_line(record: logging.LogRecord) -> bool:

@@ -10,6 +10,7 @@ from cycleqd.config import RunConfig
 from cycleqd.run.names import RunRef
 from cycleqd.steps.admission import admit
 from cycleqd.steps.workspace import Workspace, opened
+from cycleqd.tracking.following import following, made_of
 from tasks import refusals  # noqa: F401 -- how a refusal is logged
 from tasks.crashed import mark_vanished
 from tasks.server import machine_slots
@@ -33,6 +34,7 @@ def at_work(run: RunRef, config: RunConfig | None = None, *, rescore: bool = Fal
     Raises:
         BaseDiffers: The base model is not the one that the run began with.
         OtherScores: The run has scores that this process would not repeat.
+        TrackerMissing: The package of a tracker is not installed.
     """
     tag_flow(run_tag(run))
     with opened(run) as ws:
@@ -47,9 +49,14 @@ def at_work(run: RunRef, config: RunConfig | None = None, *, rescore: bool = Fal
             ws.adopt(config)
         token = _at_work.set(True)
         try:
-            with machine_slots(ws.config.sandbox.max_containers):
+            made_of(ws.config.trackers)  # before the run waits for anything
+            with (
+                machine_slots(ws.config.sandbox.max_containers),
+                following(ws.store, ws.config.trackers) as ws.tracking,
+            ):
                 yield ws
         finally:
             _at_work.reset(token)
+            ws.tracking = None
             if not ws.saved:  # a flow that reports has done it: what a report says is not to change after it
                 ws.save_session()

@@ -4,8 +4,8 @@
 path of its field. Configuration stays at the edge: builders turn it into plain keyword arguments.
 
 The modules: `run` has the whole and what must hold between its sections, which are in `model`, `skills`, `experts`,
-`search`, `operators`, `baselines` and `machine`; `section` is what they have in common, `named` what those have that
-choose a class by name. `loading` reads a profile or a file, `files` knows its syntax.
+`search`, `operators`, `baselines`, `machine` and `trackers`; `section` is what they have in common, `named` what those
+have that choose a class by name. `loading` reads a profile or a file, `files` knows its syntax.
 """
 
 from cycleqd.config.baselines import BaselineConfig, ComparisonConfig
@@ -19,6 +19,7 @@ from cycleqd.config.run import RunConfig
 from cycleqd.config.search import ArchiveConfig, GridConfig, NoiseConfig, SamplingConfig, SearchConfig
 from cycleqd.config.section import Section
 from cycleqd.config.skills import GENERATED_COUNTS, GENERATED_SKILLS, SkillConfig, SkillName
+from cycleqd.config.trackers import TrackerConfig
 
 __all__ = [
     "GENERATED_COUNTS",
@@ -49,6 +50,7 @@ __all__ = [
     "SkillConfig",
     "SkillName",
     "TaskConfig",
+    "TrackerConfig",
     "explain",
     "load_config",
     "parse_config",

@@ -17,6 +17,7 @@ from cycleqd.config.operators import AggregationConfig, CrossoverConfig, Mutatio
 from cycleqd.config.search import ArchiveConfig, GridConfig, NoiseConfig, SamplingConfig, SearchConfig
 from cycleqd.config.section import Section
 from cycleqd.config.skills import SkillConfig
+from cycleqd.config.trackers import TrackerConfig
 from cycleqd.seams import SEARCHES
 from cycleqd.skills.registry import SkillRow
 from cycleqd.storage.urls import check_url
@@ -77,6 +78,8 @@ class RunConfig(Section):
     sandbox: SandboxConfig = SandboxConfig()
     tasks: TaskConfig = TaskConfig()
     retention: RetentionConfig = RetentionConfig()
+    trackers: tuple[TrackerConfig, ...] = ()
+    """Who else gets what the run measures: MLflow, TensorBoard, Weights & Biases."""
 
     @field_validator("skills")
     @classmethod
@@ -157,6 +160,13 @@ class RunConfig(Section):
         if twice := sorted({label for label in labels if labels.count(label) > 1}):
             raise ValueError(f"{', '.join(twice)} is listed twice; give one entry all its scales")
         return baselines
+
+    @field_validator("trackers")
+    @classmethod
+    def _track_different_things(cls, trackers: tuple[TrackerConfig, ...]) -> tuple[TrackerConfig, ...]:
+        if len(set(map(repr, trackers))) != len(trackers):
+            raise ValueError("a tracker is listed twice")
+        return trackers
 
     @field_validator("comparison")
     @classmethod

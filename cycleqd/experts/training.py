@@ -55,6 +55,8 @@ class TrainingSummary(NamedTuple):
         validation_loss: Lowest validation loss, whose weights were kept; None without validation.
         data_hash: Content hash of the conversations that were given, in their order.
         padding: Share of the positions in all forward passes that held padding.
+        losses: Loss of each step, in nats a trained token, to six digits; empty in summaries of older versions.
+        validation_losses: Steps after which the validation loss was measured, each with the loss.
     """
 
     steps: int
@@ -68,6 +70,8 @@ class TrainingSummary(NamedTuple):
     validation_loss: float | None
     data_hash: str = ""
     padding: float = 0.0
+    losses: Sequence[float] = ()
+    validation_losses: Sequence[tuple[int, float]] = ()
 
 
 def train_expert(
@@ -176,7 +180,7 @@ def train_expert(
             losses.append(loss)
             report(TrainingProgress(step, len(order), loss, tokens / (time.perf_counter() - started)))
             if held_out and (step % epoch_steps == 0 or step == len(order)):
-                best.offer(_mean_loss(model, loss_of, held_out, micro_batch, ends[0]))
+                best.offer(step, _mean_loss(model, loss_of, held_out, micro_batch, ends[0]))
         seconds = time.perf_counter() - started
     best.restore()
     _save(model, tokenizer, out, method)
@@ -193,7 +197,14 @@ def train_expert(
         validation_loss=best.loss,
         data_hash=content_hash(conversations),
         padding=1 - tokens / positions,
+        losses=[_shortened(loss) for loss in losses],
+        validation_losses=best.seen,
     )
+
+
+def _shortened(loss: float) -> float:
+    """Six digits: all of them would double the summary of a long training and show nobody more."""
+    return float(f"{loss:.6g}")
 
 
 def _batches(rows: Sequence[Encoded], micro_batch: int, capacity: int | None, padding: int) -> Iterator[Batch]:
@@ -316,8 +327,10 @@ class _Best:
         self._parameters = parameters
         self._values: list[torch.Tensor] | None = None
         self.loss: float | None = None
+        self.seen: list[tuple[int, float]] = []
 
-    def offer(self, loss: float) -> None:
+    def offer(self, step: int, loss: float) -> None:
+        self.seen.append((step, _shortened(loss)))
         if self.loss is None or loss < self.loss:
             self.loss = loss
             self._values = [parameter.detach().clone() for parameter in self._parameters]

@@ -51,6 +51,7 @@ def check(config: RunConfig) -> list[Check]:
         _guarded("model", config, _model),
         _guarded("tokenizer", config, _tokenizer),
         _guarded("training data", config, _training_data),
+        _guarded("trackers", config, _trackers),
         _guarded("storage", config, _storage),
         _guarded("disk", config, _disk),
     ]
@@ -234,6 +235,17 @@ def _training_data(config: RunConfig) -> Check:
                 setting = f"experts.data.{skill}.sources.{number}.path"
                 return Check("training data", False, str(error), f"set {setting} to a file that is there")
     return Check("training data", True, "; ".join(found) or own)
+
+
+def _trackers(config: RunConfig) -> Check:
+    from cycleqd.tracking import TrackerMissing
+    from cycleqd.tracking.following import made_of
+
+    try:
+        made_of(config.trackers)
+    except TrackerMissing as error:
+        return Check("trackers", False, str(error), "install it, or take it out of trackers")
+    return Check("trackers", True, ", ".join(one.kind for one in config.trackers) or "none")
 
 
 def _storage(config: RunConfig) -> Check:

@@ -126,10 +126,10 @@ def rebuild(
         states: The archives after each of them.
     """
     shown = {round(len(children) * step / (SNAPSHOTS - 1)) for step in range(SNAPSHOTS)}
-    progress, snapshots = [_progress(archives)], [_snapshot(archives, 0)]
+    progress, snapshots = [progress_of(archives)], [_snapshot(archives, 0)]
     for finished, state in enumerate(states, start=1):
         archives = state
-        progress.append(_progress(archives))
+        progress.append(progress_of(archives))
         if finished in shown:
             snapshots.append(_snapshot(archives, finished))
     return History(
@@ -156,7 +156,8 @@ def _snapshot(archives: Archives, finished: int) -> Snapshot:
     return Snapshot(finished, {skill: dict(archives[skill].cells) for skill in archives.skills})
 
 
-def _progress(archives: Archives) -> Progress:
+def progress_of(archives: Archives) -> Progress:
+    """The archives in figures, as they are."""
     individuals = {one.id: one.scores for skill in archives.skills for one in archives[skill].occupants()}
     means = [math.fsum(scores.values()) / len(scores) for scores in individuals.values()]
     return Progress(

@@ -13,6 +13,7 @@ from cycleqd.report.page import html_page, markdown_page
 from cycleqd.report.provenance import provenance
 from cycleqd.report.summary import Summary, evaluations, summarise
 from cycleqd.report.transcripts import transcript_key, transcript_page
+from cycleqd.run.names import EXPLORE_KEY
 from cycleqd.run.store import RunStore, StoreError
 from cycleqd.telemetry.events import event
 
@@ -44,7 +45,7 @@ def write_report(store: RunStore) -> Summary:
     background = provenance(store, found)
     page = html_page(summary, history, figures, background, frozenset(found), cache(store.individual))
     store.write_bytes("report/index.html", page.encode())
-    store.write_bytes("report/explore.html", explore_page(summary, history).encode())
+    store.write_bytes(EXPLORE_KEY, explore_page(summary, history).encode())
     store.write_bytes("report/report.md", markdown_page(summary, figures, background).encode())
     store.write_json("report/summary.json", summary.model_dump(mode="json"))
     event("reported", run=store.run_id, generations=summary.generations)

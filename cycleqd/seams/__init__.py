@@ -13,6 +13,7 @@ settings are the parameters of its constructor: the configuration's section take
 * `MUTATIONS`: how a child's task vector is changed at random.
 * `AGGREGATIONS`: how the archives' elites become one model.
 * `EXPERT_SOURCES`: where an expert comes from: trained here, an adapter, a checkpoint.
+* `TRACKERS`: who else gets what a run measures.
 * `RECIPES`: how a row of a data set becomes a conversation to train on.
 
 The table of skills is `cycleqd.skills.registry`.
@@ -24,6 +25,7 @@ from cycleqd.seams.expert_sources import EXPERT_SOURCES
 from cycleqd.seams.operators import AGGREGATIONS, BASELINES, CROSSOVERS, MERGE_METHODS, MUTATIONS, SAMPLERS
 from cycleqd.seams.searches import SEARCHES
 from cycleqd.seams.table import Row, SeamTable
+from cycleqd.seams.trackers import TRACKERS
 from cycleqd.seams.training_data import RECIPES
 
 __all__ = [
@@ -36,6 +38,7 @@ __all__ = [
     "RECIPES",
     "SAMPLERS",
     "SEARCHES",
+    "TRACKERS",
     "Row",
     "SeamTable",
 ]

@@ -59,7 +59,7 @@ def _fine_tune(
 ) -> TrainingSummary:
     folder, summary = expert_key(name, "model"), expert_key(name, "summary.json")
     if ws.store.exists(summary):
-        return ws.store.fields(TrainingSummary, summary)
+        return _told(ws, name, ws.store.fields(TrainingSummary, summary))
     learned, settings = conversations(), ws.config.experts
     # Without its summary, a model is what a killed training left.
     with ws.clock.measuring("train"), ws.store.writing(folder, replace=True) as out:
@@ -96,7 +96,13 @@ def _fine_tune(
         tokens=result.tokens,
         seconds=result.seconds,
     )
-    return result
+    return _told(ws, name, result)
+
+
+def _told(ws: Workspace, name: str, summary: TrainingSummary) -> TrainingSummary:
+    if ws.tracking:
+        ws.tracking.trained(name, summary)
+    return summary
 
 
 def derive_experts(ws: Workspace, progress: Callable[[str, int, int], None] | None = None) -> list[IndividualRecord]:

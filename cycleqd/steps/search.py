@@ -113,6 +113,8 @@ def commit(ws: Workspace, generation: int, scores: Mapping[str, Score], seconds:
         committed = ws.store.generations()
         if generation == len(committed) - 1:
             ws.store.write_json(archives_key(generation), json.loads(search.archives.to_json()))
+            if ws.tracking:
+                ws.tracking.committed(committed[generation], search.archives)
         return committed[generation]
     search = current_search(ws)
     # As whoever bred the child asked, maybe another process.
@@ -147,6 +149,8 @@ def commit(ws: Workspace, generation: int, scores: Mapping[str, Score], seconds:
         cells=",".join(cells),
         seconds=seconds.total,
     )
+    if ws.tracking:
+        ws.tracking.committed(record, search.archives)
     return record
 
 

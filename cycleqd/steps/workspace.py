@@ -24,6 +24,7 @@ from cycleqd.run.store import RunStore
 from cycleqd.run.upkeep import recover
 from cycleqd.search import Search
 from cycleqd.telemetry import metrics
+from cycleqd.tracking.following import Following
 
 log = logging.getLogger(__name__)
 
@@ -50,6 +51,8 @@ class Workspace:
         """Says that no other process leads the run; None in a workspace that was not `opened`."""
         self.search: Search | None = None
         """The search after the last finished generation; None until it is needed, or after an unfinished commit."""
+        self.tracking: Following | None = None
+        """The run's trackers, where it has some and whoever leads it has opened them."""
         self.generations = 0
         """Generations finished since the workspace was opened."""
         self.saved = False

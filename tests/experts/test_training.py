@@ -48,6 +48,8 @@ def test_lora_learns(model, dtype, request, tmp_path):
     assert summary.loss_last < 0.5 * summary.loss_first
     assert summary.steps == 24
     assert summary.conversations == 8 * 24
+    assert len(summary.losses) == summary.steps
+    assert summary.losses[0] == pytest.approx(summary.loss_first, rel=1e-5)
     assert summary.tokens_per_second == pytest.approx(summary.tokens / summary.seconds)
 
 
@@ -177,7 +179,9 @@ def test_base_stays_untouched(tiny_tied, tmp_path):
 def test_validation_keeps_the_weights_of_the_lowest_loss(tiny_tied, tmp_path):
     summary = train(tiny_tied, tmp_path, epochs=4, validation_fraction=0.25)
     assert summary.conversations == 4 * 18
-    assert summary.validation_loss is not None
+    assert summary.validation_loss == pytest.approx(min(loss for _, loss in summary.validation_losses), rel=1e-5)
+    assert summary.validation_losses[-1][0] == summary.steps
+    assert len(summary.validation_losses) == 4
     # A rate that ruins the model after the first epoch: what is saved is from before.
     ruined = train(tiny_tied, tmp_path / "ruined", epochs=6, validation_fraction=0.25, learning_rate=0.3)
     assert ruined.validation_loss <= ruined.loss_last or ruined.validation_loss < ruined.loss_first

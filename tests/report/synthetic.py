@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from cycleqd.config import RunConfig, SkillConfig
+from cycleqd.experts import TrainingSummary
 from cycleqd.run.records import (
     EpisodeRecord,
     EvaluationRecord,
@@ -98,6 +99,24 @@ def evaluate(store: RunStore, whose: str, ability: Ability, skill: str, split: s
     return record.score
 
 
+def trained(steps: int = 20) -> TrainingSummary:
+    """Of a training whose loss falls to 1 / steps, with validation half-way and at the end."""
+    losses = [float(f"{1 / step:.6g}") for step in range(1, steps + 1)]
+    return TrainingSummary(
+        steps=steps,
+        conversations=8,
+        left_out=0,
+        tokens=100,
+        seconds=2.0,
+        tokens_per_second=50.0,
+        loss_first=losses[0],
+        loss_last=losses[-1],
+        validation_loss=0.3,
+        losses=losses,
+        validation_losses=[(steps // 2, 0.4), (steps, 0.3)],
+    )
+
+
 def synthetic_run(
     storage: str,
     *,
@@ -128,7 +147,7 @@ def synthetic_run(
         name = f"expert-{skill}"
         abilities[name] = {other: 0.6 if other == skill else float(rng.uniform(0.1, 0.3)) for other in skills}
         store.write_individual(IndividualRecord(id=name, genome=genome(name)))
-        store.write_json(f"experts/{skill}/summary.json", {"skill": skill, "loss": 0.25, "steps": 20})
+        store.write_json(f"experts/{skill}/summary.json", trained()._asdict())
     experts = [f"expert-{skill}" for skill in skills]
     scores = {
         name: {skill: evaluate(store, genome(name), abilities[name], skill, "optimization") for skill in skills}

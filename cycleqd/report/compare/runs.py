@@ -12,8 +12,8 @@ from cycleqd.report.summary import Summary, evaluations, summarise
 from cycleqd.run.records import EvaluationRecord
 from cycleqd.run.store import RunStore
 
-PLACE = ("run_id", "storage")
-"""Settings that say where a run lies and change nothing of what it does."""
+PLACE = ("run_id", "storage", "trackers")
+"""Settings that say where a run lies and who gets its numbers; they change nothing of what it does."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,7 +17,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 
-from cycleqd.run.names import AVERAGE, evaluation_name, expert_id, regmean_id
+from cycleqd.run.names import AVERAGE, TRACKING_KEY, evaluation_name, expert_id, regmean_id
 from cycleqd.run.store import RunStore
 from cycleqd.run.upkeep.inventory import Inventory
 from cycleqd.skills.parts import split_of
@@ -54,6 +54,8 @@ def set_aside(store: RunStore, stale: Sequence[str], why: Mapping[str, Sequence[
             if key.endswith("/seed.json"):
                 _move(store, key, folder)
         inventory.remove(inventory.under("archives"))  # derived from the commits
+        if TRACKING_KEY in inventory:  # another search is another run for trackers, which has these generations again
+            _move(store, TRACKING_KEY, folder)
         skills = store.config().skill_names
         kept = {*map(expert_id, skills), *map(regmean_id, skills), AVERAGE}
         for key in _objects(inventory, "individuals"):
