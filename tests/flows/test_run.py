@@ -3,12 +3,14 @@
 import json
 import logging
 import shutil
+from pathlib import Path
 
 import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from cycleqd.config import RunConfig
+from cycleqd.experts import TrainingSummary
 from cycleqd.report import summarise
 from cycleqd.run.names import RunRef
 from cycleqd.run.store import RunStore, StoreError
@@ -18,6 +20,7 @@ from flows.main import cycleqd_run
 from flows.seed_archives import seed_archives
 from flows.train_experts import train_experts
 from tests.live_prefect import small_configuration
+from tests.tracking.event_files import numbers_of
 
 pytestmark = [pytest.mark.docker, pytest.mark.slow]
 
@@ -28,7 +31,17 @@ OPTIMIZATION = 2
 def configuration(folder):
     values = {"generations": GENERATIONS, "comparison": {"elites": False}}
     values |= {"baselines": [{"method": "tsv", "scales": [0.7, 1.0]}]}
+    values |= {"trackers": [{"kind": "tensorboard", "place": str(folder / "tracked")}]}
     return RunConfig.model_validate(small_configuration(folder, "small", **values))
+
+
+def tracked(store):
+    """What a run told its tracker, by name."""
+    (folder,) = Path(store.config().trackers[0].place).iterdir()
+    return {
+        name: ([step for step, _ in found], [value for _, value in found])
+        for name, found in numbers_of(folder).items()
+    }
 
 
 @pytest.fixture(scope="session")
@@ -94,6 +107,18 @@ def test_the_final_model_is_compared_with_merges_without_a_search(finished):
     genome = finished.individual(loser).genome
     if genome != summary.genomes["baseline:tsv"]:
         assert finished.evaluation(genome, "os", "test") is None
+
+
+def test_tracker_has_every_generation_every_loss_and_the_final_scores_once(finished):
+    numbers, summary = tracked(finished), summarise(finished)
+    scores = [record.scores["os"].score for record in finished.generations()]
+    assert numbers["child/os"] == (list(range(GENERATIONS)), pytest.approx(scores))
+    for skill in ("coding", "os", "db"):
+        losses = finished.fields(TrainingSummary, f"experts/{skill}/summary.json").losses
+        assert losses
+        assert numbers[f"expert/{skill}/loss"] == (list(range(1, len(losses) + 1)), pytest.approx(losses))
+    final = summary.splits["test"]["cycleqd"]["mean"]
+    assert numbers["test/cycleqd/mean"] == ([GENERATIONS], [pytest.approx(final)])
 
 
 def test_summary_of_the_records_is_the_one_on_disk(finished):
@@ -164,6 +189,9 @@ def test_same_seed_gives_the_same_archives_even_when_interrupted(finished, tmp_p
     for generation in range(GENERATIONS):
         key = f"archives/{generation:05d}.json"
         assert store.read_bytes(key) == finished.read_bytes(key)
+    numbers = tracked(store)
+    assert numbers["child/mean"][0] == list(range(GENERATIONS))
+    assert numbers["best/mean"] == tracked(finished)["best/mean"]
     for record in finished.generations():
         assert store.individual(record.individual) == finished.individual(record.individual)
 

@@ -47,6 +47,15 @@ def test_an_engine_that_is_not_installed_names_the_setting_and_the_command(confi
     assert preflight._engine(config).ok  # auto falls back
 
 
+def test_a_tracker_whose_package_is_missing_is_found_with_the_command(config, monkeypatch):
+    assert preflight._trackers(config).detail == "none"
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    tracked = RunConfig.model_validate(config.model_dump() | {"trackers": [{"kind": "mlflow"}]})
+    found = preflight._trackers(tracked)
+    assert not found.ok
+    assert "pip install 'cycleqd[mlflow]'" in found.detail
+
+
 def test_a_context_beyond_the_models_names_the_setting(tmp_path, config, monkeypatch):
     base = tmp_path / "model"
     save_tied(base)

@@ -18,6 +18,7 @@ from cycleqd.config import RunConfig, parse_config
 from cycleqd.seams import TRACKERS
 from cycleqd.tracking import Identity, Row, missing
 from cycleqd.tracking.protocol import Steps
+from tests.tracking.event_files import numbers_of
 
 ROOT = Path(__file__).parents[2]
 RUN = Identity("demo", "demo-0a1b2c3d")
@@ -25,29 +26,6 @@ RUN = Identity("demo", "demo-0a1b2c3d")
 
 def rows(first, last):
     return [Row(step, {"child/os": step / 8, "child/mean": step / 16}) for step in range(first, last)]
-
-
-def event_files(place, run):
-    """Values of a run by name, read as TensorBoard does: records with checksums, up to one that is cut off."""
-    from tensorboardX.proto.event_pb2 import Event
-    from tensorboardX.record_writer import masked_crc32c
-
-    found = {}
-    for file in sorted((place / run.key).iterdir()):
-        content = file.read_bytes()
-        while len(content) >= 12:
-            (length,) = struct.unpack("<Q", content[:8])
-            head, body, tail = content[:8], content[12 : 12 + length], content[12 + length : 16 + length]
-            if len(tail) < 4:  # a killed start's
-                break
-            assert struct.unpack("<I", content[8:12]) == (masked_crc32c(head),)
-            assert struct.unpack("<I", tail) == (masked_crc32c(body),)
-            event = Event.FromString(body)
-            for value in event.summary.value:
-                if value.HasField("simple_value"):
-                    found.setdefault(value.tag, []).append((event.step, value.simple_value))
-            content = content[16 + length :]
-    return found
 
 
 def tracking_store(place, run):
@@ -85,7 +63,11 @@ def offline_folders(place, run):
     return found
 
 
-READERS = {"tensorboard": event_files, "mlflow": tracking_store, "wandb": offline_folders}
+READERS = {
+    "tensorboard": lambda place, run: numbers_of(place / run.key),
+    "mlflow": tracking_store,
+    "wandb": offline_folders,
+}
 
 
 @pytest.fixture(params=TRACKERS)
@@ -161,7 +143,9 @@ def test_another_run_of_the_same_name_is_another_run(kind, tracker, tmp_path):
 
 def test_what_a_killed_start_left_is_completed(kind, tracker, tmp_path):
     code = (
-        "import os, sys; from cycleqd.seams import TRACKERS; from cycleqd.tracking import Identity, Row\n"
+        # tensorboardX imports these where they are there, which takes ten seconds.
+        "import os, sys; sys.modules |= {'torch': None, 'boto3': None}\n"
+        "from cycleqd.seams import TRACKERS; from cycleqd.tracking import Identity, Row\n"
         f"log = TRACKERS.make({kind!r}, place={tracker.place!r}).open(Identity(*{tuple(RUN)!r}))\n"
         "log.add([Row(step, {'child/os': step / 8, 'child/mean': step / 16}) for step in range(3)])\n"
         "os.kill(os.getpid(), 9)"
