@@ -1,12 +1,14 @@
-"""Tells a Prefect server about the flows: work pools, limits, deployments, the automation that finds vanished runs.
+"""Tells a Prefect server about the flows: work pools, limits, deployments, automations for vanished and failed runs.
 
-    PREFECT_API_URL=http://127.0.0.1:4200/api python -m deployments.register
+    PREFECT_API_URL=http://127.0.0.1:4200/api python -m deployments.register [--notify TYPE/NAME]
 
-Run it in the checkout. It may be repeated: what a person changed in the UI since stays as it is.
+Run it in the checkout. It may be repeated: what a person changed in the UI since stays as it is. ``--notify`` points
+the automation for failed runs at a notification block that somebody made, e.g. ``slack-webhook/mine``.
 """
 
 from __future__ import annotations
 
+import argparse
 import asyncio
 import os
 import subprocess
@@ -23,12 +25,13 @@ from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.actions import WorkPoolCreate
 from prefect.client.schemas.filters import DeploymentFilter, DeploymentFilterName
 from prefect.client.schemas.objects import StateType
-from prefect.events.actions import ChangeFlowRunState
+from prefect.events.actions import ChangeFlowRunState, DoNothing, SendNotification
 from prefect.events.schemas.automations import EventTrigger, Posture, ResourceSpecification
-from prefect.exceptions import ObjectAlreadyExists
+from prefect.exceptions import ObjectAlreadyExists, ObjectNotFound
 from prefect.workers.utilities import get_default_base_job_template_for_infrastructure_type
 
 from cycleqd.machine.loopback import exempt_loopback
+from tasks.announcing import FAILED
 from tasks.limits import ENGINES, SANDBOXES, engine_limit, ensure_limit, machine, sandbox_limit
 
 HOME = Path(__file__).resolve().parents[1]
@@ -38,6 +41,13 @@ POOLS = {"cycleqd-process": "process", "cycleqd-docker": "docker"}
 """Work pools and their types."""
 
 VANISHED = "cycleqd: mark vanished runs as crashed"
+FAILURES = "cycleqd: tell of failed runs"
+SUBJECT = "CycleQD: a run failed"
+BODY = """{% if event.payload.run %}Run {{ event.payload.run }}, {{ event.payload.generations }} generations done.
+{{ event.payload.fault }}: {{ event.payload.text }}
+{% else %}{{ event.event }}: {{ flow_run.name }}
+{% endif %}{{ flow_run|ui_url }}"""
+"""What a notification says, as a template of Prefect's."""
 HEARTBEAT_SECONDS = 30
 """How often a flow run says that it is alive, as ``prefect.yaml`` and the worker have it."""
 SILENCE = timedelta(seconds=4 * HEARTBEAT_SECONDS)
@@ -60,6 +70,9 @@ WATCHED = (
 
 def main() -> None:
     """Registers everything with the server of ``PREFECT_API_URL``."""
+    parser = argparse.ArgumentParser(prog="python -m deployments.register", description="Registers the flows.")
+    parser.add_argument("--notify", metavar="TYPE/NAME", help="notification block that is told of failed runs")
+    block = parser.parse_args().notify
     exempt_loopback()
     with get_client(sync_client=True) as client:
         create_pools(client)
@@ -67,6 +80,7 @@ def main() -> None:
             print(f"concurrency limit {name}: {ensure_limit(name, slots)}")
         deploy(without_schedules(declared(), known(client)))
     watch_for_vanished_runs()
+    tell_of_failed_runs(block)
 
 
 def create_pools(client: SyncPrefectClient) -> None:
@@ -167,6 +181,54 @@ def vanished_runs(name: str, silence: timedelta) -> Automation:
             within=silence,
         ),
         actions=[ChangeFlowRunState(state=StateType.CRASHED, message=f"no heartbeat for {silence.seconds} s")],
+    )
+
+
+def tell_of_failed_runs(block: str | None) -> None:
+    """Has the server tell somebody of runs that fail or crash.
+
+    Unless it is pointed at a notification, here or in the UI, the automation does nothing.
+
+    Args:
+        block: A notification block, ``<type>/<name>``; None leaves the automation as it is, if there is one.
+
+    Raises:
+        SystemExit: There is no such block.
+    """
+    known = _automation(FAILURES)
+    if known is None:
+        known = failed_runs(FAILURES)
+        known.create()
+        print(f"automation {FAILURES!r}: " + ("" if block else "does nothing until it is pointed at a notification"))
+    if block is None:
+        return
+    kind, _, name = block.partition("/")
+    with get_client(sync_client=True) as client:
+        try:
+            found = client.read_block_document_by_name(name, kind)
+        except ObjectNotFound:
+            sys.exit(f"there is no block {block}: make one in the UI (Blocks), and name it as TYPE/NAME")
+    known.actions = [SendNotification(block_document_id=found.id, subject=SUBJECT, body=BODY)]
+    known.update()
+    print(f"automation {FAILURES!r} tells {block}")
+
+
+def failed_runs(name: str) -> Automation:
+    """Notices runs that fail, by our event, and flow runs that crash, by Prefect's: a dead process says nothing."""
+    return Automation(
+        name=name,
+        description="Set a notification as its action, here or by python -m deployments.register --notify TYPE/NAME",
+        trigger=EventTrigger(
+            expect={FAILED, "prefect.flow-run.Crashed"},
+            match_related=ResourceSpecification(
+                {"prefect.resource.role": ["flow"], "prefect.resource.name": list(WATCHED)}
+            ),
+            for_each={"prefect.resource.id"},
+            posture=Posture.Reactive,
+            threshold=1,
+            within=timedelta(0),
+        ),
+        actions=[DoNothing()],
     )
 
 

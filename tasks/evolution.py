@@ -13,7 +13,7 @@ from cycleqd.run.names import REPORT_KEY, RunRef
 from cycleqd.run.records import Phases, Score
 from cycleqd.skills.parts import Part
 from cycleqd.steps.workspace import opened
-from tasks import artifacts
+from tasks import announcing, artifacts
 from tasks.options import RETRIED
 from tasks.tags import tag_task
 
@@ -59,6 +59,7 @@ def commit(run: RunRef, generation: int, scores: Mapping[str, Score], seconds: P
     tag_task(run, generation=generation)
     with opened(run) as ws:
         record = steps.commit(ws, generation, scores, seconds)
+        announcing.committed(ws.store, record, total)
         artifacts.show_generation(ws, generation, total)
     cells = ", ".join(
         f"{skill} {cell.bins}" + (f" from {cell.displaced}" if cell.displaced else "")
@@ -88,6 +89,7 @@ def report(run: RunRef) -> str:
         summary = write_report(ws.store)
         if ws.tracking:
             ws.tracking.reported(summary)
+        announcing.finished(ws.store, summary)
         artifacts.show_report(ws)
         return ws.store.url(REPORT_KEY)
 

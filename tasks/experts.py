@@ -7,8 +7,9 @@ from prefect.logging import get_run_logger
 
 from cycleqd import steps
 from cycleqd.experts import TrainingSummary
-from cycleqd.run.names import RunRef
+from cycleqd.run.names import ALL_DATA, RunRef
 from cycleqd.steps.workspace import opened
+from tasks import announcing
 from tasks.options import RETRIED
 from tasks.tags import tag_task
 
@@ -40,7 +41,9 @@ def train_expert(run: RunRef, skill: str) -> None:
     """Fine-tunes the expert of a skill."""
     tag_task(run, "experts", skill=skill)
     with opened(run) as ws:
-        _tell(f"{skill} expert", steps.train(ws, skill))
+        summary = steps.train(ws, skill)
+        announcing.trained(ws.store, skill, summary)
+    _tell(f"{skill} expert", summary)
 
 
 @task(task_run_name="train on all data", **RETRIED)
@@ -48,7 +51,9 @@ def train_on_all_data(run: RunRef) -> str:
     """Fine-tunes one model on all skills' data, for comparison; returns its id."""
     tag_task(run, "experts")
     with opened(run) as ws:
-        _tell("model of all data", steps.train_on_all_data(ws))
+        summary = steps.train_on_all_data(ws)
+        announcing.trained(ws.store, ALL_DATA, summary)
+        _tell("model of all data", summary)
         return steps.derive_all_data(ws).id
 
 

@@ -12,6 +12,7 @@ from cycleqd.steps.admission import admit
 from cycleqd.steps.workspace import Workspace, opened
 from cycleqd.tracking.following import following, made_of
 from tasks import refusals  # noqa: F401 -- how a refusal is logged
+from tasks.announcing import announced
 from tasks.crashed import mark_vanished
 from tasks.server import machine_slots
 from tasks.tags import run_tag, tag_flow
@@ -41,22 +42,21 @@ def at_work(run: RunRef, config: RunConfig | None = None, *, rescore: bool = Fal
         if _at_work.get():
             yield ws
             return
-        mark_vanished(run)
-        if config is not None and rescore:
-            ws.adopt(config, rescore=True)  # ahead of the admission: scores depend on what may differ then
-        admit(ws, rescore=rescore)
-        if config is not None and not rescore:
-            ws.adopt(config)
-        token = _at_work.set(True)
-        try:
+        with announced(ws.store):
+            mark_vanished(run)
+            if config is not None and rescore:
+                ws.adopt(config, rescore=True)  # ahead of the admission: scores depend on what may differ then
+            admit(ws, rescore=rescore)
+            if config is not None and not rescore:
+                ws.adopt(config)
             made_of(ws.config.trackers)  # before the run waits for anything
-            with (
-                machine_slots(ws.config.sandbox.max_containers),
-                following(ws.store, ws.config.trackers) as ws.tracking,
-            ):
-                yield ws
-        finally:
-            _at_work.reset(token)
-            ws.tracking = None
-            if not ws.saved:  # a flow that reports has done it: what a report says is not to change after it
-                ws.save_session()
+            token = _at_work.set(True)
+            try:
+                slots = machine_slots(ws.config.sandbox.max_containers)
+                with slots, following(ws.store, ws.config.trackers) as ws.tracking:
+                    yield ws
+            finally:
+                _at_work.reset(token)
+                ws.tracking = None
+                if not ws.saved:  # a flow that reports has done it: what a report says is not to change after it
+                    ws.save_session()

@@ -23,7 +23,7 @@ class Series(NamedTuple):
 
     Attributes:
         name: What a reader calls it.
-        values: Fractions in [0, 1] at 0, 1, 2, ...
+        values: At 0, 1, 2, ..., at least 0; fractions in [0, 1] where they are drawn in percent.
         number: Which of the lines of a page it is; gives its colour.
     """
 
@@ -45,8 +45,33 @@ class _Line(NamedTuple):
     points: str
 
 
-def line_chart(title: str, series: Sequence[Series], *, x: str = "generation") -> str:
-    """A chart in percent over whole numbers, as HTML: a picture, its summary for screen readers, and its numbers.
+class Scale(NamedTuple):
+    """What is drawn upwards.
+
+    Attributes:
+        unit: Said after a value.
+        factor: What a value is multiplied by to be in that unit.
+        digits: After the point.
+    """
+
+    unit: str
+    factor: float
+    digits: int
+
+
+PERCENT: Final = Scale("%", 100.0, 1)
+
+
+def line_chart(
+    title: str,
+    series: Sequence[Series],
+    *,
+    x: str = "generation",
+    first: int = 0,
+    stride: int = 1,
+    scale: Scale = PERCENT,
+) -> str:
+    """A chart over whole numbers, as HTML: a picture, its summary for screen readers, and its numbers.
 
     The page's script (``explore.js.j2``) reads the numbers and says them where the pointer or the arrow keys are;
     without it, the picture is complete.
@@ -55,11 +80,15 @@ def line_chart(title: str, series: Sequence[Series], *, x: str = "generation") -
         title: What is drawn.
         series: The lines; those without values are left out.
         x: What the whole numbers count.
+        first: The number of the first value.
+        stride: How many numbers lie between a value and the next.
+        scale: What is drawn upwards, from 0.
     """
+    unit, factor, digits = scale
     drawn = [line for line in series if line.values]
     last = max((len(line.values) - 1 for line in drawn), default=0)
     top = max((value for line in drawn for value in line.values), default=0.0)
-    step_y = _step(100 * top, 5) / 100
+    step_y = _step(factor * top, 5) / factor
     ceiling = max(step_y, step_y * math.ceil(top / step_y - 1e-9))
     step_x = max(1.0, _step(last, 6))
 
@@ -75,8 +104,15 @@ def line_chart(title: str, series: Sequence[Series], *, x: str = "generation") -
         "full": _WIDTH,
         "last": last,
         "x": x,
+        "first": first,
+        "stride": stride,
+        "unit": unit,
         "series": [
-            {"name": line.name, "number": line.number, "values": [round(100 * value, 1) for value in line.values]}
+            {
+                "name": line.name,
+                "number": line.number,
+                "values": [round(factor * value, digits) for value in line.values],
+            }
             for line in drawn
         ],
     }
@@ -84,7 +120,8 @@ def line_chart(title: str, series: Sequence[Series], *, x: str = "generation") -
         "chart.html.j2",
         title=title,
         summary="; ".join(
-            f"{line.name}: {100 * line.values[0]:.1f} to {100 * line.values[-1]:.1f} %" for line in drawn
+            f"{line.name}: {factor * line.values[0]:.{digits}f} to {factor * line.values[-1]:.{digits}f} {unit}"
+            for line in drawn
         ),
         width=_WIDTH,
         height=_HEIGHT,
@@ -93,8 +130,10 @@ def line_chart(title: str, series: Sequence[Series], *, x: str = "generation") -
         top=_TOP,
         bottom=_HEIGHT - _BOTTOM,
         x=x,
-        x_ticks=[_Tick(across(n * step_x), f"{n * step_x:.0f}") for n in range(int(last / step_x) + 1)],
-        y_ticks=[_Tick(up(n * step_y), f"{100 * n * step_y:.4g}") for n in range(round(ceiling / step_y) + 1)],
+        x_ticks=[
+            _Tick(across(n * step_x), f"{first + stride * n * step_x:.0f}") for n in range(int(last / step_x) + 1)
+        ],
+        y_ticks=[_Tick(up(n * step_y), f"{factor * n * step_y:.4g}") for n in range(round(ceiling / step_y) + 1)],
         lines=[
             _Line(
                 line.name,
@@ -117,10 +156,6 @@ def line_chart(title: str, series: Sequence[Series], *, x: str = "generation") -
 def dash_of(number: int) -> str:
     """The dash pattern of a line, so that lines of one colour differ."""
     return _DASHES[number // COLOURS % len(_DASHES)]
-
-
-def _said(line: Series) -> str:
-    return f"{line.name}: {100 * line.values[0]:.1f} to {100 * line.values[-1]:.1f} %"
 
 
 def _step(span: float, most: int) -> float:

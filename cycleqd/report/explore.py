@@ -1,4 +1,4 @@
-"""``report/explore.html``: archives whose cells can be asked, and a table of all individuals.
+"""``report/explore.html``: archives whose cells can be asked, a table of all individuals, losses of the experts.
 
 Everything comes from the records of seeding and generations, so that no individual's files are read. One page without
 anything from outside; its script only shows, sorts and filters what the page holds.
@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from typing import Final, NamedTuple
 
 from cycleqd.report.history import Axis, History
+from cycleqd.report.losses import Training, loss_chart
 from cycleqd.report.summary import Summary
 from cycleqd.report.tables import TextTable, percent, row_name, with_interval
 from cycleqd.report.templates import render
@@ -83,13 +84,15 @@ class _Archive(NamedTuple):
     high: str
 
 
-def explore_page(summary: Summary, history: History) -> str:
+def explore_page(summary: Summary, history: History, trained: Mapping[str, Training] | None = None) -> str:
     """The page.
 
     Args:
         summary: The run's figures.
         history: The run's archives over the generations.
+        trained: How the experts' training went, by skill.
     """
+    losses, legend = loss_chart(trained) if trained else ("", [])
     members = _members(summary, history)
     return render(
         "explore.html.j2",
@@ -97,6 +100,8 @@ def explore_page(summary: Summary, history: History) -> str:
         run=summary.run_id,
         archives=[_archive(history, skill) for skill in history.skills] if history.now else [],
         individuals=_table(members, summary.skills),
+        losses=losses,
+        legend=legend,
         kinds=[member.kind for member in members.values()],
         # A closing tag in a name must not end the script that holds the data.
         data=json.dumps(

@@ -11,6 +11,7 @@ from cycleqd.report.lineage import Ancestor, describe, expert_shares, family
 from cycleqd.report.markdown import code, fenced, plain
 from cycleqd.report.provenance import Provenance
 from cycleqd.report.rows import kind_of
+from cycleqd.report.samples import samples_key
 from cycleqd.report.summary import Summary
 from cycleqd.report.tables import (
     NOTES,
@@ -101,6 +102,10 @@ def html_page(
         time_table=time_table(summary) if summary.wall_seconds["total"] > 0 else None,
         families=[_family(row, summary, read) for row in summary.individuals if kind_of(row).searched],
         transcripts=_transcripts(summary, measured),
+        samples=[
+            _Link(f"{skill}, {split}", samples_key(skill, split))
+            for split, skill in dict.fromkeys((split, skill) for split, _, skill in sorted(measured))
+        ],
         weights=TextTable(
             "Weights",
             ("model", "individual", "content hash"),

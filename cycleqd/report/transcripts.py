@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 from collections.abc import Iterator, Sequence
 
 from rich.console import Group, RenderableType
@@ -10,11 +12,9 @@ from rich.rule import Rule
 from rich.text import Text
 
 from cycleqd.messages import visible
+from cycleqd.report.samples import SOLVED, anchor
 from cycleqd.report.templates import render
 from cycleqd.run.records import EpisodeRecord, EvaluationRecord
-
-SOLVED = 1.0
-"""The score of a solved sample; anything lower counts as failed."""
 
 ROLES = {
     "system": ("instructions", "bright_black"),
@@ -71,16 +71,31 @@ def transcript_key(row: str, skill: str, split: str) -> str:
     return f"transcripts/{row.replace(':', '-')}-{skill}-{split}.html"
 
 
-def transcript_page(record: EvaluationRecord, episodes: Sequence[EpisodeRecord], *, title: str) -> str:
-    """All episodes of one evaluation as a page of HTML without scripts."""
+def transcript_page(
+    record: EvaluationRecord, episodes: Sequence[EpisodeRecord], *, title: str, samples: str = ""
+) -> str:
+    """All episodes of one evaluation as a page of HTML, which is complete without its script.
+
+    Args:
+        record: The evaluation.
+        episodes: Its episodes.
+        title: Of the page.
+        samples: File name of the page beside it that has the same samples in all models, if there is one.
+    """
+    script = render("transcript.js.j2")
     return render(
         "transcript.html.j2",
         title=title,
         record=record,
+        samples=samples,
+        script=script,
+        # What a model wrote stands on this page: no script runs here but ours.
+        script_hash=f"sha256-{base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()}",
         solved=sum(episode.score >= SOLVED for episode in episodes),
         episodes=[
             {
                 "sample": episode.sample,
+                "anchor": anchor(episode.sample),
                 "template": episode.template,
                 "score": f"{episode.score:g}",
                 "solved": episode.score >= SOLVED,

@@ -9,11 +9,15 @@ from pydantic import ValidationError
 from cycleqd.report.explore import explore_page
 from cycleqd.report.figures import draw
 from cycleqd.report.history import replay
+from cycleqd.report.losses import trainings
 from cycleqd.report.page import html_page, markdown_page
 from cycleqd.report.provenance import provenance
-from cycleqd.report.summary import Summary, evaluations, summarise
+from cycleqd.report.samples import samples_key, samples_page
+from cycleqd.report.summary import Evaluations, Summary, evaluations, summarise
+from cycleqd.report.tables import row_name
 from cycleqd.report.transcripts import transcript_key, transcript_page
 from cycleqd.run.names import EXPLORE_KEY
+from cycleqd.run.records import EvaluationRecord
 from cycleqd.run.store import RunStore, StoreError
 from cycleqd.telemetry.events import event
 
@@ -37,19 +41,38 @@ def write_report(store: RunStore) -> Summary:
     for name, image in figures.items():
         store.write_bytes(f"report/{name}.png", image)
     found = evaluations(store, summary.skills, summary.genomes)
+    for (split, skill), records in same_samples(found).items():
+        names = {row_name(row, summary): row for row in records}
+        page = samples_page(
+            f"{skill}, {split}: the same samples in all models",
+            {name: records[row] for name, row in names.items()},
+            {name: transcript_key(row, skill, split).rpartition("/")[2] for name, row in names.items()},
+        )
+        store.write_bytes(f"report/{samples_key(skill, split)}", page.encode())
     for (split, row, skill), record in found.items():
         page = transcript_page(
-            record, store.pooled_episodes(record.genome, skill, split), title=f"{row}: {skill}, {split}"
+            record,
+            store.pooled_episodes(record.genome, skill, split),
+            title=f"{row}: {skill}, {split}",
+            samples=samples_key(skill, split).rpartition("/")[2],
         )
         store.write_bytes(f"report/{transcript_key(row, skill, split)}", page.encode())
     background = provenance(store, found)
     page = html_page(summary, history, figures, background, frozenset(found), cache(store.individual))
     store.write_bytes("report/index.html", page.encode())
-    store.write_bytes(EXPLORE_KEY, explore_page(summary, history).encode())
+    store.write_bytes(EXPLORE_KEY, explore_page(summary, history, trainings(store)).encode())
     store.write_bytes("report/report.md", markdown_page(summary, figures, background).encode())
     store.write_json("report/summary.json", summary.model_dump(mode="json"))
     event("reported", run=store.run_id, generations=summary.generations)
     return summary
+
+
+def same_samples(found: Evaluations) -> dict[tuple[str, str], dict[str, EvaluationRecord]]:
+    """The evaluations that may have met the same samples, (split, skill) by row."""
+    together: dict[tuple[str, str], dict[str, EvaluationRecord]] = {}
+    for (split, row, skill), record in found.items():
+        together.setdefault((split, skill), {})[row] = record
+    return together
 
 
 def read_summary(store: RunStore) -> Summary:

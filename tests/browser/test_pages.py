@@ -86,6 +86,31 @@ def test_table_of_individuals_is_sorted_and_filtered(visit):
     assert means == sorted(means, reverse=True)
 
 
+def test_transcripts_are_searched_and_a_sample_leads_from_model_to_model(visit):
+    shown = visit("long/report/transcripts/samples-os-test.html")
+    rows = shown.locator("#samples tbody tr:visible")
+    assert rows.count() == 30
+    shown.locator("select[name=kind]").select_option("differ")
+    assert 0 < rows.count() < 30
+    sample = rows.nth(2).locator("code").inner_text()
+    rows.nth(2).locator("a").first.click()
+    opened = shown.locator("details[open]", has_text=sample)
+    expect(opened).to_have_count(1)
+    shown.locator("input[name=words]").fill(sample)
+    expect(shown.locator("details.episode:visible")).to_have_count(1)
+    opened.get_by_text("the same sample in all models").click()
+    expect(shown.locator("tr:target")).to_contain_text(sample)
+
+
+def test_losses_of_the_experts_are_said_step_by_step(visit):
+    shown = visit("long/report/explore.html")
+    chart = shown.locator("figure.chart")
+    chart.focus()
+    shown.keyboard.press("End")
+    expect(chart.locator("output")).to_contain_text("step 20: ")
+    expect(chart.locator("output")).to_contain_text("os 0.05 nats")
+
+
 def test_transcripts_show_solved_or_failed_episodes(visit):
     shown = visit("long/report/transcripts/cycleqd-os-test.html")
     every = shown.locator("details:visible").count()
@@ -118,7 +143,7 @@ def test_chart_says_its_numbers_where_the_pointer_is_and_where_the_arrow_keys_le
 @pytest.mark.parametrize(
     "name",
     ["comparison.html", "long/report/index.html", "long/report/explore.html",
-     "long/report/transcripts/cycleqd-os-test.html"],
+     "long/report/transcripts/cycleqd-os-test.html", "long/report/transcripts/samples-os-test.html"],
 )  # fmt: skip
 def test_pages_are_readable_at_400_pixels_and_in_the_dark(visit, name):
     shown = visit(name, width=400, scheme="dark")

@@ -2,26 +2,33 @@
 
 import asyncio
 import re
+import subprocess
+import sys
 import time
+from contextlib import contextmanager
 from datetime import timedelta
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from threading import Thread
 
 import docker
 import httpx
 import pytest
+from prefect.blocks.notifications import CustomWebhookNotificationBlock
 from prefect.client.orchestration import PrefectClient
 from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterDeploymentId, FlowRunFilterStateType
 from prefect.client.schemas.filters import FlowRunFilterState as State
 from prefect.client.schemas.objects import StateType
 from prefect.events import AutomationCore, Event, RelatedResource, Resource
 from prefect.exceptions import PrefectHTTPStatusError
+from prefect.settings import PREFECT_API_URL, temporary_settings
 from prefect.states import Cancelling, Running, Suspended
 
 from cycleqd.config import RunConfig
 from cycleqd.report.unfinished import is_finished, unfinished_runs
 from cycleqd.run.store import RunStore
 from cycleqd.telemetry.events import parse
-from deployments.register import VANISHED, vanished_runs
-from tests.live_prefect import wait_for
+from deployments.register import FAILURES, VANISHED, vanished_runs
+from tests.live_prefect import ROOT, wait_for
 
 pytestmark = [pytest.mark.docker, pytest.mark.slow]
 
@@ -176,6 +183,66 @@ def test_a_run_whose_heartbeats_stop_is_marked_crashed_by_the_automation(live_pr
         assert live_prefect.state(asleep.id).name == "Suspended"
     finally:
         httpx.delete(f"{live_prefect.url}/api/automations/{automation}").raise_for_status()
+
+
+def test_a_run_that_fails_reaches_the_notification_that_somebody_made(live_prefect):
+    with _mailbox() as (address, letters):
+        webhook = {"name": "tests", "url": address, "method": "POST", "json_data": {"text": "{{subject}}\n{{body}}"}}
+        with temporary_settings({PREFECT_API_URL: f"{live_prefect.url}/api"}):
+            CustomWebhookNotificationBlock(**webhook).save("tests", overwrite=True)
+        environment = live_prefect.environment | {"PREFECT_API_URL": f"{live_prefect.url}/api"}
+        command = [sys.executable, "-m", "deployments.register", "--notify", "custom-webhook/tests"]
+        done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=PATIENCE)
+        assert f"automation {FAILURES!r} tells custom-webhook/tests" in done.stdout, done.stdout + done.stderr
+        values = live_prefect.configuration("unlucky", model={"name": str(live_prefect.folder / "no-such-model")})
+        state = _ended(live_prefect, live_prefect.start("cycleqd/cycleqd", {"config": values}))
+        assert state.is_failed()
+        wait_for(lambda: letters, seconds=PATIENCE)
+    assert "CycleQD: a run failed" in letters[0]
+    assert "Run unlucky" in letters[0]
+    assert "no-such-model" in letters[0]
+
+
+def test_a_finished_run_has_told_its_beginning_each_generation_and_its_end(live_prefect):
+    run = live_prefect.start("cycleqd/cycleqd", {"config": live_prefect.configuration("eventful", generations=2)})
+    state = _ended(live_prefect, run)
+    assert state.is_completed(), state.message
+
+    def told():
+        wanted = {"filter": {"resource": {"id": ["cycleqd.run.eventful"]}, "order": "ASC"}, "limit": 50}
+        answer = httpx.post(f"{live_prefect.url}/api/events/filter", json=wanted)
+        return [Event.model_validate(each) for each in answer.raise_for_status().json()["events"]]
+
+    wait_for(lambda: any(event.event == "cycleqd.run.finished" for event in told()), seconds=PATIENCE)
+    events = told()
+    assert [event.event.removeprefix("cycleqd.") for event in events] == [
+        "run.started", *["expert.trained"] * 3, *["generation.committed"] * 2, "run.finished",
+    ]  # fmt: skip
+    assert [event.payload["generation"] for event in events[4:6]] == [0, 1]
+    roles = {related.role: related for event in events[4:5] for related in event.related}
+    assert roles["cycleqd-individual"].id == "cycleqd.run.eventful.g0000"
+    assert roles["flow-run"].id.startswith("prefect.flow-run.")
+    assert events[-1].payload["report"].endswith("eventful/report/index.html")
+
+
+@contextmanager
+def _mailbox():
+    """An address of this machine, and what was sent there."""
+    letters = []
+
+    class Mailbox(BaseHTTPRequestHandler):
+        def do_POST(self):
+            letters.append(self.rfile.read(int(self.headers["Content-Length"])).decode())
+            self.send_response(200)
+            self.end_headers()
+
+        def log_message(self, *_):
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Mailbox) as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}/", letters
+        server.shutdown()
 
 
 def _beat(run, flow):

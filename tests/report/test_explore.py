@@ -1,5 +1,6 @@
 """The page whose archives can be asked."""
 
+import html
 import json
 import re
 from html.parser import HTMLParser
@@ -8,6 +9,7 @@ import pytest
 
 from cycleqd.report import replay, summarise, write_report
 from cycleqd.report.explore import explore_page
+from cycleqd.report.losses import Training, loss_chart
 from cycleqd.run.store import RunStore
 from tests.report.synthetic import synthetic_run
 
@@ -15,11 +17,11 @@ from tests.report.synthetic import synthetic_run
 class Page(HTMLParser):
     """Cells of the archives, rows of the table and the data of a page."""
 
-    def __init__(self, html):
+    def __init__(self, text):
         super().__init__()
         self.cells, self.rows, self.references, self.scripts = [], [], [], []
         self._script = False
-        self.feed(html)
+        self.feed(text)
 
     def handle_starttag(self, tag, attrs):
         attributes = dict(attrs)
@@ -117,8 +119,43 @@ def test_run_that_has_only_begun_has_a_page_without_archives(storage: str) -> No
 
 def test_transcripts_can_be_narrowed_to_solved_or_failed_without_a_script(finished: RunStore) -> None:
     text = finished.read_bytes("report/transcripts/cycleqd-os-test.html").decode()
-    solved, failed = text.count('<details class="is-solved"'), text.count('<details class="is-failed"')
+    solved, failed = text.count('class="episode is-solved"'), text.count('class="episode is-failed"')
     assert solved + failed == 30
     assert f"solved ({solved})" in text
     assert f"failed ({failed})" in text
     assert "#failed:checked ~ details.is-solved" in text
+
+
+def test_losses_of_the_experts_are_drawn_step_by_step_and_a_long_training_in_means(finished: RunStore) -> None:
+    text = finished.read_bytes("report/explore.html").decode()
+    data = _chart(text)
+    assert (data["x"], data["first"], data["stride"], data["unit"]) == ("step", 1, 1, "nats")
+    assert [line["name"] for line in data["series"]] == ["coding", "os", "db"]
+    assert data["series"][1]["values"] == [round(1 / step, 3) for step in range(1, 21)]
+    assert "os: 20 steps, 1.000 to 0.050; held out: 0.400 after step 10, 0.300 after step 20" in text
+    chart, _ = loss_chart({"os": Training([1.0] * 500 + [0.0] * 500), "db": Training([0.5])})
+    assert _chart(chart)["stride"] == 3
+    assert len(_chart(chart)["series"][0]["values"]) == 334
+    assert "means of 3 steps" in chart
+    assert explore_page(summarise(finished), replay(finished)).count("Training of the experts") == 0
+
+
+def _chart(text):
+    return json.loads(html.unescape(re.search(r'data-chart="([^"]*)"', text)[1]))
+
+
+def test_every_sample_has_a_row_with_the_verdicts_of_all_models_and_links_that_lead_there(finished: RunStore) -> None:
+    text = finished.read_bytes("report/transcripts/samples-os-test.html").decode()
+    summary = summarise(finished)
+    rows = re.findall(r'<tr id="(s-[0-9a-f]+)" data-kind="(\w+)">(.*?)</tr>', text, re.DOTALL)
+    assert len(rows) == len({place for place, *_ in rows}) == 30
+    assert {kind for _, kind, _ in rows} <= {"all", "differ", "none"}
+    scores = summary.splits["test"]
+    for column, row in enumerate(row for row in summary.genomes if "os" in scores[row]):
+        shown = [re.findall(r">([\d.]+)</a>", cells)[column] for _, _, cells in rows]
+        assert sum(map(float, shown)) / 30 == pytest.approx(scores[row]["os"].score)
+    for href in re.findall(r'href="([^"]+)#', text):
+        assert finished.exists(f"report/transcripts/{href}")
+    episodes, place = finished.read_bytes("report/transcripts/base-os-test.html").decode(), rows[3][0]
+    assert f'<details id="{place}"' in episodes
+    assert f'href="samples-os-test.html#{place}"' in episodes

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import base64
+import hashlib
 import re
 from html.parser import HTMLParser
 
@@ -46,13 +48,18 @@ def test_the_page_needs_nothing_from_elsewhere(finished: RunStore) -> None:
 
 def test_every_transcript_that_is_linked_is_there(finished: RunStore) -> None:
     links = [reference for reference in page(finished).references if reference.startswith("transcripts/")]
-    assert len(links) == len(set(links)) == 9 * 3 * 2
+    assert len(links) == len(set(links)) == 9 * 3 * 2 + 3 * 2  # and the pages that compare them
     assert all(finished.exists(f"report/{link}") for link in links)
 
 
 def test_what_a_model_wrote_is_shown_and_never_interpreted(finished: RunStore) -> None:
     transcript = page(finished, "transcripts/cycleqd-os-test.html")
-    assert "script" not in transcript.tags
+    assert transcript.tags.count("script") == 1
+    text = finished.read_bytes("report/transcripts/cycleqd-os-test.html").decode()
+    script = text.partition("<script>")[2].partition("</script>")[0]
+    allowed = re.search("script-src '([^']*)'", text)
+    assert allowed is not None
+    assert allowed[1] == f"sha256-{base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()}"
     assert "<script>alert('x')</script> \\x1b[31m[bold]red[/bold] {{ 7 * 7 }}" in transcript.text
 
 
