@@ -15,7 +15,9 @@ from typing import ParamSpec
 
 from prefect.artifacts import create_markdown_artifact, create_progress_artifact
 
+from cycleqd.evaluation.audit import Audit
 from cycleqd.report import replay, summarise
+from cycleqd.report.auditing import audit_markdown
 from cycleqd.report.glance import archives_markdown, curve_markdown
 from cycleqd.report.markdown import code, plain
 from cycleqd.report.reading import evaluation_markdown
@@ -96,6 +98,17 @@ def show_report(ws: Workspace) -> None:
     parts.append(f"The model: {code(ws.store.url(CHECKPOINT_KEY))}")
     create_markdown_artifact(
         "\n\n".join(parts), key=artifact_key(ws.config.run_id, "report"), description=plain(headline(summary))
+    )
+
+
+@_for_the_ui
+def show_audit(found: Audit) -> None:
+    """What an audit found, with the ids of the samples and the reasons."""
+    create_markdown_artifact(
+        audit_markdown(found),
+        key=artifact_key("audit", found.skill),
+        description=f"{found.n} samples of {plain(found.skill)}: {len(found.broken)} broken, "
+        f"{len(found.cheated)} solved by a cheat, {len(found.skipped)} skipped",
     )
 
 

@@ -8,6 +8,7 @@ from prefect.logging import get_run_logger
 from cycleqd.evaluation.audit import Audit, default_counts
 from cycleqd.evaluation.audit import audit as play_audit
 from cycleqd.skills.benchmarks.benchmark import Source
+from tasks import artifacts
 from tasks.options import is_infrastructure_fault
 
 
@@ -21,4 +22,5 @@ def audit_skill(skill: str, data: str | None, excluded: tuple[str, ...]) -> Audi
         skill, found.n, found.oracle_passed, found.empty_passed, len(found.broken), len(found.cheated),
         len(found.skipped),
     )  # fmt: skip
+    artifacts.show_audit(found)
     return found

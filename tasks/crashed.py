@@ -10,13 +10,13 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from prefect import runtime
 from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.filters import FlowFilter, FlowRunFilter, TaskRunFilter
 from prefect.client.schemas.objects import FlowRun
 from prefect.states import Crashed
 
 from cycleqd.run.names import RunRef
+from tasks.family import family
 from tasks.reruns import RERUN, rerun_id
 from tasks.server import has_server
 
@@ -43,11 +43,11 @@ def mark_vanished(run: RunRef) -> list[str]:
     message = f"its process vanished: the lease of run {run.run_id} was free"
     marked = []
     with get_client(sync_client=True) as client:
-        family = _family(client)
+        own = family(client)
         reruns = _reruns(client)
         for flow_run in _flow_runs(client, FlowRunFilter.model_validate(_STILL_RUNNING)):
             worked_on = _worked_on(flow_run, is_rerun=flow_run.flow_id in reruns)
-            if flow_run.id in family or worked_on != run or not _has_vanished(flow_run):
+            if flow_run.id in own or worked_on != run or not _has_vanished(flow_run):
                 continue
             _crash_tasks(client, flow_run, message)
             client.set_flow_run_state(flow_run.id, Crashed(message=message), force=True)
@@ -84,17 +84,6 @@ def _has_vanished(run: FlowRun) -> bool:
     if run.start_time is not None:
         return True
     return run.state is not None and datetime.now(UTC) - run.state.timestamp > timedelta(seconds=_PENDING_SECONDS)
-
-
-def _family(client: SyncPrefectClient) -> set[UUID]:
-    """This flow run and those above it."""
-    family: set[UUID] = set()
-    above = runtime.flow_run.id
-    while above and UUID(str(above)) not in family:
-        family.add(UUID(str(above)))
-        task_run_id = client.read_flow_run(UUID(str(above))).parent_task_run_id
-        above = client.read_task_run(task_run_id).flow_run_id if task_run_id else None
-    return family
 
 
 def _crash_tasks(client: SyncPrefectClient, run: FlowRun, message: str) -> None:

@@ -14,6 +14,7 @@ from prefect.logging import get_run_logger
 from prefect.settings import get_current_settings
 
 from tasks.limits import ENGINES, SANDBOXES, engine_limit, ensure_limit, machine, sandbox_limit
+from tasks.queueing import waiting
 
 LEASE_SECONDS = 240.0
 """A slot whose holder was killed is free again after this time.
@@ -60,17 +61,18 @@ def machine_slots(containers: int, *, engine: bool = True) -> Iterator[None]:
             )
     with ExitStack() as stack:
         log.info("waiting for %s%d containers of %s", "the engine and " if engine else "", containers, machine())
-        for name, (_, occupied) in wanted.items():
-            # A server that goes away for a while must not end a run that has its engine.
-            stack.enter_context(
-                concurrency(
-                    name,
-                    occupied,
-                    strict=True,
-                    lease_duration=LEASE_SECONDS,
-                    raise_on_lease_renewal_failure=False,
+        with waiting({name: occupied for name, (_, occupied) in wanted.items()}):
+            for name, (_, occupied) in wanted.items():
+                # A server that goes away for a while must not end a run that has its engine.
+                stack.enter_context(
+                    concurrency(
+                        name,
+                        occupied,
+                        strict=True,
+                        lease_duration=LEASE_SECONDS,
+                        raise_on_lease_renewal_failure=False,
+                    )
                 )
-            )
         log.info("holding %s", ", ".join(wanted))
         token = _held.set(True)
         try:

@@ -105,6 +105,9 @@ def test_two_runs_queue_for_the_engine_and_a_cancelled_one_makes_way(live_prefec
         wait_for(lambda: "waiting for the engine" in live_prefect.logs(second), seconds=PATIENCE)
         time.sleep(3)
         assert "holding" not in live_prefect.logs(second)
+        state = live_prefect.state(second)
+        assert (state.type, state.name) == (StateType.RUNNING, "Waiting")
+        assert state.message == "waits for cycleqd-engine-tests, held by 'cycleqd endless'"
     finally:  # or it would keep the machine from all other tests
         with live_prefect.client() as client:
             client.set_flow_run_state(first, Cancelling())
@@ -120,6 +123,8 @@ def test_two_runs_queue_for_the_engine_and_a_cancelled_one_makes_way(live_prefec
 
     state = wait_for(lambda: (state := live_prefect.state(second)).is_final() and state, seconds=PATIENCE)
     assert state.is_completed(), state.message
+    with live_prefect.client() as client:
+        assert "holds:cycleqd-engine-tests" in client.read_flow_run(second).tags
     assert (live_prefect.folder / "runs" / "patient" / "report" / "index.html").exists()
     assert containers("patient") == []
 

@@ -2,10 +2,34 @@ from types import SimpleNamespace
 
 import pytest
 
+from cycleqd.evaluation.audit import Audit, Finding
+from cycleqd.report.auditing import LISTED
 from cycleqd.run.records import EpisodeRecord, EvaluationRecord, SampleScore, Score
 from tasks import artifacts
 
 IMAGE = "![x](http://evil.example/x.png) [y](javascript:alert(1)) | <img src=x>\n```\n<img src=x>"
+
+
+def test_artifact_of_an_audit_names_each_sample_with_its_reason_as_text(made):
+    broken = [Finding(id=f"os/{number}", reason=IMAGE) for number in range(LISTED + 3)]
+    skipped = [Finding(id="os/x|y", reason="excluded")]
+    artifacts.show_audit(
+        Audit(
+            skill="os", data_sha256="", data_version="", n=9, oracle_passed=4, empty_passed=0, cheated=[],
+            broken=broken, skipped=skipped, splits={}, seconds=1.0,
+        )
+    )  # fmt: skip
+    ((markdown, more),) = made
+    assert more["key"] == "cycleqd-audit-os"
+    assert f"## Broken ({LISTED + 3})" in markdown
+    assert f"| os/{LISTED - 1} |" in markdown
+    assert f"| os/{LISTED} |" not in markdown
+    assert "And 3 more" in markdown
+    assert "| os/x\\|y | excluded |" in markdown
+    assert "## Solved by a cheat (0)\n\nNone." in markdown
+    for live in ("](http", "](javascript", " <img"):
+        assert live not in markdown
+    assert len(markdown) < 200_000
 
 
 @pytest.fixture
