@@ -23,8 +23,8 @@ WAITING = "Waiting"
 def waiting(wanted: Mapping[str, int]) -> Iterator[None]:
     """Shows, for the time of the block, that this flow run and those above it wait, if it has to.
 
-    After the block they are Running, and this one has a tag ``holds:<limit>`` for each limit. Where the server does not
-    take a state or a tag, only that is lost.
+    After the block they are Running, and this one has a tag ``holds:<limit>`` for each limit. Where the server does
+    not take a state or a tag, only that is lost.
 
     Args:
         wanted: Slots of the server's concurrency limits that the block waits for, by name.
