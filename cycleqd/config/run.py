@@ -128,6 +128,18 @@ class RunConfig(Section):
             raise ValueError(f"crossover {crossover.kind} can't decompose vectors with Gaussian noise; choose another")
         return mutation
 
+    @field_validator("engine")
+    @classmethod
+    def _serves_what_is_evolved(cls, engine: EngineConfig, info: ValidationInfo) -> EngineConfig:
+        if engine.kind != "server":
+            return engine
+        experts, mutation = info.data.get("experts"), info.data.get("mutation")
+        if experts is not None and experts.method != "lora":
+            raise ValueError("a server loads LoRA adapters alone: set experts.method to lora, or engine.kind to vllm")
+        if mutation is not None and mutation.kind == "gaussian":
+            raise ValueError("a child with Gaussian noise is no LoRA adapter: set engine.kind to vllm")
+        return engine
+
     @field_validator("search", "baselines")
     @classmethod
     def _are_made_of_low_rank_experts(cls, value: Any, info: ValidationInfo) -> Any:

@@ -153,6 +153,8 @@ def _docker(config: RunConfig) -> Check:
 
 def _engine(config: RunConfig) -> Check:
     kind = config.engine.kind
+    if kind == "server":
+        return _servers(config)
     has_vllm = importlib.util.find_spec("vllm") is not None
     install = "pip install 'cycleqd[cpu]' (or cycleqd[gpu] with a GPU)"
     if kind == "vllm" and not has_vllm:
@@ -160,6 +162,19 @@ def _engine(config: RunConfig) -> Check:
     if kind == "auto" and not has_vllm:
         return Check("engine", True, f"transformers, several times slower; for vLLM: {install}")
     return Check("engine", True, "transformers" if kind == "transformers" else "vLLM")
+
+
+def _servers(config: RunConfig) -> Check:
+    from cycleqd.evaluation.resources import start_engine
+    from cycleqd.models.causal_lm.adapter_server import server_version
+    from cycleqd.models.causal_lm.endpoint import EndpointUnavailable
+
+    try:
+        start_engine(config, find_base(config)).close()
+        versions = server_version(config.engine.urls)
+    except (EndpointUnavailable, ValueError, OSError) as error:
+        return Check("engine", False, str(error), "see the message; the servers are engine.urls")
+    return Check("engine", True, f"{len(config.engine.urls)} server(s), {versions}")
 
 
 def _model(config: RunConfig) -> Check:
