@@ -51,6 +51,7 @@ def check(config: RunConfig) -> list[Check]:
         _guarded("model", config, _model),
         _guarded("tokenizer", config, _tokenizer),
         _guarded("training data", config, _training_data),
+        *([_guarded("memory", config, _memory)] if config.uses_regmean else []),
         _guarded("storage", config, _storage),
         _guarded("disk", config, _disk),
     ]
@@ -249,6 +250,25 @@ def _training_data(config: RunConfig) -> Check:
                 setting = f"experts.data.{skill}.sources.{number}.path"
                 return Check("training data", False, str(error), f"set {setting} to a file that is there")
     return Check("training data", True, "; ".join(found) or own)
+
+
+def _memory(config: RunConfig) -> Check:
+    """Whether the moments fit that RegMean takes of what every linear layer reads."""
+    from cycleqd.experts.input_moments import lacking_memory
+
+    weights = BaseWeights(find_base(config))
+    shapes = {name: weights.shape(name) for name in weights.names()}
+    # Adapters leave embeddings and the head alone.
+    widths = [shape[1] for name, shape in shapes.items() if len(shape) == 2 and not _is_of_tokens(name)]
+    if lacking := lacking_memory(widths, len(config.skills)):
+        return Check(
+            "memory", False, lacking, "choose another baseline or search.merge, or a machine with more memory"
+        )
+    return Check("memory", True, f"room for what RegMean measures on {len(widths)} matrices")
+
+
+def _is_of_tokens(name: str) -> bool:
+    return any(part in name for part in ("embed", "lm_head", "wte", "wpe"))
 
 
 def _storage(config: RunConfig) -> Check:
