@@ -1,87 +1,15 @@
 """What `ServerEngine` makes of servers that are not as they should be; the real one has tests of its own."""
 
-import json
-import threading
-from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from contextlib import ExitStack, contextmanager
 
 import pytest
 
 from cycleqd.models.causal_lm import ChatRequest, WeightsNotLoaded, open_engine
 from cycleqd.models.causal_lm.endpoint import EndpointUnavailable
-from cycleqd.models.causal_lm.rendering import load_tokenizer
 from tests.models.causal_lm.adapters import factored
+from tests.models.causal_lm.played_server import Played
 
 ASKED = [{"role": "user", "content": "two and two?"}]
-
-
-class Played:
-    """A server whose faults a test chooses: its replies are the model's name, its log-probabilities follow from it."""
-
-    def __init__(self, base):
-        tokenizer = load_tokenizer(base)
-        self.tokens = lambda text: tokenizer(text, add_special_tokens=False)["input_ids"]
-        self.models = [{"id": "base", "parent": None, "max_model_len": 512}]
-        self.takes_adapters = True
-        self.serves = lambda model: model
-        self.noise = 0.0
-        self.adapters, self.asked = [], []
-
-    def answer(self, path, body):
-        if path == "/v1/models":
-            return 200, {"data": self.models}
-        if path == "/version":
-            return 200, {"version": "0.0"}
-        if path == "/tokenize":
-            return 200, {"tokens": self.tokens(body["prompt"])}
-        if path == "/v1/load_lora_adapter":
-            if not self.takes_adapters:
-                return 404, {"detail": "Not Found"}
-            self.adapters.append(body["lora_name"])
-            return 200, b"Success"
-        if path == "/v1/unload_lora_adapter":
-            self.adapters.remove(body["lora_name"])
-            return 200, b"Success"
-        assert path == "/v1/completions"
-        model = self.serves(body["model"])
-        if "logprobs" in body:
-            value = -float(sum(map(ord, model.rpartition("-")[0] or model))) / 100 + self.noise
-            top = {"top_logprobs": [{"a": value, "b": value - 1}]}
-            return 200, {"choices": [{"index": n, "logprobs": top} for n in range(len(body["prompt"]))]}
-        self.asked.append(body)
-        usage = {"prompt_tokens": len(body["prompt"]), "completion_tokens": 1}
-        return 200, {"choices": [{"index": 0, "text": model, "finish_reason": "stop"}], "usage": usage}
-
-    @contextmanager
-    def running(self):
-        played = self
-
-        class Handler(BaseHTTPRequestHandler):
-            def do_GET(self):
-                self._send(*played.answer(self.path, None))
-
-            def do_POST(self):
-                self._send(*played.answer(self.path, json.loads(self.rfile.read(int(self.headers["content-length"])))))
-
-            def _send(self, status, content):
-                data = content if isinstance(content, bytes) else json.dumps(content).encode()
-                self.send_response(status)
-                self.send_header("content-length", str(len(data)))
-                self.end_headers()
-                self.wfile.write(data)
-
-            def log_message(self, *arguments):
-                pass
-
-        http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        thread = threading.Thread(target=http.serve_forever, args=(0.01,), daemon=True)
-        thread.start()
-        try:
-            yield f"http://127.0.0.1:{http.server_port}"
-        finally:
-            http.shutdown()
-            http.server_close()
-            thread.join()
 
 
 @pytest.fixture
@@ -91,10 +19,8 @@ def played(tiny_tied):
 
 @contextmanager
 def engine_on(base, *servers, **settings):
-    from contextlib import ExitStack
-
     with ExitStack() as stack:
-        urls = [stack.enter_context(server.running()) for server in servers]
+        urls = [stack.enter_context(server.running())[1] for server in servers]
         engine = open_engine("server", base, urls=urls, max_model_len=512, **settings)
         stack.callback(engine.close)
         yield engine
