@@ -8,6 +8,7 @@ from cycleqd.config import CrossoverConfig, MutationConfig, RunConfig, SamplingC
 from cycleqd.seams import AGGREGATIONS, CROSSOVERS, MUTATIONS, SAMPLERS, SEARCHES
 from cycleqd.search.adaptive_sampling import AdaptiveSampling, ArchiveSearch, SamplingRules
 from cycleqd.search.coefficients import Combination
+from cycleqd.search.in_flight import InFlight
 from cycleqd.search.operators import Aggregation, Crossover, LinearCrossover, Mutation, Sampler
 from cycleqd.search.protocol import Search, Start
 
@@ -21,22 +22,35 @@ def build_search(config: RunConfig, start: Start) -> Search:
         ValueError: The search asks for a setting that the configuration does not have.
     """
     aggregation: Aggregation = AGGREGATIONS.make(config.aggregation.kind, **config.aggregation.settings)
-    combined = start.shares if config.search.merge == "regmean" else start.experts
     search: Search = SEARCHES.make(
         config.search.kind,
         start,
         **config.search.settings,
-        combination=Combination(combined, config.search.low, config.search.high, config.search.merge),
+        combination=build_combination(config, start.experts, start.shares),
         sampler=build_sampler(config.sampling),
         crossover=build_crossover(config.crossover),
         mutation=build_mutation(config.mutation),
         aggregation=aggregation,
         elites=config.aggregation.elites,
     )
+    if config.search.in_flight > 1:
+        return InFlight(search, config.search.in_flight)
     if config.noise.is_off:
         return search
     rules = SamplingRules(**config.noise.model_dump())
     return AdaptiveSampling(start, cast(ArchiveSearch, search), rules)
+
+
+def build_combination(config: RunConfig, experts: tuple[str, ...], shares: tuple[str, ...]) -> Combination:
+    """What the coefficients of a search over them are.
+
+    Args:
+        config: The run's.
+        experts: Ids of the experts.
+        shares: Ids of their shares of RegMean; empty where the run has none.
+    """
+    search = config.search
+    return Combination(shares if search.merge == "regmean" else experts, search.low, search.high, search.merge)
 
 
 def build_sampler(config: SamplingConfig) -> Sampler:
