@@ -8,9 +8,10 @@ from contextlib import contextmanager
 import httpx
 from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.filters import FlowRunFilter
+from prefect.client.schemas.objects import State
 from prefect.exceptions import PrefectException
 from prefect.logging import get_run_logger
-from prefect.states import Running, State
+from prefect.states import Running
 
 from tasks.family import family
 from tasks.tags import tag_flow

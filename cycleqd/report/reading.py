@@ -6,8 +6,9 @@ from collections.abc import Sequence
 
 from cycleqd.messages import visible
 from cycleqd.report.markdown import code, fenced, plain
+from cycleqd.report.samples import SOLVED
 from cycleqd.report.tables import TextTable, scored
-from cycleqd.report.transcripts import ROLES, SOLVED
+from cycleqd.report.transcripts import ROLES
 from cycleqd.run.records import EpisodeRecord, EvaluationRecord
 
 SIZE_LIMIT = 100_000
