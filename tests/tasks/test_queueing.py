@@ -1,6 +1,7 @@
 """A flow run that has to wait for the machine says so, and for whom."""
 
 from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
 from threading import Event
 
 import pytest
@@ -42,14 +43,14 @@ def test_a_flow_run_that_waits_is_named_so_with_whom_it_waits_for_and_then_runs(
 
     with get_client(sync_client=True) as client, ThreadPoolExecutor() as pool:
         try:
-            holder = pool.submit(first)
+            holder = pool.submit(copy_context().run, first)
             assert holds.wait(PATIENCE)
-            waiter = pool.submit(outer)
+            waiter = pool.submit(copy_context().run, outer)  # a context says which server there is
 
             def shown():
                 return [client.read_flow_run(known[name]).state for name in ("inner", "outer") if name in known]
 
-            wait_for(lambda: [state.name for state in shown()] == ["Waiting"] * 2, seconds=PATIENCE)
+            wait_for(lambda: waiter.done() or [state.name for state in shown()] == ["Waiting"] * 2, seconds=PATIENCE)
             assert {state.type.value for state in shown()} == {"RUNNING"}
             assert {state.message for state in shown()} == {"waits for cycleqd-engine-queue, held by 'first'"}
             assert not waiter.done()
