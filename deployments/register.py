@@ -14,7 +14,7 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -68,11 +68,11 @@ WATCHED = (
 """Our flows, whose beats are as frequent as that; those of others on the same server may be minutes apart."""
 
 
-def main() -> None:
-    """Registers everything with the server of ``PREFECT_API_URL``."""
+def main(arguments: Sequence[str] = ()) -> None:
+    """Registers everything with the server of ``PREFECT_API_URL``; `arguments` are those of the command line."""
     parser = argparse.ArgumentParser(prog="python -m deployments.register", description="Registers the flows.")
     parser.add_argument("--notify", metavar="TYPE/NAME", help="notification block that is told of failed runs")
-    block = parser.parse_args().notify
+    block = parser.parse_args(arguments).notify
     exempt_loopback()
     with get_client(sync_client=True) as client:
         create_pools(client)
@@ -240,4 +240,4 @@ def _automation(name: str) -> Automation | None:
 
 
 if __name__ == "__main__":
-    main()
+    main(sys.argv[1:])
