@@ -195,9 +195,7 @@ class TransformersEngine:
         gc.collect()
 
     @torch.inference_mode()
-    def _generate(
-        self, prompts: Sequence[list[int]], requests: Sequence[ChatRequest | TextRequest]
-    ) -> list[Reply]:
+    def _generate(self, prompts: Sequence[list[int]], requests: Sequence[ChatRequest | TextRequest]) -> list[Reply]:
         width = max(map(len, prompts))
         padding = self._ends[0]
         ids = torch.tensor([[padding] * (width - len(prompt)) + prompt for prompt in prompts])

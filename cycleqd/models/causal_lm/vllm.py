@@ -369,7 +369,7 @@ class VllmEngine:
         return np.array([one.logprob for one in chosen], dtype=np.float32)
 
     def _prompt_log_probabilities(self, prompts: Sequence[list[int]], **options: Any) -> list[list[Any]]:
-        """vLLM's `Logprob` of each token of each prompt but the first."""
+        """The `Logprob` that vLLM gives for each token of each prompt but the first."""
         from vllm import SamplingParams
 
         parameters = SamplingParams(temperature=0.0, max_tokens=1, prompt_logprobs=1)
