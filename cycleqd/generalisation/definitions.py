@@ -42,6 +42,7 @@ class Benchmark(BaseModel):
         metric: The harness' metric, or words where no harness is used.
         filter: The harness' name of the rule that takes the answer out of the text; empty for the only one.
         tasks: Names of the harness' tasks or groups.
+        folder: Where the harness has them, below its ``tasks``; empty for a task that it does not know.
         define: Settings of the harness' task in place of its own; for a name that it does not know, the whole task.
         scorer: Row of `cycleqd.generalisation.scorers.SCORERS`; empty for the harness' metric.
         local: Globs of local copies, below a folder of data.
@@ -58,6 +59,7 @@ class Benchmark(BaseModel):
     metric: str
     filter: str = ""
     tasks: tuple[str, ...] = ()
+    folder: str = ""
     define: dict[str, Any] = {}
     scorer: str = ""
     local: tuple[str, ...] = ()

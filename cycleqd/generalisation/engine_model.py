@@ -22,8 +22,8 @@ _CHUNK: Final = 64
 _MOST_TOKENS: Final = 32_768
 """Of one call of an engine without a scheduler of its own: keys and values of all of them are in memory at once."""
 
-Progress = Callable[[int], None]
-"""Is told how many requests were answered since the last call."""
+Progress = Callable[[int, int], None]
+"""Is told how many requests are answered, and of how many."""
 
 
 class EngineModel(TemplateLM):  # type: ignore[misc] # the harness is untyped here
@@ -36,7 +36,7 @@ class EngineModel(TemplateLM):  # type: ignore[misc] # the harness is untyped he
 
     backend = "causal"
 
-    def __init__(self, engine: TextEngine, progress: Progress = lambda _: None) -> None:
+    def __init__(self, engine: TextEngine, progress: Progress = lambda done, total: None) -> None:
         super().__init__()
         self.tokenizer = engine.tokenizer
         self._engine = engine
@@ -99,7 +99,7 @@ class EngineModel(TemplateLM):  # type: ignore[misc] # the harness is untyped he
                 chunk, self._engine.log_likelihoods([asked[index] for index in chunk]), strict=True
             ):
                 found[index] = (likelihood.log_probability, likelihood.greedy)
-            self._progress(len(chunk))
+            self._progress(len(found), len(asked))
         return [found[index] for index in range(len(asked))]
 
     def loglikelihood_rolling(self, requests: list[Any], disable_tqdm: bool = True) -> list[float]:
@@ -114,7 +114,7 @@ class EngineModel(TemplateLM):  # type: ignore[misc] # the harness is untyped he
             )
             parts = [Continuation(*make_disjoint_window(window)) for window in windows]
             totals.append(sum(found.log_probability for found in self._engine.log_likelihoods(parts)))
-            self._progress(1)
+            self._progress(len(totals), len(requests))
         return totals
 
     def generate_until(self, requests: list[Any], disable_tqdm: bool = True) -> list[str]:
@@ -139,7 +139,7 @@ class EngineModel(TemplateLM):  # type: ignore[misc] # the harness is untyped he
         for chunk in self._fitting(order, asked):
             for index, reply in zip(chunk, self._engine.complete([asked[index] for index in chunk]), strict=True):
                 found[index] = postprocess_generated_text(reply.text, stops[index], None)
-            self._progress(len(chunk))
+            self._progress(len(found), len(asked))
         return [found[index] for index in range(len(asked))]
 
     def _fitting(self, order: Sequence[int], asked: Sequence[TextRequest]) -> Iterator[Sequence[int]]:
@@ -162,7 +162,7 @@ class ChatModel(LM):  # type: ignore[misc] # the harness is untyped here
         progress: Is told how many requests were answered.
     """
 
-    def __init__(self, engine: Engine, progress: Progress = lambda _: None) -> None:
+    def __init__(self, engine: Engine, progress: Progress = lambda done, total: None) -> None:
         super().__init__()
         self._engine = engine
         self._progress = progress
@@ -193,7 +193,7 @@ class ChatModel(LM):  # type: ignore[misc] # the harness is untyped here
             replies = self._engine.chat(asked)
             for reply, until in zip(replies, stops, strict=True):
                 found.append(postprocess_generated_text(reply.text.lstrip(), until, None))
-            self._progress(len(chunk))
+            self._progress(len(found), len(requests))
         return found
 
 

@@ -28,7 +28,9 @@ def harness_module(name: str = "") -> ModuleType:
     try:
         return importlib.import_module(f"lm_eval.{name}" if name else "lm_eval")
     except ImportError as error:
-        raise HarnessMissing(f"this needs lm-evaluation-harness, which is not installed ({error}): {INSTALL}") from None
+        raise HarnessMissing(
+            f"this needs lm-evaluation-harness, which is not installed ({error}): {INSTALL}"
+        ) from None
 
 
 @contextmanager
@@ -36,7 +38,7 @@ def quiet() -> Iterator[None]:
     """Keeps the harness' warnings and bars off the terminal, which has a bar of its own."""
     import datasets
 
-    task = harness_module("api.task")
+    task: Any = harness_module("api.task")
     logger = logging.getLogger("lm_eval")
     level, bar, bars = logger.level, task.tqdm, datasets.is_progress_bar_enabled()
     logger.setLevel(logging.ERROR)

@@ -56,7 +56,9 @@ def read(name: str, files: Sequence[Path]) -> Splits:
         found = _READERS[name](files)
     except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
         names = ", ".join(str(path) for path in files[:3])
-        raise DataUnavailable(f"{name}: {names} cannot be read as its data ({type(error).__name__}: {error})") from None
+        raise DataUnavailable(
+            f"{name}: {names} cannot be read as its data ({type(error).__name__}: {error})"
+        ) from None
     if not found or not all(any(rows for rows in splits.values()) for splits in found.values()):
         raise DataUnavailable(f"{name}: {files[0]} has no problems")
     return found
@@ -77,7 +79,9 @@ def _all_rows(files: Sequence[Path]) -> Rows:
 
 
 def _gsm8k(files: Sequence[Path]) -> Splits:
-    return {"gsm8k_cot": {"test": [{"question": row["question"], "answer": row["answer"]} for row in _all_rows(files)]}}
+    return {
+        "gsm8k_cot": {"test": [{"question": row["question"], "answer": row["answer"]} for row in _all_rows(files)]}
+    }
 
 
 def _bbh(files: Sequence[Path]) -> Splits:
@@ -96,7 +100,9 @@ def _mmlu(files: Sequence[Path]) -> Splits:
     found: Splits = {}
     for path in files:
         subject = path.name.partition("_test")[0]
-        splits = found.setdefault(f"mmlu_{subject}", {"test": [], "dev": _mmlu_rows(path.with_name(f"{subject}_dev.csv"))})
+        splits = found.setdefault(
+            f"mmlu_{subject}", {"test": [], "dev": _mmlu_rows(path.with_name(f"{subject}_dev.csv"))}
+        )
         splits["test"] += _mmlu_rows(path)
     return found
 

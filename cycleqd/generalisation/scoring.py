@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 from cycleqd.generalisation.harness import harness_module, quiet
 from cycleqd.generalisation.tasks import SEED, Prepared
-from cycleqd.models.causal_lm.protocol import Engine
+from cycleqd.models.causal_lm.protocol import Engine, TextEngine
 
 
 class Problem(NamedTuple):
@@ -21,12 +21,14 @@ class Problem(NamedTuple):
     score: float
 
 
-def model_of(engine: Engine, progress: Any = lambda _: None) -> Any:
+def model_of(engine: Engine, progress: Any = lambda done, total: None) -> Any:
     """An engine as a model of the harness: with log-likelihoods where it has them."""
     harness_module()
     from cycleqd.generalisation.engine_model import ChatModel, EngineModel
 
-    return EngineModel(engine, progress) if hasattr(engine, "log_likelihoods") else ChatModel(engine, progress)
+    if hasattr(engine, "log_likelihoods"):
+        return EngineModel(cast("TextEngine", engine), progress)
+    return ChatModel(engine, progress)
 
 
 def score(prepared: Prepared, model: Any) -> list[Problem]:

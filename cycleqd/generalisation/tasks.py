@@ -7,6 +7,7 @@ import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import Any, Final
 
 from cycleqd.generalisation import local_data
@@ -67,10 +68,10 @@ def prepare(benchmark: Benchmark, *, limit: int | None = None, data: str | None 
     with quiet():
         if files:
             splits = local_data.read(benchmark.name, files)
-            tasks = _load([_specification(benchmark, name, rows) for name, rows in splits.items()])
+            tasks = _load(benchmark, [_specification(benchmark, name, rows) for name, rows in splits.items()])
         else:
             try:
-                tasks = _load([_hub_specification(benchmark, name) for name in benchmark.tasks])
+                tasks = _load(benchmark, [_hub_specification(benchmark, name) for name in benchmark.tasks])
             except Exception as error:  # whatever the hub's client and the data library raise
                 text = " ".join(str(error).split())
                 raise DataUnavailable(
@@ -114,12 +115,15 @@ def _shares(total: int, parts: int) -> Iterator[int]:
     return (total // parts + (number < total % parts) for number in range(parts))
 
 
-def _load(specifications: list[Any]) -> dict[str, Any]:
+def _load(benchmark: Benchmark, specifications: list[Any]) -> dict[str, Any]:
     """Tasks by name. A specification is a name that the harness knows, or a task's settings.
 
     Settings of a task that the harness knows go on top of its own, which it does for members of a group alone.
     """
-    manager = harness_module("tasks").TaskManager()
+    harness_tasks = harness_module("tasks")
+    # Only the benchmark's own folder: to look through all of the harness' takes many seconds.
+    folder = Path(str(harness_tasks.__file__)).parent / benchmark.folder if benchmark.folder else None
+    manager = harness_tasks.TaskManager(include_defaults=False, include_path=str(folder) if folder else None)
     known = set(manager.all_subtasks)
     members = [one for one in specifications if isinstance(one, dict) and one["task"] in known]
     others = [one for one in specifications if one not in members]
@@ -137,7 +141,7 @@ def _settings(benchmark: Benchmark) -> dict[str, Any]:
     return {**benchmark.define, **scorer}
 
 
-def _specification(benchmark: Benchmark, name: str, splits: local_data.Splits | Any) -> dict[str, Any]:
+def _specification(benchmark: Benchmark, name: str, splits: Mapping[str, local_data.Rows]) -> dict[str, Any]:
     """The harness' task on local rows; where they have no solved examples, those come from the problems themselves."""
     rows = {split: found for split, found in splits.items() if found}
     settings: dict[str, Any] = {"task": name, "custom_dataset": partial(_dataset, rows), **_settings(benchmark)}

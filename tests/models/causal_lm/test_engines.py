@@ -357,3 +357,15 @@ def test_failed_load_leaves_no_log_likelihoods_either(engine, base, monkeypatch)
             engine.load("lost", random_vector(base, seed=9))
     with pytest.raises(RuntimeError, match="load failed"):
         engine.log_likelihoods([Continuation([5], [6])])
+
+
+def test_log_likelihoods_after_a_long_common_beginning_are_those_without_it_shared(engine):
+    start = ids(engine, "Q: what is it? A: it is this. " * 3)
+    asked = [
+        Continuation([*start, *ids(engine, question)], ids(engine, answer))
+        for question in ("Q: one?", "Q: two, or more?", "R")
+        for answer in (" A", " B", " long answer", " long answers")
+    ]
+    asked += [Continuation(start, start[:3]), Continuation(start[:20], start[20:])]
+    together = [found.log_probability for found in engine.log_likelihoods(asked)]
+    assert [engine.log_likelihoods([one])[0].log_probability for one in asked] == pytest.approx(together, abs=1e-4)

@@ -1,0 +1,169 @@
+"""What is scored: the models of a run, a checkpoint, or an endpoint."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from cycleqd.baselines import choices
+from cycleqd.config import EngineConfig, RunConfig, SandboxConfig, parse_config
+from cycleqd.evaluation.fingerprint import engine_version
+from cycleqd.evaluation.resources import find_base, start_engine
+from cycleqd.models.causal_lm.protocol import Engine
+from cycleqd.models.hardware import pinned
+from cycleqd.run.base_identity import BaseRecord, identify
+from cycleqd.run.genomes import task_vector
+from cycleqd.run.names import AGGREGATE, AVERAGE, BASE, expert_id
+from cycleqd.run.store import RunStore
+from cycleqd.task_vector import TaskVector
+
+LONGEST = 4096
+"""Tokens of a prompt and its reply, unless the model or the user says less."""
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """One model.
+
+    Attributes:
+        name: Its row.
+        genome: What its engine calls the weights.
+        vector: Its task vector; None is the base itself.
+    """
+
+    name: str
+    genome: str = BASE
+    vector: Callable[[], TaskVector | None] = lambda: None
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """Models that one engine serves one after the other.
+
+    Attributes:
+        subjects: The models.
+        start: Starts the engine, which serves the base.
+        base: Row of the base that the others are measured by; empty where it is not known.
+        identity: What scores depend on besides weights and problems.
+        chat_only: Whether the engine gives no log-likelihoods.
+        config: Settings of the engine and of the sandboxes that grade code.
+        model: Identity of the base's files; None for an endpoint.
+    """
+
+    subjects: tuple[Subject, ...]
+    start: Callable[[], Engine]
+    base: str
+    identity: dict[str, str]
+    config: RunConfig
+    chat_only: bool = False
+    model: BaseRecord | None = None
+    notes: tuple[str, ...] = field(default=())
+
+    def fingerprint(self, subject: Subject) -> dict[str, str]:
+        """What this model's scores depend on besides the problems."""
+        return {"weights": subject.genome, **self.identity}
+
+
+def of_run(store: RunStore, *, engine: str, max_model_len: int | None, prefix: str = "") -> Group:
+    """The base, the experts, their average, the best training-free merge and the final model, as far as they exist.
+
+    Args:
+        store: The run.
+        engine: ``auto``, ``vllm`` or ``transformers``.
+        max_model_len: Longest prompt with its reply; None is what the model allows, at most `LONGEST`.
+        prefix: In front of all names.
+    """
+    config = store.config()
+    known = store.base()
+    base = find_base(config, revision=known.revision if known else None)
+    named = {"average": AVERAGE, "final": AGGREGATE}
+    found = {f"{skill} expert": expert_id(skill) for skill in config.skill_names} | {"average": named["average"]}
+    if merges := choices(store):
+        best = max(merges, key=lambda choice: choice.mean).candidate.id
+        found |= {f"best merge ({best})": best}
+    found |= {"final": named["final"]}
+    subjects = [Subject(f"{prefix}base")]
+    missing = []
+    for name, identifier in found.items():
+        if store.has_individual(identifier):
+            subjects.append(_individual(store, f"{prefix}{name}", identifier))
+        else:
+            missing.append(f"run {store.run_id} has no {name} yet")
+    return _local(config, base, tuple(subjects), f"{prefix}base", engine, max_model_len, tuple(missing))
+
+
+def _individual(store: RunStore, name: str, identifier: str) -> Subject:
+    return Subject(name, store.individual(identifier).genome, lambda: task_vector(store, identifier))
+
+
+def of_checkpoint(path: Path, *, engine: str, max_model_len: int | None, name: str, base: str = "") -> Group:
+    """A checkpoint's folder.
+
+    Args:
+        path: The folder.
+        engine: ``auto``, ``vllm`` or ``transformers``.
+        max_model_len: As for `of_run`.
+        name: The model's row.
+        base: Row of its base; empty where there is none.
+    """
+    config = parse_config({"run_id": "generalise", "model": {"name": str(path)}}, source="--path")
+    return _local(config, find_base(config), (Subject(name),), base, engine, max_model_len, ())
+
+
+def of_endpoint(url: str, model: str, *, name: str, base: str = "") -> Group:
+    """A model behind an OpenAI-compatible endpoint, which chats and nothing else.
+
+    Raises:
+        ValueError: The URL is none.
+    """
+    from cycleqd.models.causal_lm.endpoint import EndpointEngine
+
+    engine = EndpointEngine(url, model)
+
+    def start() -> Engine:
+        engine.check()
+        return engine
+
+    config = parse_config({"run_id": "generalise"}, source="endpoint")
+    identity = {"engine": "endpoint", "endpoint": engine.url}
+    return Group((Subject(name, engine.loaded),), start, base, identity, _for_grading(config), chat_only=True)
+
+
+def _local(
+    config: RunConfig,
+    base: Path,
+    subjects: tuple[Subject, ...],
+    base_row: str,
+    engine: str,
+    max_model_len: int | None,
+    notes: tuple[str, ...],
+) -> Group:
+    length = max_model_len or min(LONGEST, _longest(base))
+    settings = EngineConfig.model_validate(
+        config.engine.model_dump() | {"kind": engine, "max_model_len": length, "batching": "throughput"}
+    )
+    config = pinned(_for_grading(config).model_copy(update={"engine": settings}))
+    model = identify(config.model.name, base)
+    identity = {
+        "engine": config.engine.kind,
+        "engine_version": engine_version(config.engine.kind),
+        "dtype": config.model.dtype,
+        "max_model_len": str(length),
+        "base": model.base,
+        "tokenizer": model.tokenizer,
+    }
+    return Group(subjects, lambda: start_engine(config, base), base_row, identity, config, False, model, notes)
+
+
+def _for_grading(config: RunConfig) -> RunConfig:
+    """Containers of a run of the same name must not be taken for this command's; their limits are the usual ones."""
+    return config.model_copy(update={"run_id": f"{config.run_id}-generalise", "sandbox": SandboxConfig()})
+
+
+def _longest(base: Path) -> int:
+    from transformers import AutoConfig
+
+    config = AutoConfig.from_pretrained(base, trust_remote_code=False)
+    config = getattr(config, "text_config", None) or config
+    return int(getattr(config, "max_position_embeddings", None) or LONGEST)
