@@ -19,12 +19,16 @@ from cycleqd.config import ConfigError
 if TYPE_CHECKING:
     from cycleqd.generalisation.subjects import Group
 
+_EMBEDDED = "smollm2-135m-instruct"
+"""As `cycleqd.base_model.EMBEDDED_MODEL`, which cannot be imported without torch."""
+
 
 def generalise(
     models: Annotated[
         list[str],
         typer.Argument(
-            metavar="MODEL...", help="Runs, folders of checkpoints, or endpoints (http://localhost:8000/v1#NAME)."
+            metavar="MODEL...",
+            help="Runs, folders of checkpoints, smollm2-135m-instruct, or endpoints (http://HOST/v1#NAME).",
         ),
     ],
     names: Annotated[
@@ -110,7 +114,7 @@ def _groups(models: list[str], base: Path | None, storage: str, engine: str, max
         if not _is_checkpoint(str(base)):
             raise ConfigError(f"--base {base}: no folder with a config.json")
         groups.append(
-            of_checkpoint(base, engine=engine, max_model_len=max_model_len, name="base model", base="base model")
+            of_checkpoint(str(base), engine=engine, max_model_len=max_model_len, name="base model", base="base model")
         )
     known = "base model" if base is not None else ""
     for model in models:
@@ -123,10 +127,8 @@ def _groups(models: list[str], base: Path | None, storage: str, engine: str, max
             except ValueError as error:
                 raise ConfigError(str(error)) from None
         elif _is_checkpoint(model):
-            path = Path(model)
-            groups.append(
-                of_checkpoint(path, engine=engine, max_model_len=max_model_len, name=path.resolve().name, base=known)
-            )
+            name = Path(model).expanduser().resolve().name
+            groups.append(of_checkpoint(model, engine=engine, max_model_len=max_model_len, name=name, base=known))
         else:
             store = open_run(model, storage)
             prefix = f"{store.run_id}: " if len(runs) > 1 else ""
@@ -142,7 +144,9 @@ def _is_endpoint(model: str) -> bool:
 
 
 def _is_checkpoint(model: str) -> bool:
-    """Whether it is a model's folder; a run's folder has a ``config.json`` of another kind."""
+    """Whether it is a model's folder or the embedded model; a run's folder has a ``config.json`` of another kind."""
+    if model == _EMBEDDED:
+        return True
     try:
         content = json.loads((Path(model).expanduser() / "config.json").read_bytes())
     except (OSError, ValueError):

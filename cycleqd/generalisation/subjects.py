@@ -97,17 +97,17 @@ def _individual(store: RunStore, name: str, identifier: str) -> Subject:
     return Subject(name, store.individual(identifier).genome, lambda: task_vector(store, identifier))
 
 
-def of_checkpoint(path: Path, *, engine: str, max_model_len: int | None, name: str, base: str = "") -> Group:
+def of_checkpoint(path: str, *, engine: str, max_model_len: int | None, name: str, base: str = "") -> Group:
     """A checkpoint's folder.
 
     Args:
-        path: The folder.
+        path: The folder, or the name of the embedded model.
         engine: ``auto``, ``vllm`` or ``transformers``.
         max_model_len: As for `of_run`.
         name: The model's row.
         base: Row of its base; empty where there is none.
     """
-    config = parse_config({"run_id": "generalise", "model": {"name": str(path)}}, source="--path")
+    config = parse_config({"run_id": "generalise", "model": {"name": path}}, source=path)
     return _local(config, find_base(config), (Subject(name),), base, engine, max_model_len, ())
 
 
