@@ -88,13 +88,13 @@ def generalise(
             yield lambda done, total: bar.update(task, completed=done, total=total)
 
         try:
-            rows, notes = play(groups, ready, Scores(folder), watch)
+            rows = play(groups, ready, Scores(folder), watch)
         except KeyboardInterrupt:
             text = f"Stopped. What was finished is kept in {folder}; the same command goes on from there."
             err.print(Text(text, style="yellow"), soft_wrap=True)
             raise typer.Exit(INTERRUPTED) from None
     content = table(rows, bases, wanted)
-    remarks = [*(f"{model}: {note}" for model, note in notes.items()), *(note for one in groups for note in one.notes)]
+    remarks = [note for one in groups for note in one.notes]
     text = markdown(content, wanted, reasons, remarks)
     write_table(folder, content, text)
     lines = [line.strip("|").split(" | ") for line in text.splitlines() if line.startswith("|") and "---" not in line]
@@ -106,37 +106,37 @@ def generalise(
 
 
 def _groups(models: list[str], base: Path | None, storage: str, engine: str, max_model_len: int | None) -> list[Group]:
+    """What serves the models; those of one of them have the same names."""
     from cycleqd.generalisation.subjects import of_checkpoint, of_endpoint, of_run
 
+    length = max_model_len
     runs = [model for model in models if not _is_endpoint(model) and not _is_checkpoint(model)]
-    groups = []
+    known = "base model" if base is not None else ""
+    found: list[list[Group]] = []
     if base is not None:
         if not _is_checkpoint(str(base)):
             raise ConfigError(f"--base {base}: no folder with a config.json")
-        groups.append(
-            of_checkpoint(str(base), engine=engine, max_model_len=max_model_len, name="base model", base="base model")
-        )
-    known = "base model" if base is not None else ""
+        found.append(of_checkpoint(str(base), engine=engine, max_model_len=length, name=known, base=known))
     for model in models:
         if _is_endpoint(model):
             url, _, name = model.partition("#")
             if not name:
                 raise ConfigError(f"{model}: which model? Give {model}#NAME")
             try:
-                groups.append(of_endpoint(url, name, name=name, base=known))
+                found.append(of_endpoint(url, name, name=name, base=known))
             except ValueError as error:
                 raise ConfigError(str(error)) from None
         elif _is_checkpoint(model):
             name = Path(model).expanduser().resolve().name
-            groups.append(of_checkpoint(model, engine=engine, max_model_len=max_model_len, name=name, base=known))
+            found.append(of_checkpoint(model, engine=engine, max_model_len=length, name=name, base=known))
         else:
             store = open_run(model, storage)
             prefix = f"{store.run_id}: " if len(runs) > 1 else ""
-            groups.append(of_run(store, engine=engine, max_model_len=max_model_len, prefix=prefix))
-    names = [subject.name for group in groups for subject in group.subjects]
+            found.append(of_run(store, engine=engine, max_model_len=length, prefix=prefix))
+    names = [subject.name for groups in found for subject in groups[0].subjects]
     if twice := sorted({name for name in names if names.count(name) > 1}):
         raise ConfigError(f"two models would be called {twice[0]!r}: rename a folder, or score them apart")
-    return groups
+    return [group for groups in found for group in groups]
 
 
 def _is_endpoint(model: str) -> bool:

@@ -77,25 +77,21 @@ def play(
     ready: Sequence[Ready],
     scores: Scores,
     watch: Watch,
-) -> tuple[dict[str, dict[str, BenchmarkScore]], dict[str, str]]:
+) -> dict[str, dict[str, BenchmarkScore]]:
     """Scores every model on every benchmark that it can be scored on.
 
     What is finished is kept at once; what was finished before is not repeated.
 
     Returns:
-        Scores by model and benchmark, and notes by model on what it cannot be scored on.
+        Scores by model and benchmark.
     """
     rows: dict[str, dict[str, BenchmarkScore]] = {}
-    notes: dict[str, str] = {}
     for group in groups:
-        fit = [one for one in ready if not (group.chat_only and one.benchmark.kind == "likelihood")]
-        unfit = [one.benchmark.title for one in ready if one not in fit]
+        fit = [one for one in ready if one.benchmark.kind in group.kinds]
         engine: Engine | None = None
         try:
             for subject in group.subjects:
                 row = rows.setdefault(subject.name, {})
-                if unfit:
-                    notes[subject.name] = f"it only chats, and these need log-likelihoods: {', '.join(unfit)}"
                 for one in fit:
                     fingerprint = one.fingerprint(group) | {"weights": subject.genome}
                     known = scores.find(one.benchmark.name, fingerprint)
@@ -107,7 +103,7 @@ def play(
         finally:
             if engine is not None:
                 engine.close()
-    return rows, notes
+    return rows
 
 
 def _score(

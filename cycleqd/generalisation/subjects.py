@@ -3,22 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import Final, Literal, cast
 
 from cycleqd.baselines import choices
 from cycleqd.config import EngineConfig, RunConfig, SandboxConfig, parse_config
 from cycleqd.evaluation.fingerprint import engine_version
 from cycleqd.evaluation.resources import find_base, start_engine
 from cycleqd.models.causal_lm.protocol import Engine
-from cycleqd.models.hardware import pinned
+from cycleqd.models.hardware import has_vllm, pinned, resolve_kind
 from cycleqd.run.base_identity import BaseRecord, identify
 from cycleqd.run.genomes import task_vector
 from cycleqd.run.names import AGGREGATE, AVERAGE, BASE, expert_id
 from cycleqd.run.store import RunStore
 from cycleqd.task_vector import TaskVector
 
-LONGEST = 4096
+_TEXT: Final = frozenset({"generation", "code"})
+_LIKELIHOODS: Final = frozenset({"likelihood"})
+
+LONGEST: Final = 4096
 """Tokens of a prompt and its reply, unless the model or the user says less."""
 
 
@@ -46,9 +51,10 @@ class Group:
         start: Starts the engine, which serves the base.
         base: Row of the base that the others are measured by; empty where it is not known.
         identity: What scores depend on besides weights and problems.
-        chat_only: Whether the engine gives no log-likelihoods.
+        kinds: Kinds of benchmarks that the engine is for.
         config: Settings of the engine and of the sandboxes that grade code.
         model: Identity of the base's files; None for an endpoint.
+        notes: What a reader should know of the models.
     """
 
     subjects: tuple[Subject, ...]
@@ -56,21 +62,17 @@ class Group:
     base: str
     identity: dict[str, str]
     config: RunConfig
-    chat_only: bool = False
+    kinds: frozenset[str]
     model: BaseRecord | None = None
-    notes: tuple[str, ...] = field(default=())
-
-    def fingerprint(self, subject: Subject) -> dict[str, str]:
-        """What this model's scores depend on besides the problems."""
-        return {"weights": subject.genome, **self.identity}
+    notes: tuple[str, ...] = ()
 
 
-def of_run(store: RunStore, *, engine: str, max_model_len: int | None, prefix: str = "") -> Group:
+def of_run(store: RunStore, *, engine: str, max_model_len: int | None, prefix: str = "") -> list[Group]:
     """The base, the experts, their average, the best training-free merge and the final model, as far as they exist.
 
     Args:
         store: The run.
-        engine: ``auto``, ``vllm`` or ``transformers``.
+        engine: ``vllm``, ``transformers``, or ``auto`` (see `engines`).
         max_model_len: Longest prompt with its reply; None is what the model allows, at most `LONGEST`.
         prefix: In front of all names.
     """
@@ -97,12 +99,12 @@ def _individual(store: RunStore, name: str, identifier: str) -> Subject:
     return Subject(name, store.individual(identifier).genome, lambda: task_vector(store, identifier))
 
 
-def of_checkpoint(path: str, *, engine: str, max_model_len: int | None, name: str, base: str = "") -> Group:
+def of_checkpoint(path: str, *, engine: str, max_model_len: int | None, name: str, base: str = "") -> list[Group]:
     """A checkpoint's folder.
 
     Args:
         path: The folder, or the name of the embedded model.
-        engine: ``auto``, ``vllm`` or ``transformers``.
+        engine: As for `of_run`.
         max_model_len: As for `of_run`.
         name: The model's row.
         base: Row of its base; empty where there is none.
@@ -111,7 +113,7 @@ def of_checkpoint(path: str, *, engine: str, max_model_len: int | None, name: st
     return _local(config, find_base(config), (Subject(name),), base, engine, max_model_len, ())
 
 
-def of_endpoint(url: str, model: str, *, name: str, base: str = "") -> Group:
+def of_endpoint(url: str, model: str, *, name: str, base: str = "") -> list[Group]:
     """A model behind an OpenAI-compatible endpoint, which chats and nothing else.
 
     Raises:
@@ -127,7 +129,22 @@ def of_endpoint(url: str, model: str, *, name: str, base: str = "") -> Group:
 
     config = parse_config({"run_id": "generalise"}, source="endpoint")
     identity = {"engine": "endpoint", "endpoint": engine.url}
-    return Group((Subject(name, engine.loaded),), start, base, identity, _for_grading(config), chat_only=True)
+    note = f"{name} only chats: what needs log-likelihoods is left out"
+    group = Group((Subject(name, engine.loaded),), start, base, identity, _for_grading(config), _TEXT, notes=(note,))
+    return [group]
+
+
+def engines(engine: str) -> dict[str, frozenset[str]]:
+    """Which engine is for which kinds of benchmarks.
+
+    ``auto`` takes vLLM where it is installed, but on a CPU transformers for log-likelihoods: there vLLM computes every
+    prompt whole, while transformers computes once what prompts begin with.
+    """
+    import torch
+
+    if engine != "auto" or torch.cuda.is_available() or not has_vllm():
+        return {resolve_kind(cast("Literal['auto', 'vllm', 'transformers']", engine)): _TEXT | _LIKELIHOODS}
+    return {"transformers": _LIKELIHOODS, "vllm": _TEXT}
 
 
 def _local(
@@ -138,22 +155,30 @@ def _local(
     engine: str,
     max_model_len: int | None,
     notes: tuple[str, ...],
-) -> Group:
+) -> list[Group]:
     length = max_model_len or min(LONGEST, _longest(base))
-    settings = EngineConfig.model_validate(
-        config.engine.model_dump() | {"kind": engine, "max_model_len": length, "batching": "throughput"}
-    )
-    config = pinned(_for_grading(config).model_copy(update={"engine": settings}))
     model = identify(config.model.name, base)
-    identity = {
-        "engine": config.engine.kind,
-        "engine_version": engine_version(config.engine.kind),
-        "dtype": config.model.dtype,
-        "max_model_len": str(length),
-        "base": model.base,
-        "tokenizer": model.tokenizer,
-    }
-    return Group(subjects, lambda: start_engine(config, base), base_row, identity, config, False, model, notes)
+    groups = []
+    for name, kinds in engines(engine).items():
+        settings = EngineConfig.model_validate(
+            config.engine.model_dump() | {"kind": name, "max_model_len": length, "batching": "throughput"}
+        )
+        whole = pinned(_for_grading(config).model_copy(update={"engine": settings}))
+        identity = {
+            "engine": name,
+            "engine_version": engine_version(name),
+            "dtype": whole.model.dtype,
+            "max_model_len": str(length),
+            "base": model.base,
+            "tokenizer": model.tokenizer,
+        }
+        start = partial(_start, whole, base)
+        groups.append(Group(subjects, start, base_row, identity, whole, kinds, model, () if groups else notes))
+    return groups
+
+
+def _start(config: RunConfig, base: Path) -> Engine:
+    return start_engine(config, base)
 
 
 def _for_grading(config: RunConfig) -> RunConfig:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -99,20 +99,16 @@ def spread(sizes: Mapping[str, int], limit: int | None) -> dict[str, list[int]]:
         sizes: Problems by task.
         limit: Most of them, at least 1; None is all.
     """
-    room = sum(sizes.values()) if limit is None else limit
-    counts = dict.fromkeys(sizes, 0)
-    while room > 0 and (open_ := [name for name in sizes if counts[name] < sizes[name]]):
-        for name, more in zip(open_, _shares(room, len(open_)), strict=True):
-            taken = min(more, sizes[name] - counts[name])
-            counts[name] += taken
-            room -= taken
+    if limit is None:
+        return {name: list(range(size)) for name, size in sizes.items()}
+    counts, room = dict.fromkeys(sizes, 0), min(limit, sum(sizes.values()))
+    while room:
+        for name in [name for name in sizes if counts[name] < sizes[name]][:room]:
+            counts[name] += 1
+            room -= 1
     return {
         name: [number * sizes[name] // count for number in range(count)] for name, count in counts.items() if count
     }
-
-
-def _shares(total: int, parts: int) -> Iterator[int]:
-    return (total // parts + (number < total % parts) for number in range(parts))
 
 
 def _load(benchmark: Benchmark, specifications: list[Any]) -> dict[str, Any]:
@@ -164,7 +160,7 @@ _WITH_OWN_EXAMPLES: Final = ("gsm8k_cot",)
 
 def _clean(row: Mapping[str, Any], preprocess: Any) -> dict[str, Any]:
     choices = [preprocess(choice) for choice in row["choices"]]
-    return {"query": preprocess(row["query"]), "choices": choices, "label": row["label"]}
+    return {"query": preprocess(row["query"]).strip(), "choices": choices, "label": row["label"]}
 
 
 def _dataset(rows: Mapping[str, local_data.Rows], **_: Any) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from typer.testing import CliRunner
 
 from cycleqd.cli import app, common
 from cycleqd.config import RunConfig
-from cycleqd.generalisation import subjects
+from cycleqd.generalisation import playing, subjects
 from cycleqd.run.genomes import add_individual
 from cycleqd.run.records import IndividualRecord
 from cycleqd.run.store import RunStore
@@ -103,7 +103,57 @@ def test_an_endpoint_is_scored_on_what_needs_no_log_likelihoods(place, tmp_path)
     content = table_in(tmp_path)
     assert list(content["rows"]["tiny"]) == ["gsm8k"]
     assert content["rows"]["tiny"]["gsm8k"]["score"] == pytest.approx(1 / 3)  # 1 + 1, and not 0 + 1 or 2 + 1
-    assert "these need log-likelihoods: OpenBookQA" in (tmp_path / "table3.md").read_text()
+    assert "tiny only chats: what needs log-likelihoods is left out." in (tmp_path / "table3.md").read_text()
+
+
+def test_on_a_cpu_vllm_writes_and_transformers_gives_log_likelihoods(monkeypatch):
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    monkeypatch.setattr(subjects, "has_vllm", lambda: True)
+    kinds = subjects.engines("auto")
+    assert kinds == {"transformers": {"likelihood"}, "vllm": {"generation", "code"}}
+    assert subjects.engines("transformers") == {"transformers": {"likelihood", "generation", "code"}}
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    assert subjects.engines("vllm") == {"vllm": {"likelihood", "generation", "code"}}
+
+
+@needs_harness
+def test_a_stopped_command_keeps_what_was_finished_and_goes_on_from_there(place, tmp_path, monkeypatch):
+    score = playing.score
+    scored = []
+
+    def interrupted(prepared, model):
+        if len(scored) == 1:
+            raise KeyboardInterrupt
+        scored.append(prepared.benchmark.name)
+        return score(prepared, model)
+
+    command = (place / "model", "--benchmarks", "openbookqa,xwinograd", "--limit", 2, "--out", tmp_path)
+    with monkeypatch.context() as patched:
+        patched.setattr(playing, "score", interrupted)
+        stopped = call(place, *command)
+    assert stopped.exit_code == common.INTERRUPTED
+    assert "goes on from there" in " ".join(stopped.stderr.split())
+    assert scored == ["openbookqa"]
+    monkeypatch.setattr(playing, "score", lambda *given: scored.append(given[0].benchmark.name) or score(*given))
+    assert call(place, *command).exit_code == 0
+    assert scored == ["openbookqa", "xwinograd"]
+
+
+@needs_harness
+def test_a_benchmark_that_cannot_be_had_is_named_and_the_others_are_scored(place, tmp_path, monkeypatch):
+    def no_hub(*_, **__):
+        raise ConnectionError("no route to the hub")
+
+    monkeypatch.setattr("datasets.load_dataset", no_hub)
+    data = tmp_path / "data"
+    data.mkdir()
+    (data / "openbookqa.json").symlink_to(place / "data/openbookqa.json")
+    command = ["generalise", str(place / "model"), "--benchmarks", "openbookqa,triviaqa", "--data", str(data)]
+    result = CliRunner().invoke(app, [*command, "--limit", "2", "--out", str(tmp_path / "out"), *OURS])
+    assert result.exit_code == 0, result.output
+    assert "TriviaQA: no local copy" in " ".join(result.stderr.split())
+    assert "no route to the hub" in (tmp_path / "out/table3.md").read_text()
+    assert list(table_in(tmp_path / "out")["data"]) == ["openbookqa"]
 
 
 @pytest.mark.docker

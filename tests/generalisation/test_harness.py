@@ -4,13 +4,16 @@ import pytest
 
 pytest.importorskip("lm_eval", reason="lm-eval is not installed: pip install 'cycleqd[generalise]'")
 
+from hypothesis import given
+from hypothesis import strategies as st
 from lm_eval.api.instance import Instance
 from lm_eval.models.huggingface import HFLM
 
+from cycleqd.generalisation import local_data
 from cycleqd.generalisation.definitions import benchmarks
 from cycleqd.generalisation.engine_model import ChatModel
 from cycleqd.generalisation.scoring import model_of, score
-from cycleqd.generalisation.tasks import prepare
+from cycleqd.generalisation.tasks import prepare, spread
 from cycleqd.models.causal_lm import Reply, open_engine
 
 HARNESS = [name for name, benchmark in benchmarks().items() if benchmark.kind in ("likelihood", "generation")]
@@ -104,3 +107,44 @@ def test_an_engine_that_only_chats_replies_but_gives_no_log_likelihoods():
     assert model.generate_until(asked("generate_until", ("hello", {"until": [" END"]}))) == ["hello"]
     with pytest.raises(ValueError, match="no log-likelihoods"):
         model.loglikelihood(asked("loglikelihood", ("a", "b")))
+
+
+def test_problems_of_the_hub_are_put_as_local_copies_of_them_are(data_folder, tmp_path, monkeypatch):
+    """What stands in for the hub gives the rows of the local files, with the hub's fields and parts."""
+    import datasets
+
+    hub = {"openai/gsm8k": ("gsm8k", "test"), "mandarjoshi/trivia_qa": ("triviaqa", "validation")}
+    hub |= {"rajpurkar/squad_v2": ("squad2", "validation"), "allenai/openbookqa": ("openbookqa", "test")}
+    hub |= {"Muennighoff/xwinograd": ("xwinograd", "test")}
+
+    def load_dataset(path, name=None, **_):
+        benchmark, test = hub[path]
+        files = local_data.find(benchmark, benchmarks()[benchmark].local, str(data_folder))
+        [splits] = local_data.read(benchmark, files).values()
+        parts = {test: splits[test], "train": splits[test]} | ({"validation": splits[test]} if test == "test" else {})
+        return {part: datasets.Dataset.from_list(rows) for part, rows in parts.items()}
+
+    monkeypatch.setattr("datasets.load_dataset", load_dataset)
+    monkeypatch.delenv("CYCLEQD_DATA_DIR", raising=False)
+    for name, _ in hub.values():
+        there = prepare(benchmarks()[name])
+        here = prepare(benchmarks()[name], data=str(data_folder))
+        assert (there.source, there.n) == ("hub", here.n)
+        [ours], [theirs] = there.tasks.values(), here.tasks.values()
+        shown = [[task.doc_to_text(doc) for doc in task.eval_docs] for task in (ours, theirs)]
+        assert shown[0] == shown[1]
+        assert ours.config.num_fewshot == theirs.config.num_fewshot == benchmarks()[name].shots
+        ours.build_all_requests(limit=1)
+        assert ours.instances
+
+
+@given(st.dictionaries(st.text(min_size=1), st.integers(1, 40), min_size=1, max_size=6), st.integers(1, 100))
+def test_a_limit_takes_problems_evenly_and_each_once(sizes, limit):
+    taken = spread(sizes, limit)
+    assert sum(map(len, taken.values())) == min(limit, sum(sizes.values()))
+    for name, numbers in taken.items():
+        assert numbers == sorted(set(numbers))
+        assert numbers[-1] < sizes[name]
+    counts = [len(taken.get(name, [])) for name in sizes]
+    assert all(count == sizes[name] or count >= max(counts) - 1 for name, count in zip(sizes, counts, strict=True))
+    assert spread(sizes, None) == {name: list(range(size)) for name, size in sizes.items()}
