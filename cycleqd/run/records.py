@@ -321,6 +321,7 @@ class SeedRecord(Record):
         scores: Per id and skill, on `part`.
         part: The optimization split, or its first block.
         baselines: Ids of the merges that were offered after the experts; not written where there are none.
+        known: Ids of the merges whose scores a search over coefficients is told; not written where there are none.
     """
 
     experts: list[str]
@@ -328,6 +329,12 @@ class SeedRecord(Record):
     scores: dict[str, dict[str, Score]]
     part: str = "optimization"
     baselines: list[str] = []
+    known: list[str] = []
+
+    @property
+    def scored(self) -> list[str]:
+        """All ids that have scores here, each once."""
+        return list(dict.fromkeys([*self.offered, *self.known]))
 
     @property
     def offered(self) -> list[str]:
@@ -337,7 +344,7 @@ class SeedRecord(Record):
     @model_serializer(mode="wrap")
     def _as_before(self, serialise: SerializerFunctionWrapHandler) -> dict[str, Any]:
         # As for recipes: what has no use for the field does not show it.
-        return _shown(serialise(self), baselines=[], part="optimization")
+        return _shown(serialise(self), baselines=[], known=[], part="optimization")
 
 
 class ExportRecord(Record):

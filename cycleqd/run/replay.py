@@ -9,10 +9,16 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from cycleqd.run.names import regmean_id
-from cycleqd.run.records import GenerationRecord, SeedRecord, means
+from cycleqd.run.records import GenerationRecord, IndividualRecord, SeedRecord, means
 from cycleqd.run.store import RunStore
-from cycleqd.search import Search, Start, build_search
+from cycleqd.search import Known, Recipe, Search, Start, build_search
 from cycleqd.search.archive import Archives, grids_from_experts
+
+
+def recipe_of(record: IndividualRecord) -> Recipe:
+    """How an individual was made, as a search says it."""
+    merge, mutation = record.merge, record.mutation
+    return Recipe(tuple(record.parents), tuple(record.coefficients), record.archive, merge, mutation)
 
 
 def search_begun(store: RunStore, seed: SeedRecord) -> Search:
@@ -27,7 +33,8 @@ def search_begun(store: RunStore, seed: SeedRecord) -> Search:
     # A run may be prolonged, but a search that plans with its budget must not come to plan otherwise in hindsight.
     budget = max(1, store.first_config().generations)
     shares = tuple(map(regmean_id, config.skill_names)) if config.uses_regmean else ()
-    start = Start(config.seed, budget, archives, tuple(seed.experts), samples, config.blocks, shares)
+    known = tuple(Known(recipe_of(store.individual(one)), means(seed.scores[one])) for one in seed.known)
+    start = Start(config.seed, budget, archives, tuple(seed.experts), samples, config.blocks, shares, known)
     return build_search(config, start)
 
 

@@ -11,22 +11,24 @@ won = search.tell(0, "g0000", scores)
 final = search.answer()
 ```
 
-Public: the protocol with `Recipe` and `Start`; `SEARCHES`, the table of all searches; `build_search`; `make`.
+Public: the protocol with `Recipe`, `Start` and `Known`; `SEARCHES`, the table of all searches; `build_search`; `make`.
 """
 
 from cycleqd.seams import SEARCHES
-from cycleqd.search.build import build_mutation, build_search
+from cycleqd.search.build import build_combination, build_mutation, build_search
 from cycleqd.search.cycleqd import ConventionalQD, CycleQD, final_elites
-from cycleqd.search.protocol import Recipe, Search, Start
+from cycleqd.search.protocol import Known, Recipe, Search, Start
 from cycleqd.search.recipes import make
 
 __all__ = [
     "SEARCHES",
     "ConventionalQD",
     "CycleQD",
+    "Known",
     "Recipe",
     "Search",
     "Start",
+    "build_combination",
     "build_mutation",
     "build_search",
     "final_elites",

@@ -21,12 +21,11 @@ def build_search(config: RunConfig, start: Start) -> Search:
         ValueError: The search asks for a setting that the configuration does not have.
     """
     aggregation: Aggregation = AGGREGATIONS.make(config.aggregation.kind, **config.aggregation.settings)
-    combined = start.shares if config.search.merge == "regmean" else start.experts
     search: Search = SEARCHES.make(
         config.search.kind,
         start,
         **config.search.settings,
-        combination=Combination(combined, config.search.low, config.search.high, config.search.merge),
+        combination=build_combination(config, start.experts, start.shares),
         sampler=build_sampler(config.sampling),
         crossover=build_crossover(config.crossover),
         mutation=build_mutation(config.mutation),
@@ -37,6 +36,18 @@ def build_search(config: RunConfig, start: Start) -> Search:
         return search
     rules = SamplingRules(**config.noise.model_dump())
     return AdaptiveSampling(start, cast(ArchiveSearch, search), rules)
+
+
+def build_combination(config: RunConfig, experts: tuple[str, ...], shares: tuple[str, ...]) -> Combination:
+    """What the coefficients of a search over them are.
+
+    Args:
+        config: The run's.
+        experts: Ids of the experts.
+        shares: Ids of their shares of RegMean; empty where the run has none.
+    """
+    search = config.search
+    return Combination(shares if search.merge == "regmean" else experts, search.low, search.high, search.merge)
 
 
 def build_sampler(config: SamplingConfig) -> Sampler:

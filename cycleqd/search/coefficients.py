@@ -58,6 +58,21 @@ class Combination:
             merge = {"method": "tsv", "scale": math.fsum(values) / len(values)}
         return Recipe(self.experts, values, archive, merge, block=block)
 
+    def point_of(self, recipe: Recipe) -> np.ndarray | None:
+        """Where an individual lies, shape (coefficients,), float64; None where it is no combination of this kind.
+
+        A merge at a scale lies where `recipe` makes the same task vector: at its weights times the scale. It may lie
+        outside the range.
+        """
+        settings = dict(recipe.merge)
+        method, scale = settings.pop("method", "task_arithmetic"), float(settings.pop("scale", 1.0))
+        weights = np.array(recipe.coefficients, dtype=np.float64)
+        if recipe.parents != self.experts or recipe.mutation or settings:
+            return None
+        if self.merge == "tsv":
+            return scale * weights / weights.mean() if method == "tsv" and weights.mean() > 0 else None
+        return scale * weights if method == "task_arithmetic" else None
+
 
 class Told(NamedTuple):
     """A child whose scores are known.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from cycleqd.search.archive import Archives, Win
 
@@ -39,6 +39,18 @@ class Recipe:
             )
 
 
+class Known(NamedTuple):
+    """An individual whose scores are known before the search, and which no archive was offered.
+
+    Attributes:
+        recipe: How it was made.
+        scores: In [0, 1], one for each skill, on as many samples as a child meets.
+    """
+
+    recipe: Recipe
+    scores: Mapping[str, float]
+
+
 @dataclass(frozen=True, slots=True)
 class Start:
     """What every search begins with.
@@ -51,6 +63,7 @@ class Start:
         samples: Samples that a child meets of each skill, in the order of the archives' skills.
         shares: Ids of the experts' shares of RegMean, in the same order; a search may combine them in their place.
             Empty where the run has none.
+        known: Baselines whose scores a search may learn from.
         blocks: Blocks that the optimization split has, at least 1. What begins a run has met block 0.
     """
 
@@ -61,6 +74,7 @@ class Start:
     samples: tuple[int, ...]
     blocks: int = 1
     shares: tuple[str, ...] = ()
+    known: tuple[Known, ...] = ()
 
 
 class Search(Protocol):

@@ -35,7 +35,8 @@ class SurrogateSearch:
 
     With a few dozen children the published operators stay near the experts' average and keep whom luck favoured. Here
     the coefficients' scale is free, the experts can be those of TSV-Merge, which don't overwrite each other, and what
-    the archives hold are estimates from all children's scores. They are filled anew after each child.
+    the archives hold are estimates from all scores. They are filled anew after each child. The processes are told of
+    baselines too that are points of the same coefficients: the search goes on from where the best of them ends.
 
     Args:
         start: What it begins with.
@@ -50,8 +51,9 @@ class SurrogateSearch:
         self._design = self._spread(initial)
         self._asked: dict[int, Recipe] = {}
         self._told: list[tuple[int, str]] = []
-        self._points: list[Array] = []
-        self._scores: list[list[float]] = []
+        known = [(combination.point_of(one.recipe), one.scores) for one in start.known]
+        self._points: list[Array] = [point for point, _ in known if point is not None]
+        self._scores = [self._row(scores) for point, scores in known if point is not None]
         self._processes: list[GaussianProcess] = []
 
     def ask(self, index: int) -> Recipe:
@@ -73,13 +75,14 @@ class SurrogateSearch:
         self.archives.check(scores)
         self._points.append(np.array(self._asked.pop(index).coefficients))
         self._told.append((index, individual))
-        self._scores.append([scores[skill] for skill in self.archives.skills])
+        self._scores.append(self._row(scores))
         points, observed = np.stack(self._points), np.array(self._scores)
         self._processes = [
             GaussianProcess(self._scaled(points), observed[:, k], noise_of(observed[:, k].tolist(), samples))
             for k, samples in enumerate(self._start.samples)
         ]
-        before, self.archives = self.archives, self._filled(self._means(points))
+        children = self._means(points[len(points) - len(self._told) :])
+        before, self.archives = self.archives, self._filled(children)
         won: dict[str, Win | None] = {}
         for skill in before.skills:
             cell = next((c for c, one in self.archives[skill].cells.items() if one.id == individual), None)
@@ -102,6 +105,9 @@ class SurrogateSearch:
             best = self._best_of(np.concatenate([best[None, :], around]))
             width *= SHRINK
         return self._combination.recipe(best)
+
+    def _row(self, scores: Mapping[str, float]) -> list[float]:
+        return [scores[skill] for skill in self.archives.skills]
 
     def _active(self, index: int) -> str | None:
         """Whose archive has its turn; nobody's when the mean of all has."""

@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 
-from cycleqd.baselines import choices
+from cycleqd.baselines import candidates, choices
 from cycleqd.evaluation.scope import Scope
-from cycleqd.run.names import archives_key, child_id, commit_key, expert_id
+from cycleqd.run.names import archives_key, child_id, commit_key, expert_id, regmean_id
 from cycleqd.run.records import GenerationRecord, IndividualRecord, Phases, Score, SeedRecord, WonCell, means
-from cycleqd.run.replay import search_after_all
+from cycleqd.run.replay import recipe_of, search_after_all
 from cycleqd.run.upkeep.prune import plan_pruning, prune
-from cycleqd.search import Recipe, Search
+from cycleqd.search import Recipe, Search, build_combination
 from cycleqd.skills.parts import Part, block
 from cycleqd.steps.making import add_made
 from cycleqd.steps.workspace import Workspace
@@ -23,23 +23,38 @@ PRUNE_INTERVAL = 20
 
 
 def seed_archives(ws: Workspace) -> SeedRecord:
-    """Commits the experts' scores, which fix the grids, and who is offered to all archives: they, or baselines too."""
+    """Commits the experts' scores, which fix the grids, and whom the search begins with besides.
+
+    Offered to all archives are the experts, or baselines too. Where baselines are points of the search's coefficients,
+    it is told their scores.
+    """
     record = ws.store.seed()
     if record is None:
         experts = [expert_id(skill) for skill in ws.config.skill_names]
         merged = choices(ws.store) if ws.config.archive.seeds == "experts+baselines" else []
         baselines = [choice.candidate.id for choice in merged]
-        offered, part = [*experts, *baselines], first_part(ws)
+        known, part = _points_of_the_search(ws, experts), first_part(ws)
+        scored = dict.fromkeys([*experts, *baselines, *known])
         record = SeedRecord(
             experts=experts,
-            genomes={one: ws.store.individual(one).genome for one in offered},
-            scores={one: scores_of(ws, one, part) for one in offered},
+            genomes={one: ws.store.individual(one).genome for one in scored},
+            scores={one: scores_of(ws, one, part) for one in scored},
             part=part,
             baselines=baselines,
+            known=known,
         )
         ws.store.write_seed(record)
         event("archives_seeded", run=ws.config.run_id, experts=len(experts))
     return record
+
+
+def _points_of_the_search(ws: Workspace, experts: list[str]) -> list[str]:
+    """Ids of the scored baselines that the search could have made of its coefficients."""
+    tried = {choice.candidate.label for choice in choices(ws.store)}
+    shares = tuple(map(regmean_id, ws.config.skill_names)) if ws.config.uses_regmean else ()
+    space = build_combination(ws.config, tuple(experts), shares)
+    baselines = [one.id for one in candidates(ws.config.baselines) if one.label in tried]
+    return [one for one in baselines if space.point_of(recipe_of(ws.store.individual(one))) is not None]
 
 
 def rebuild_search(ws: Workspace) -> Search:

@@ -21,15 +21,19 @@ by_name = pytest.mark.parametrize("name", SEARCHES)
 by_coefficients = pytest.mark.parametrize("name", ["random", "cma_es", "nsga2", "policy_gradient", "surrogate"])
 
 
+def configuration(name, skills=SKILLS):
+    """A run's whose search is `name`."""
+    return RunConfig(
+        generations=BUDGET, skills=tuple(SkillConfig(name=skill) for skill in skills), search=SearchConfig(kind=name)
+    )
+
+
 def begun(name, *, seed=1, skills=SKILLS):
     archives = Archives(skills, {skill: Grid(0.0, 1.0, 6) for skill in skills})
     experts = tuple(f"expert-{skill}" for skill in skills)
     for expert, skill in zip(experts, skills, strict=True):
         archives.insert(expert, {other: 0.2 + 0.3 * (other == skill) for other in skills}, -1)
-    config = RunConfig(
-        generations=BUDGET, skills=tuple(SkillConfig(name=skill) for skill in skills), search=SearchConfig(kind=name)
-    )
-    return build_search(config, Start(seed, BUDGET, archives, experts, (100,) * len(skills)))
+    return build_search(configuration(name, skills), Start(seed, BUDGET, archives, experts, (100,) * len(skills)))
 
 
 def place(recipe, places):

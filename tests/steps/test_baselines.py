@@ -8,14 +8,14 @@ import pytest
 
 from cycleqd import steps
 from cycleqd.baselines import candidates, choices
-from cycleqd.config import ArchiveConfig, BaselineConfig, RunConfig
+from cycleqd.config import ArchiveConfig, BaselineConfig, RunConfig, SearchConfig
 from cycleqd.report import replay, summarise, write_report
 from cycleqd.report.tables import baseline_table, headline, row_name, score_table
 from cycleqd.report.write import read_summary
 from cycleqd.run.genomes import task_vector
 from cycleqd.run.names import AGGREGATE, AVERAGE, BASE, expert_id
 from cycleqd.run.records import IndividualRecord, Score, means
-from cycleqd.run.replay import search_begun
+from cycleqd.run.replay import search_after_all, search_begun
 from cycleqd.run.store import RunStore
 from cycleqd.run.upkeep.commits import DamagedRun, check_commits
 from cycleqd.seams.operators import SCALED_MERGES
@@ -45,6 +45,13 @@ def scored_baselines(store, until=None):
     for record in records[:until]:
         score(store, record)
     return ws, records
+
+
+def seed_with_baselines(ws):
+    """Seeds a toy run whose baselines are scored."""
+    for record in steps.derive_baselines(ws):
+        score(ws.store, record)
+    return steps.seed_archives(ws)
 
 
 def test_ids_say_method_and_scale_and_no_more_unless_a_setting_is_unusual():
@@ -142,6 +149,25 @@ def test_the_search_is_the_same_with_baselines_and_without(tmp_path):
         assert plain.read_bytes(key) == beside.read_bytes(key)
 
 
+@pytest.mark.parametrize(("merge", "points"), [("linear", IDS[:3]), ("tsv", IDS[3:6])])
+def test_a_search_over_coefficients_is_told_of_its_points_and_rebuilt_with_them(tmp_path, monkeypatch, merge, points):
+    search = SearchConfig(kind="surrogate", merge=merge, low=0.2, high=1.2)
+    real = synthetic.configuration
+    monkeypatch.setattr(
+        toy_run, "configuration", lambda *args, **kwargs: real(*args, **kwargs).model_copy(update={"search": search})
+    )
+    monkeypatch.setattr(toy_run, "steps", SimpleNamespace(**{**vars(steps), "seed_archives": seed_with_baselines}))
+    store = begin(str(tmp_path))
+    seed = store.seed()
+    assert seed.known == points
+    assert seed.offered == seed.experts
+    ws = evolve(store, 6)
+    assert steps.rebuild_search(Workspace(store)).archives.to_json() == ws.search.archives.to_json()
+    check_commits(store)
+    untold = seed.model_copy(update={"known": [], "scores": {one: seed.scores[one] for one in seed.experts}})
+    assert search_after_all(store, untold).answer() != search_after_all(store, seed).answer()
+
+
 def test_recipes_of_weighted_sums_are_written_as_they_always_were():
     record = IndividualRecord(id="g0000", genome="x", generation=0, archive="os", parents=["a", "b"])
     assert list(json.loads(record.model_dump_json())) == [
@@ -178,13 +204,8 @@ def seeded_with_baselines(tmp_path, monkeypatch):
     def configuration(*args, **kwargs):
         return real(*args, **kwargs).model_copy(update={"archive": ArchiveConfig(seeds="experts+baselines")})
 
-    def seed(ws):
-        for record in steps.derive_baselines(ws):
-            score(ws.store, record)
-        return steps.seed_archives(ws)
-
     monkeypatch.setattr(toy_run, "configuration", configuration)
-    monkeypatch.setattr(toy_run, "steps", SimpleNamespace(**{**vars(steps), "seed_archives": seed}))
+    monkeypatch.setattr(toy_run, "steps", SimpleNamespace(**{**vars(steps), "seed_archives": seed_with_baselines}))
     return begin(str(tmp_path))
 
 

@@ -15,11 +15,11 @@ def impossible_in_seed(config: RunConfig, seed: SeedRecord) -> Iterator[str]:
     if not seed.experts:
         yield "it has no experts"
     for name, found in (("genomes", seed.genomes.keys()), ("scores", seed.scores.keys())):
-        if set(found) != set(seed.offered):
-            yield f"its {name} are not those of whom it offers"
-    for expert in seed.offered:
-        for text in _impossible_in_scores(config, seed.scores.get(expert, {})):
-            yield f"{expert}: {text}"
+        if set(found) != set(seed.scored):
+            yield f"its {name} are not those of whom it names"
+    for one in seed.scored:
+        for text in _impossible_in_scores(config, seed.scores.get(one, {})):
+            yield f"{one}: {text}"
 
 
 def impossible_in_generation(config: RunConfig, record: GenerationRecord, number: int) -> Iterator[str]:

@@ -105,7 +105,7 @@ def faults_of_seed(store: RunStore, seed: SeedRecord, inventory: Inventory) -> l
     if impossible := list(impossible_in_seed(store.config(), seed)):
         return [Fault(SEED_KEY, "damaged", "; ".join(impossible))]
     faults = []
-    for one in seed.offered:
+    for one in seed.scored:
         faults += _faults_of_individual(store, inventory, one, seed.genomes[one])
         faults += _faults_of_scores(store, seed.genomes[one], seed.scores[one], seed.part)
     return faults
