@@ -88,7 +88,7 @@ def _batches(rows: Sequence[_Row], max_batch: int) -> Iterator[_Batch]:
     """Cuts sorted rows where a batch would be too large, or where sharing less costs more than it saves."""
     batch: list[_Row] = []
     shared = longest = 0
-    for row, following in zip(rows, [*rows[1:], None], strict=True):
+    for row, following in zip(rows, [*rows[1:], None], strict=False):
         common = min(shared, row.first, _common(batch[0].tokens, row.tokens)) if batch else row.first
         length = max(longest, len(row.tokens))
         # A row that joins loses `shared - common` tokens for each of the others, and gains `common`.
