@@ -137,7 +137,7 @@ def markdown(
     rule = ["---", "---:", "---", "---:", *["---:"] * len(models)]
     text = "\n".join("| " + " | ".join(line) + " |" for line in (lines[0], rule, *lines[1:]))
     notes = [
-        "Scores in percent with 95 % intervals (Wilson), and behind the bar as a multiple of the base model's score.",
+        "Scores are percentages with 95 % intervals (Wilson). Multiples of the base's score follow, if it is known.",
         "Data: `full` is the whole benchmark, `part` some of its problems, `fixture` so few that they show its form.",
     ]
     absent = [f"Not scored: {benchmarks_title(benchmarks, name)}: {reason}." for name, reason in reasons.items()]

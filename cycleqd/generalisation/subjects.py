@@ -158,7 +158,7 @@ def _local(
 ) -> list[Group]:
     length = max_model_len or min(LONGEST, _longest(base))
     model = identify(config.model.name, base)
-    groups = []
+    groups: list[Group] = []
     for name, kinds in engines(engine).items():
         settings = EngineConfig.model_validate(
             config.engine.model_dump() | {"kind": name, "max_model_len": length, "batching": "throughput"}
