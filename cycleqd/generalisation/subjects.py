@@ -6,14 +6,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Final, Literal, cast
+from typing import Final, cast
 
 from cycleqd.baselines import choices
 from cycleqd.config import EngineConfig, RunConfig, SandboxConfig, parse_config
 from cycleqd.evaluation.fingerprint import engine_version
 from cycleqd.evaluation.resources import find_base, start_engine
 from cycleqd.models.causal_lm.protocol import Engine
-from cycleqd.models.hardware import has_vllm, pinned, resolve_kind
+from cycleqd.models.hardware import EngineKind, has_vllm, pinned, resolve_kind
 from cycleqd.run.base_identity import BaseRecord, identify
 from cycleqd.run.genomes import task_vector
 from cycleqd.run.names import AGGREGATE, AVERAGE, BASE, expert_id
@@ -23,6 +23,8 @@ from cycleqd.task_vector import TaskVector
 _TEXT: Final = frozenset({"generation", "code"})
 _LIKELIHOODS: Final = frozenset({"likelihood"})
 
+_KEPT: Final = frozenset({"kv_cache_gb", "gpu_memory_fraction", "max_batch", "compile"})
+"""Settings of a run's engine that hold here, too. Its servers do not: they need not have room for long prompts."""
 LONGEST: Final = 4096
 """Tokens of a prompt and its reply, unless the model or the user says less."""
 
@@ -143,7 +145,7 @@ def engines(engine: str) -> dict[str, frozenset[str]]:
     import torch
 
     if engine != "auto" or torch.cuda.is_available() or not has_vllm():
-        return {resolve_kind(cast("Literal['auto', 'vllm', 'transformers']", engine)): _TEXT | _LIKELIHOODS}
+        return {resolve_kind(cast("EngineKind", engine)): _TEXT | _LIKELIHOODS}
     return {"transformers": _LIKELIHOODS, "vllm": _TEXT}
 
 
@@ -161,7 +163,8 @@ def _local(
     groups: list[Group] = []
     for name, kinds in engines(engine).items():
         settings = EngineConfig.model_validate(
-            config.engine.model_dump() | {"kind": name, "max_model_len": length, "batching": "throughput"}
+            config.engine.model_dump(include=_KEPT | ({"extra"} if name == "vllm" else set()))
+            | {"kind": name, "max_model_len": length, "batching": "throughput"}
         )
         whole = pinned(_for_grading(config).model_copy(update={"engine": settings}))
         identity = {

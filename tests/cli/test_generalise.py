@@ -31,6 +31,8 @@ def place(tmp_path_factory):
     write_data(folder / "data")
     save_tied(folder / "model", max_position_embeddings=4096)
     settings = {"run_id": "small", "storage": str(folder / "runs"), "model": {"name": str(folder / "model")}}
+    # What served the run need not be up any more.
+    settings["engine"] = {"kind": "server", "urls": ["http://localhost:9/v1"], "batching": "throughput"}
     config = RunConfig.model_validate(settings | {"skills": [{"name": "coding"}, {"name": "os"}]})
     store = RunStore(config.storage, "small")
     store.open(config)

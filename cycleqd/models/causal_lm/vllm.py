@@ -98,7 +98,7 @@ class VllmEngine:
         self._weights = BaseWeights(base)
         self._date = date
         self._dtype: torch.dtype = getattr(torch, dtype)
-        self._max_model_len = max_model_len
+        self.max_model_len = max_model_len
         self._loaded = "base"
         self._busy = 0.0
         self._running: dict[str, tuple[_Batch, int]] = {}
@@ -125,11 +125,11 @@ class VllmEngine:
                 seed=seed,
                 **(extra or {}),
             )
-            self._tokenizer = load_tokenizer(base)
-            self._ends = end_tokens(self._tokenizer, base)
+            self.tokenizer = load_tokenizer(base)
+            self._ends = end_tokens(self.tokenizer, base)
             cache = self._llm.llm_engine.vllm_config.cache_config
             self._capacity = cache.num_gpu_blocks * cache.block_size
-            self._canary_prompt = self._tokenizer(CANARY_TEXT, add_special_tokens=False)["input_ids"][:CANARY_TOKENS]
+            self._canary_prompt = self.tokenizer(CANARY_TEXT, add_special_tokens=False)["input_ids"][:CANARY_TOKENS]
             self._canary = Canary(finite(base, self._measure_canary()))
 
         try:
@@ -177,19 +177,9 @@ class VllmEngine:
             RuntimeError: The last load failed, or the engine is closed.
         """
         prompts = [
-            render(self._tokenizer, request.messages, reply_follows=True, date=self._date) for request in requests
+            render(self.tokenizer, request.messages, reply_follows=True, date=self._date) for request in requests
         ]
         return self._replies(prompts, requests)
-
-    @property
-    def tokenizer(self) -> Any:
-        """See `TextEngine.tokenizer`."""
-        return self._tokenizer
-
-    @property
-    def max_model_len(self) -> int:
-        """See `TextEngine.max_model_len`."""
-        return self._max_model_len
 
     def complete(self, requests: Sequence[TextRequest]) -> list[Reply]:
         """See `TextEngine.complete`; raises as `chat`."""
@@ -198,7 +188,7 @@ class VllmEngine:
     def log_likelihoods(self, requests: Sequence[Continuation]) -> list[Likelihood]:
         """See `TextEngine.log_likelihoods`; raises as `chat`, too. Waits until running replies are finished."""
         self._check_ready()
-        check_continuations(requests, self._max_model_len)
+        check_continuations(requests, self.max_model_len)
         found: list[Likelihood] = []
 
         def measure() -> None:
@@ -320,7 +310,7 @@ class VllmEngine:
         from vllm import SamplingParams
 
         for position, (prompt, request) in enumerate(zip(batch.prompts, batch.requests, strict=True)):
-            if len(prompt) + request.max_new_tokens > self._max_model_len:
+            if len(prompt) + request.max_new_tokens > self.max_model_len:
                 batch.replies[position] = Reply("", len(prompt), 0, "length")
                 continue
             parameters = SamplingParams(
