@@ -163,7 +163,7 @@ def _local(
     groups: list[Group] = []
     for name, kinds in engines(engine).items():
         settings = EngineConfig.model_validate(
-            config.engine.model_dump(include=_KEPT | ({"extra"} if name == "vllm" else set()))
+            config.engine.model_dump(include={*_KEPT, *(["extra"] if name == "vllm" else [])})
             | {"kind": name, "max_model_len": length, "batching": "throughput"}
         )
         whole = pinned(_for_grading(config).model_copy(update={"engine": settings}))
