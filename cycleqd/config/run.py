@@ -16,6 +16,7 @@ from cycleqd.config.model import ModelConfig
 from cycleqd.config.operators import AggregationConfig, CrossoverConfig, MutationConfig
 from cycleqd.config.search import ArchiveConfig, GridConfig, NoiseConfig, SamplingConfig, SearchConfig
 from cycleqd.config.section import Section
+from cycleqd.config.segmentation import SegmentationConfig
 from cycleqd.config.skills import SkillConfig
 from cycleqd.seams import SEARCHES
 from cycleqd.skills.registry import SkillRow
@@ -48,6 +49,7 @@ class RunConfig(Section):
     storage: Annotated[str, AfterValidator(check_url)] = "runs"
     """Folder or fsspec URL that holds the runs; credentials come from the environment."""
     model: ModelConfig = ModelConfig()
+    segmentation: SegmentationConfig = SegmentationConfig()
     # Ahead of `skills`, whose validator looks for their data and for the size of blocks.
     experts: ExpertConfig = ExpertConfig()
     search: SearchConfig = SearchConfig()
@@ -88,7 +90,11 @@ class RunConfig(Section):
         faults: list[InitErrorDetails] = []
         if len(set(names)) != len(names):
             faults.append(_fault((), names, f"skills must differ, got {', '.join(names)}"))
-        experts, search = info.data.get("experts"), info.data.get("search")
+        experts, search, model = (info.data.get(name) for name in ("experts", "search", "model"))
+        for position, row in enumerate(rows):
+            if model is not None and row.model != model.kind:
+                text = f"{row.name} is a skill of {row.model} models, and model.kind is {model.kind}"
+                faults.append(_fault((position, "name"), skills[position].name, text))
         for position, skill in enumerate(skills):
             count = skill.counts["optimization"]
             if search is not None and search.block is not None and (count is None or count < search.block):
@@ -136,6 +142,9 @@ class RunConfig(Section):
         experts = info.data.get("experts")
         if wanted and experts is not None and experts.method != "lora":
             raise ValueError("regmean needs LoRA experts (experts.method: lora)")
+        model = info.data.get("model")
+        if wanted and model is not None and model.kind == "segmentation":
+            raise ValueError("regmean reads conversations, which experts of segmentation have none of; choose another")
         return value
 
     @field_validator("baselines")
