@@ -2,9 +2,9 @@
 
 Everything a model wrote runs here and nowhere else: without network, with few capabilities, within limits on
 memory, processes, disk, time and output. Public: `Sandboxes` (the pool that owns every container of a run),
-`NoSandboxes` (for runs whose skills act in none), `ShellSession`, `ProgramRunner`, `DatabaseServer` (and `DatabaseServers`, which replaces one that died) and what they
-return, `Limits`, the fault `SandboxUnavailable`, `reap` (removes what dead processes left), `image_tags` and
-`missing_images`.
+`NoSandboxes` (for runs whose skills act in none), `ShellSession`, `ProgramRunner`, `DatabaseServer` (and
+`DatabaseServers`, which replaces one that died) and what they return, `Limits`, the fault `SandboxUnavailable`, `reap`
+(removes what dead processes left), `image_tags` and `missing_images`.
 
 A shell's root file system is writable (tasks administer users and `/etc`). What a model may write there is watched,
 not enforced: its processes end when they are some tenths of a second past the limit. It all goes with the container.

@@ -22,6 +22,8 @@ from cycleqd.skills.segmentation.pictures import Foreground, fault_of, read_pict
 
 _SHOWN: Final = 3
 _IMAGES: Final = (".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp")
+_BESIDE: Final = "_superpixels"
+"""Ends the names of what ISIC 2017 has beside its images."""
 _PARTS: Final[tuple[Split, ...]] = ("train", "optimization", "test")
 
 
@@ -315,6 +317,8 @@ def _entries(name: str, row: Row, folder: Path, split: Split, place: Place) -> l
     found = []
     for path in sorted((folder / place.images).iterdir()):
         if path.suffix.lower() not in _IMAGES or not _begins(path.name, place.prefix):
+            continue
+        if path.stem.endswith(_BESIDE):
             continue
         stem = f"{path.stem}{place.ending}"
         mask = masks.get(stem, folder / place.masks / f"{stem}.png")
