@@ -73,7 +73,9 @@ def pairs(
     config: ConfigArgument,
     overrides: SetOption = None,
     seeds: Annotated[str, typer.Option(help="Seeds, e.g. 0,1,2.")] = "0",
-    out_folder: Annotated[Path | None, typer.Option("--out", help="Folder for table4.json and table4.md.")] = None,
+    out_folder: Annotated[
+        Path | None, typer.Option("--out", help="Folder for table4.json, table4.md and a figure of each pair.")
+    ] = None,
     only_report: Annotated[
         bool, typer.Option("--only-report", help="Play nothing; tell what the finished runs say.")
     ] = False,
@@ -86,7 +88,8 @@ def pairs(
     from cycleqd.cli.playing import playing, start_server
     from cycleqd.cli.start import preflight
     from cycleqd.config import load_config
-    from cycleqd.experiment.pairs import collect_pairs, experts_run, to_markdown
+    from cycleqd.experiment.masks import to_figure
+    from cycleqd.experiment.pairs import collect_pairs, experts_run, pair_runs, to_markdown
 
     settings, chosen = load_config(config, tuple(overrides or ())), _numbers(seeds)
     if not only_report:
@@ -104,6 +107,9 @@ def pairs(
         out_folder.mkdir(parents=True, exist_ok=True)
         (out_folder / "table4.json").write_text(table.model_dump_json(indent=1) + "\n")
         (out_folder / "table4.md").write_text(text)
+        for pair in pair_runs(settings, chosen[0]):
+            if pair.config.run_id not in table.unfinished:
+                (out_folder / f"{settings.run_id}-{pair.a}-{pair.b}.png").write_bytes(to_figure(pair.config))
         err.print(f"written to {out_folder}")
 
 

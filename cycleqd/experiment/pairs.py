@@ -12,6 +12,7 @@ from itertools import combinations
 from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
 from cycleqd.bootstrap import RESAMPLES, SEED
@@ -21,6 +22,8 @@ from cycleqd.run.store import RunStore
 from cycleqd.statistics import CONFIDENCE, Interval
 
 SPLIT = "test"
+Scores = NDArray[np.float64]
+"""Of samples, in [0, 1]."""
 
 
 class PairRun(NamedTuple):
@@ -104,9 +107,9 @@ class Table(BaseModel):
 class _Measured(NamedTuple):
     """The test scores of one pair on one seed, by sample: of both skills, merged model and expert."""
 
-    merged: tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]
-    experts: tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]
-    bases: tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]
+    merged: tuple[Scores, Scores]
+    experts: tuple[Scores, Scores]
+    bases: tuple[Scores, Scores]
     similarity: float
 
 
@@ -208,7 +211,9 @@ def _measured(pair: PairRun) -> _Measured | None:
         return None
     if len(store.generations()) < pair.config.generations:
         return None
-    merged, experts, bases = [], [], []
+    merged: list[Scores] = []
+    experts: list[Scores] = []
+    bases: list[Scores] = []
     for skill in (pair.a, pair.b):
         for found, individual in ((merged, AGGREGATE), (experts, expert_id(skill)), (bases, BASE)):
             genome = BASE if individual == BASE else store.individual(individual).genome
