@@ -95,6 +95,9 @@ class RunConfig(Section):
             if model is not None and row.model != model.kind:
                 text = f"{row.name} is a skill of {row.model} models, and model.kind is {model.kind}"
                 faults.append(_fault((position, "name"), skills[position].name, text))
+            if row.model == "segmentation" and experts is not None and experts.data_of(row.name):
+                text = f"the {row.name} expert learns from the skill's own pictures: remove experts.data.{row.name}"
+                faults.append(_fault((position,), row.name, text))
         for position, skill in enumerate(skills):
             count = skill.counts["optimization"]
             if search is not None and search.block is not None and (count is None or count < search.block):

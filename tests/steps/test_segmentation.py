@@ -192,6 +192,10 @@ def test_preflight_names_a_data_set_that_is_not_there(config, tmp_path, monkeypa
         ({"skills": [{"name": "coding"}]}, "coding is a skill of chat models, and model.kind is segmentation"),
         ({"model": {}}, "polyp is a skill of segmentation models, and model.kind is chat"),
         ({"baselines": [{"method": "regmean", "scales": [1.0]}]}, "regmean reads conversations"),
+        (
+            {"experts": {"data": {"segmentation:leaf": {"sources": [{"recipe": "chat", "path": "x"}]}}}},
+            "remove experts.data.leaf",
+        ),
         ({"segmentation": {"prompt": "text"}}, "segmentation.prompt"),
         ({"skills": [{"name": "segmentation:polyp", "data": "here"}]}, "is generated and takes no data"),
         ({"skills": [{"name": "segmentation:dogs"}]}, "there are segmentation:camouflage"),
