@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+from collections import deque
+from collections.abc import Generator
+from contextlib import closing
+
 from prefect import flow
 from prefect.logging import get_run_logger
 
 from cycleqd import steps
 from cycleqd.run.names import RunRef
+from cycleqd.run.records import Score
+from cycleqd.steps.workspace import Workspace
 from tasks import evolution
 from tasks.options import THREADS
-from tasks.scoring import evaluate_everywhere
+from tasks.scoring import Scoring, begin_scoring
 from tasks.work import at_work
 
 
@@ -34,20 +40,45 @@ def evolve(run: RunRef, generations: int | None = None) -> int:
         done = len(ws.store.generations())
         if done:
             log.info("continuing after %d finished generations", done)
-        for generation in range(done, total):
-            before = ws.phases()
-            child, part = evolution.breed(run, generation)
-            scores = evaluate_everywhere(run, child, part, ws.config.tasks, generation)
-            spent = ws.phases() - before
-            evolution.commit(run, generation, scores, spent, total)
-            ws.generations += 1
-            steps.retain(ws, generation)
-            log.info(
-                "generation %d of %d %s %.1f s (generate %.1f, sandbox %.1f, merge %.1f), about %.0f min to go",
-                generation + 1, total, _bar((generation + 1) / total), spent.total, spent.generate, spent.sandbox,
-                spent.merge, (total - generation - 1) * spent.total / 60,
-            )  # fmt: skip
+        before = ws.phases()
+        with closing(_scored(run, ws, range(done, total))) as scored:
+            for generation, scores in scored:
+                now = ws.phases()
+                spent, before = now - before, now
+                evolution.commit(run, generation, scores, spent, total)
+                ws.generations += 1
+                steps.retain(ws, generation)
+                log.info(
+                    "generation %d of %d %s %.1f s (generate %.1f, sandbox %.1f, merge %.1f), about %.0f min to go",
+                    generation + 1, total, _bar((generation + 1) / total), spent.total, spent.generate,
+                    spent.sandbox, spent.merge, (total - generation - 1) * spent.total / 60,
+                )  # fmt: skip
         return max(done, total)
+
+
+def _scored(run: RunRef, ws: Workspace, generations: range) -> Generator[tuple[int, dict[str, Score]]]:
+    """The children's scores in the order of the generations, whoever is faster.
+
+    `search.in_flight` children are under way at a time. A child is bred when the scores of the one so many before it
+    are committed.
+    """
+    under_way: deque[tuple[int, Scoring]] = deque()
+    try:
+        for generation in generations:
+            child, part = evolution.breed(run, generation)
+            under_way.append((generation, begin_scoring(run, child, part, ws.config.tasks, generation)))
+            if len(under_way) == ws.config.search.in_flight:
+                yield _result(under_way.popleft())
+        while under_way:
+            yield _result(under_way.popleft())
+    finally:
+        for _, scoring in under_way:
+            scoring.abandon()
+
+
+def _result(one: tuple[int, Scoring]) -> tuple[int, dict[str, Score]]:
+    generation, scoring = one
+    return generation, scoring.result()
 
 
 def _bar(fraction: float, width: int = 24) -> str:

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from contextlib import ExitStack
+
 from prefect import task
+from prefect.futures import PrefectFuture
 from prefect.logging import get_run_logger
 from prefect.runtime import task_run
 
@@ -11,7 +15,7 @@ from cycleqd.report.reading import verdicts_line
 from cycleqd.run.names import BASE, RunRef, episodes_key
 from cycleqd.run.records import Score
 from cycleqd.skills.parts import Part
-from cycleqd.steps.workspace import opened
+from cycleqd.steps.workspace import Workspace, opened
 from cycleqd.telemetry import metrics
 from cycleqd.telemetry.events import event
 from tasks import artifacts
@@ -50,10 +54,45 @@ def evaluate_individual(run: RunRef, individual: str, part: Part, skill: str, ge
     return record.score
 
 
-def evaluate_everywhere(
+class Scoring:
+    """Evaluations of one individual that are under way; `result` or `abandon` ends them.
+
+    Args:
+        ws: The workspace in which they play.
+        futures: By skill.
+        opened: What is to be closed behind them.
+    """
+
+    def __init__(self, ws: Workspace, futures: Mapping[str, PrefectFuture[Score]], opened: ExitStack) -> None:
+        self._ws, self._futures, self._opened = ws, futures, opened
+
+    def result(self) -> dict[str, Score]:
+        """Waits for the scores, by skill.
+
+        Raises:
+            Exception: Whatever an evaluation failed with after its retries; the others are waited for first.
+        """
+        with self._opened:
+            try:
+                for future in self._futures.values():
+                    future.wait()
+            except BaseException:  # Ctrl-C or a cancellation: the evaluations' threads must not play on
+                self._ws.evaluator.stop.set()
+                raise
+            return {skill: future.result() for skill, future in self._futures.items()}
+
+    def abandon(self) -> None:
+        """Ends the evaluations at their next turn; their scores are wanted by nobody."""
+        self._ws.evaluator.stop.set()
+        with self._opened:
+            for future in self._futures.values():
+                future.wait()
+
+
+def begin_scoring(
     run: RunRef, individual: str, part: Part, options: TaskConfig, generation: int | None = None
-) -> dict[str, Score]:
-    """Scores an individual on all skills, as one task per skill, concurrently; loads it first, if need be.
+) -> Scoring:
+    """Begins to score an individual on all skills, as one task per skill, concurrently; loads it first, if need be.
 
     Args:
         run: The run.
@@ -61,27 +100,24 @@ def evaluate_everywhere(
         part: The part of the samples that it is to meet.
         options: Retries and time-out of each evaluation.
         generation: The generation that this is part of, if any; a tag of the tasks.
-
-    Returns:
-        The scores by skill.
-
-    Raises:
-        Exception: Whatever an evaluation failed with after its retries; the others are waited for first.
     """
     evaluation = evaluate_individual.with_options(
         retries=options.retries,
         retry_delay_seconds=[options.retry_seconds * 2**attempt for attempt in range(options.retries)],
         timeout_seconds=options.timeout_seconds,
     )
-    with opened(run) as ws, ws.evaluator.evaluating(individual, part) as scope:
+    with ExitStack() as stack:
+        ws = stack.enter_context(opened(run))
+        scope = stack.enter_context(ws.evaluator.evaluating(individual, part))
         if scope.missing:
             load_individual(run, individual, part, generation)
         skills = ws.config.skill_names
         futures = {skill: evaluation.submit(run, individual, part, skill, generation) for skill in skills}
-        try:
-            for future in futures.values():
-                future.wait()
-        except BaseException:  # Ctrl-C or a cancellation: the evaluations' threads must not play on
-            ws.evaluator.stop.set()
-            raise
-        return {skill: future.result() for skill, future in futures.items()}
+        return Scoring(ws, futures, stack.pop_all())
+
+
+def evaluate_everywhere(
+    run: RunRef, individual: str, part: Part, options: TaskConfig, generation: int | None = None
+) -> dict[str, Score]:
+    """Scores an individual on all skills and waits for the scores, by skill; see `begin_scoring`."""
+    return begin_scoring(run, individual, part, options, generation).result()

@@ -2,21 +2,34 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Final, Literal
 
-from pydantic import Field
+from pydantic import Field, ValidationInfo, field_validator
 
 from cycleqd.config.section import Section
 
 RetentionPolicy = Literal["keep-all", "keep-elites", "keep-every-n"]
 
 
+_OURS: Final = frozenset(
+    {"model", "tokenizer", "dtype", "max_model_len", "max_num_seqs", "seed", "trust_remote_code", "generation_config",
+     "gpu_memory_utilization", "kv_cache_memory_bytes", "enforce_eager", "enable_prefix_caching", "enable_lora"}
+)  # fmt: skip
+"""Arguments of vLLM's that other settings decide on."""
+
+
 class EngineConfig(Section):
     """What generates the replies."""
 
-    kind: Literal["auto", "vllm", "transformers"] = "auto"
-    """``auto`` takes vLLM where it is installed, transformers otherwise."""
-    batching: Literal["strict", "throughput"] = "strict"
+    kind: Literal["auto", "vllm", "transformers", "server"] = "auto"
+    """``auto`` takes vLLM where it is installed, transformers otherwise. ``server`` is one or several vLLM servers
+    that run already; children are loaded into them as LoRA adapters."""
+    urls: Annotated[tuple[Annotated[str, Field(min_length=1)], ...], Field(validate_default=True)] = ()
+    """The servers of ``server``, e.g. ``[http://localhost:8000/v1]``; a key comes from ``OPENAI_API_KEY``."""
+    adapters: Annotated[str, Field(min_length=1)] | None = None
+    """Folder for the children's adapters that ``server``'s servers see under the same path. Unless given: a temporary
+    one of this machine."""
+    batching: Annotated[Literal["strict", "throughput"], Field(validate_default=True)] = "strict"
     """``strict`` fixes what shares a batch, so scores repeat bit for bit; ``throughput`` lets all episodes mix."""
     max_model_len: Annotated[int, Field(ge=128)] = 1024
     """Longest conversation in tokens; an episode that outgrows it fails."""
@@ -24,6 +37,48 @@ class EngineConfig(Section):
     """Memory for attention keys and values on a CPU, in GiB."""
     gpu_memory_fraction: Annotated[float, Field(gt=0, le=1)] = 0.85
     """Share of a GPU's memory that vLLM takes."""
+    max_batch: Annotated[int, Field(ge=1, le=4096)] = 128
+    """Most conversations that vLLM, or each server, generates for at a time."""
+    compile: bool | None = None
+    """Whether vLLM compiles the model, and on a GPU captures CUDA graphs: more tokens a second for a slower start.
+    Unless given: on a GPU only."""
+    extra: dict[str, Any] = {}  # noqa: RUF012 -- pydantic copies it
+    """Further arguments for vLLM as they are, e.g. ``{quantization: fp8, swap_space: 8}``."""
+
+    @field_validator("extra")
+    @classmethod
+    def _decides_on_nothing_else(cls, extra: dict[str, Any], info: ValidationInfo) -> dict[str, Any]:
+        if ours := sorted(_OURS & extra.keys()):
+            raise ValueError(f"{ours[0]} has a setting of its own, or is not free")
+        if extra and info.data.get("kind", "auto") not in ("auto", "vllm"):
+            raise ValueError("it is for vLLM in this process; a server is started with its own arguments")
+        return extra
+
+    @field_validator("urls")
+    @classmethod
+    def _are_a_servers(cls, urls: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
+        kind = info.data.get("kind", "auto")
+        if kind == "server" and not urls:
+            raise ValueError("engine.kind server needs servers, e.g. [http://localhost:8000/v1]")
+        if kind != "server" and urls:
+            raise ValueError("servers are for engine.kind server")
+        if len(set(urls)) != len(urls):
+            raise ValueError("a server is listed twice")
+        return urls
+
+    @field_validator("adapters")
+    @classmethod
+    def _is_a_servers(cls, adapters: str | None, info: ValidationInfo) -> str | None:
+        if adapters and info.data.get("kind", "auto") != "server":
+            raise ValueError("this folder is for engine.kind server")
+        return adapters
+
+    @field_validator("batching")
+    @classmethod
+    def _can_be_kept(cls, batching: str, info: ValidationInfo) -> str:
+        if batching == "strict" and info.data.get("kind") == "server":
+            raise ValueError("what shares a batch on a server is not known: set engine.batching to throughput")
+        return batching
 
 
 class SandboxConfig(Section):

@@ -125,6 +125,8 @@ class RunConfig(Section):
             return noise
         if search.block is None:
             raise ValueError("search.block must say how many samples a block has")
+        if search.in_flight > 1:
+            raise ValueError("noise decides after each child who is scored next: set search.in_flight to 1")
         if not hasattr(SEARCHES.load(search.kind), "offer"):
             raise ValueError(f"search {search.kind} does not breed from archives, which noise needs; choose another")
         return noise
@@ -136,6 +138,21 @@ class RunConfig(Section):
         if mutation.kind == "gaussian" and crossover and crossover.kind not in ("linear", "task_arithmetic"):
             raise ValueError(f"crossover {crossover.kind} can't decompose vectors with Gaussian noise; choose another")
         return mutation
+
+    @field_validator("engine")
+    @classmethod
+    def _serves_what_is_evolved(cls, engine: EngineConfig, info: ValidationInfo) -> EngineConfig:
+        search = info.data.get("search")
+        if engine.kind != "server":
+            if search is not None and search.in_flight > 1:
+                raise ValueError("this engine holds one child at a time: set search.in_flight to 1, or kind to server")
+            return engine
+        experts, mutation = info.data.get("experts"), info.data.get("mutation")
+        if experts is not None and experts.method != "lora":
+            raise ValueError("a server loads LoRA adapters alone: set experts.method to lora, or engine.kind to vllm")
+        if mutation is not None and mutation.kind == "gaussian":
+            raise ValueError("a child with Gaussian noise is no LoRA adapter: set engine.kind to vllm")
+        return engine
 
     @field_validator("search", "baselines")
     @classmethod

@@ -54,7 +54,7 @@ class Evaluator:
         self._fingerprints: dict[tuple[str, Part], dict[str, str]] = {}
         self._scopes: dict[tuple[str, Part], Scope] = {}
         self._opening = threading.RLock()
-        self._engine: Engine | None = None
+        self._engines: dict[int, Engine] = {}
         self._sandboxes: Sandboxes | None = None
 
     @cached_property
@@ -80,11 +80,15 @@ class Evaluator:
 
     @property
     def engine(self) -> Engine:
-        """The engine, started on first use."""
+        """The engine, started on first use; the first one where there are several."""
+        return self.engine_at(0)
+
+    def engine_at(self, place: int) -> Engine:
+        """An engine, started on first use: each holds one individual, and `search.in_flight` are scored at a time."""
         with self._opening:
-            if self._engine is None:
-                self._engine = start_engine(self.config, self.base)
-            return self._engine
+            if place not in self._engines:
+                self._engines[place] = start_engine(self.config, self.base)
+            return self._engines[place]
 
     @property
     def sandboxes(self) -> Sandboxes:
@@ -97,11 +101,12 @@ class Evaluator:
     @property
     def live_episodes(self) -> int:
         """Of one skill: the skills that play together share the containers, and may all need some to go on."""
-        return max(1, self.config.sandbox.max_containers // len(self.config.skill_names))
+        at_a_time = len(self.config.skill_names) * self.config.search.in_flight
+        return max(1, self.config.sandbox.max_containers // at_a_time)
 
     def phases(self) -> Phases:
         """Where this process' time on the run went so far."""
-        return self.clock.phases(self._engine.busy_seconds() if self._engine else 0.0)
+        return self.clock.phases(max((engine.busy_seconds() for engine in self._engines.values()), default=0.0))
 
     def fingerprint(self, skill: str, part: Part) -> dict[str, str]:
         """What this process' scores on a skill depend on besides weights and samples; thread-safe."""
@@ -138,7 +143,9 @@ class Evaluator:
         with self._opening:
             if key in self._scopes:
                 raise RuntimeError(f"{individual} is being evaluated on {part} already")
-            self._scopes[key] = Scope(self, individual, part)
+            taken = {scope.place for scope in self._scopes.values()}
+            free = next(place for place in range(len(taken) + 1) if place not in taken)
+            self._scopes[key] = Scope(self, individual, part, free)
         try:
             yield self._scopes[key]
         finally:
@@ -169,9 +176,9 @@ class Evaluator:
             if self._sandboxes is not None:
                 self._sandboxes.close()
                 self._sandboxes = None
-            if self._engine is not None:
-                self._engine.close()
-                self._engine = None
+            for engine in self._engines.values():
+                engine.close()
+            self._engines.clear()
 
 
 @contextmanager

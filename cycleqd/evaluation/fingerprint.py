@@ -9,6 +9,7 @@ Parts, all of them texts:
 * ``image.<name>``: the tag of each sandbox image that the skill uses, which is a hash of how it is built;
 * ``limits.<name>``: of the containers;
 * ``engine``, ``engine_version``, ``dtype``, ``max_model_len``, ``batching``, and for strict batches ``live_episodes``;
+* ``engine.compile``, ``engine.extra``: where they are set;
 * ``base``, ``tokenizer``: hashes of the base model's files (`cycleqd.run.base_identity`).
 
 Scores with different fingerprints are not comparable, and one run holds none (`cycleqd.steps.admission`). A record of
@@ -69,7 +70,8 @@ def fingerprint(
         **{f"image.{name}": _tag(name) for name in images_of(skill)},
         **{f"limits.{name}": str(value) for name, value in dataclasses.asdict(limits).items()},
         "engine": engine.kind,
-        "engine_version": engine_version(engine.kind),
+        "engine_version": engine_version(engine.kind, engine.urls),
+        **_options(engine),
         "dtype": dtype,
         "max_model_len": str(engine.max_model_len),
         "batching": engine.batching,
@@ -85,8 +87,20 @@ def images_of(skill: Skill) -> tuple[str, ...]:
     return tuple(sorted(named))
 
 
-def engine_version(kind: str) -> str:
-    """The versions of an engine's packages that are installed, e.g. ``transformers 5.19.0, torch 2.13.0``."""
+def engine_version(kind: str, urls: tuple[str, ...] = ()) -> str:
+    """The versions of an engine's packages that are installed, e.g. ``transformers 5.19.0, torch 2.13.0``.
+
+    Args:
+        kind: The engine's.
+        urls: Of the servers of ``server``, which are asked for theirs.
+
+    Raises:
+        EndpointUnavailable: A server is down.
+    """
+    if kind == "server":
+        from cycleqd.models.causal_lm.adapter_server import server_version
+
+        return server_version(urls)
     found = []
     for package in ENGINE_PACKAGES.get(kind, ()):
         try:
@@ -104,6 +118,12 @@ def differences(then: Mapping[str, str], now: Mapping[str, str]) -> dict[str, st
         for part in sorted(then.keys() | now.keys())
         if then.get(part) != now.get(part)
     }
+
+
+def _options(engine: EngineConfig) -> dict[str, str]:
+    """What changes replies and is left alone as a rule."""
+    found = {"engine.compile": engine.compile, "engine.extra": engine.extra or None}
+    return {name: json.dumps(value, sort_keys=True) for name, value in found.items() if value is not None}
 
 
 def _tag(image: str) -> str:

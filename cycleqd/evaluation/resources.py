@@ -50,6 +50,11 @@ def start_engine(config: RunConfig, base: Path) -> Engine:
         max_model_len=settings.max_model_len,
         kv_cache_gb=settings.kv_cache_gb,
         gpu_memory_fraction=settings.gpu_memory_fraction,
+        max_batch=settings.max_batch,
+        compile_model=settings.compile,
+        extra=settings.extra,
+        urls=settings.urls,
+        adapters=Path(settings.adapters) if settings.adapters else None,
         date=config.model.date,
     )
 

@@ -35,11 +35,10 @@ class Resources(Protocol):
     @property
     def skills(self) -> dict[str, Skill]: ...  # noqa: D102 -- as in `Evaluator`, like all that follow
     @property
-    def engine(self) -> Engine: ...  # noqa: D102
-    @property
     def sandboxes(self) -> Sandboxes: ...  # noqa: D102
     @property
     def live_episodes(self) -> int: ...  # noqa: D102
+    def engine_at(self, place: int) -> Engine: ...  # noqa: D102
     def fingerprint(self, skill: str, part: Part) -> Mapping[str, str]: ...  # noqa: D102
     def count(self, record: EvaluationRecord) -> None: ...  # noqa: D102
 
@@ -55,14 +54,17 @@ class Scope:
         part: The split, or the part of one.
         genome: Content hash of its weights, or ``base``.
         generation: The generation that made it; None for what is no child.
+        place: Which of the evaluator's engines holds it.
 
     Args:
         resources: Engine, sandboxes and store.
         individual: The individual's id, or ``base``.
         part: The split, or the part of one.
+        place: Which of the evaluator's engines is to hold it.
     """
 
-    def __init__(self, resources: Resources, individual: str, part: Part) -> None:
+    def __init__(self, resources: Resources, individual: str, part: Part, place: int = 0) -> None:
+        self.place = place
         self.individual = individual
         self.part = part
         recipe: IndividualRecord | None = None if individual == BASE else resources.store.individual(individual)
@@ -81,11 +83,12 @@ class Scope:
     def load(self) -> str:
         """Makes the engine hold the individual's weights, if it does not yet; returns the genome."""
         resources = self._resources
+        engine = resources.engine_at(self.place)
         with resources.clock.measuring("merge"):
             if self.individual == BASE:
-                resources.engine.load(BASE, None)
-            elif resources.engine.loaded != self.genome:
-                resources.engine.load(self.genome, task_vector(resources.store, self.individual))
+                engine.load(BASE, None)
+            elif engine.loaded != self.genome:
+                engine.load(self.genome, task_vector(resources.store, self.individual))
         return self.genome
 
     def evaluate(self, skill: str) -> EvaluationRecord:
@@ -107,10 +110,9 @@ class Scope:
                     self._rounds.replay(skill, self._asked(skill))
             return finished
         fingerprint = dict(resources.fingerprint(skill, self.part))
-        if resources.engine.loaded != self.genome:
-            raise RuntimeError(
-                f"the engine holds {resources.engine.loaded[:12]}, not {self.individual}: call `load` first"
-            )
+        engine = resources.engine_at(self.place)
+        if engine.loaded != self.genome:
+            raise RuntimeError(f"the engine holds {engine.loaded[:12]}, not {self.individual}: call `load` first")
         run, settings = resources.store.run_id, resources.config
         with about(run=run, generation=self.generation, individual=self.individual, skill=skill, split=self.part):
             event("evaluation_started")
@@ -118,7 +120,7 @@ class Scope:
                 result = evaluate(
                     resources.skills[skill],
                     self.part,
-                    resources.engine,
+                    engine,
                     resources.sandboxes,
                     batching=settings.engine.batching,
                     live_episodes=resources.live_episodes,
@@ -168,7 +170,7 @@ class Scope:
                 names = resources.config.skill_names
                 finished = {skill: self._asked(skill) for skill in names if self._finished(skill)}
                 patience = resources.config.tasks.timeout_seconds
-                self._rounds = Rounds(resources.engine, names, finished, patience=patience)
+                self._rounds = Rounds(resources.engine_at(self.place), names, finished, patience=patience)
             return self._rounds
 
     def _asked(self, skill: str) -> list[list[ChatRequest]]:

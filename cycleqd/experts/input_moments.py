@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import psutil
 import torch
 
 from cycleqd.experts.conversations import Encoded, collate
@@ -19,6 +20,25 @@ Moments = Mapping[str, torch.Tensor]
 
 _ROWS = 8
 """Conversations of a forward pass."""
+
+
+def lacking_memory(widths: Sequence[int], experts: int) -> str:
+    """What is to be said where the moments of all experts might not fit into memory; empty where they do.
+
+    Layers that read the same tensor share their moments, so somewhat less is needed.
+
+    Args:
+        widths: How many inputs each matrix has.
+        experts: Number of experts.
+    """
+    needed = experts * sum(4 * width**2 for width in widths)
+    available = psutil.virtual_memory().available
+    if needed <= available:
+        return ""
+    return (
+        f"regmean may need {needed / 2**30:.1f} GiB of memory for the moments of {len(widths)} matrices, "
+        f"and {available / 2**30:.1f} are free"
+    )
 
 
 def input_moments(

@@ -9,6 +9,7 @@ from typing import Literal
 
 from cycleqd.config import RunConfig
 
+EngineKind = Literal["auto", "vllm", "transformers", "server"]
 INSTALL_VLLM = "pip install 'cycleqd[cpu]' (or 'cycleqd[gpu]' with a GPU)"
 
 log = logging.getLogger(__name__)
@@ -32,7 +33,7 @@ def pinned(config: RunConfig) -> RunConfig:
     return config.model_copy(update={"engine": config.engine.model_copy(update={"kind": kind})})
 
 
-def resolve_kind(kind: Literal["auto", "vllm", "transformers"]) -> Literal["vllm", "transformers"]:
+def resolve_kind(kind: EngineKind) -> Literal["vllm", "transformers", "server"]:
     """The engine that ``auto`` means: vLLM where it is installed, else transformers with a warning."""
     if kind != "auto":
         return kind

@@ -51,6 +51,7 @@ def check(config: RunConfig) -> list[Check]:
         _guarded("model", config, _model),
         _guarded("tokenizer", config, _tokenizer),
         _guarded("training data", config, _training_data),
+        *([_guarded("memory", config, _memory)] if config.uses_regmean else []),
         _guarded("storage", config, _storage),
         _guarded("disk", config, _disk),
     ]
@@ -159,6 +160,8 @@ def _engine(config: RunConfig) -> Check:
     if config.model.kind == "segmentation":
         return Check("engine", True, "transformers, which segments")
     kind = config.engine.kind
+    if kind == "server":
+        return _servers(config)
     has_vllm = importlib.util.find_spec("vllm") is not None
     install = "pip install 'cycleqd[cpu]' (or cycleqd[gpu] with a GPU)"
     if kind == "vllm" and not has_vllm:
@@ -166,6 +169,19 @@ def _engine(config: RunConfig) -> Check:
     if kind == "auto" and not has_vllm:
         return Check("engine", True, f"transformers, several times slower; for vLLM: {install}")
     return Check("engine", True, "transformers" if kind == "transformers" else "vLLM")
+
+
+def _servers(config: RunConfig) -> Check:
+    from cycleqd.evaluation.resources import start_engine
+    from cycleqd.models.causal_lm.adapter_server import server_version
+    from cycleqd.models.causal_lm.endpoint import EndpointUnavailable
+
+    try:
+        start_engine(config, find_base(config)).close()
+        versions = server_version(config.engine.urls)
+    except (EndpointUnavailable, ValueError, OSError) as error:
+        return Check("engine", False, str(error), "see the message; the servers are engine.urls")
+    return Check("engine", True, f"{len(config.engine.urls)} server(s), {versions}")
 
 
 def _model(config: RunConfig) -> Check:
@@ -243,6 +259,25 @@ def _training_data(config: RunConfig) -> Check:
                 setting = f"experts.data.{skill}.sources.{number}.path"
                 return Check("training data", False, str(error), f"set {setting} to a file that is there")
     return Check("training data", True, "; ".join(found) or own)
+
+
+def _memory(config: RunConfig) -> Check:
+    """Whether the moments fit that RegMean takes of what every linear layer reads."""
+    from cycleqd.experts.input_moments import lacking_memory
+
+    weights = BaseWeights(find_base(config))
+    shapes = {name: weights.shape(name) for name in weights.names()}
+    # Adapters leave embeddings and the head alone.
+    widths = [shape[1] for name, shape in shapes.items() if len(shape) == 2 and not _is_of_tokens(name)]
+    if lacking := lacking_memory(widths, len(config.skills)):
+        return Check(
+            "memory", False, lacking, "choose another baseline or search.merge, or a machine with more memory"
+        )
+    return Check("memory", True, f"room for what RegMean measures on {len(widths)} matrices")
+
+
+def _is_of_tokens(name: str) -> bool:
+    return any(part in name for part in ("embed", "lm_head", "wte", "wpe"))
 
 
 def _storage(config: RunConfig) -> Check:

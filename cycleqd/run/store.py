@@ -28,7 +28,7 @@ from typing import Any, NamedTuple, TypeVar
 
 from pydantic import ValidationError
 
-from cycleqd.config import RunConfig, parse_config
+from cycleqd.config import EngineConfig, RunConfig, parse_config
 from cycleqd.models.hardware import pinned
 from cycleqd.run.base_identity import BaseRecord
 from cycleqd.run.names import (
@@ -149,7 +149,9 @@ class RunStore(ObjectStore):
             return
         may_differ = CHANGEABLE | RESCORED if rescore else CHANGEABLE
         known = self.config()
-        then, now = known.model_dump(mode="json"), _kept(config, known).model_dump(mode="json")
+        asked = _kept(config, known)
+        asked = asked.model_copy(update={"engine": _at_the_place_of(known.engine, asked.engine)})
+        then, now = known.model_dump(mode="json"), asked.model_dump(mode="json")
         changed = [
             f"  {path}: was {old!r}, now {new!r}"
             for path, old, new in _differences(then, now)
@@ -189,7 +191,13 @@ class RunStore(ObjectStore):
         """
         known = self.config()
         taken = CHANGEABLE | RESCORED if rescore else CHANGEABLE
-        asked = known.model_copy(update={name: getattr(_kept(config, known), name) for name in taken})
+        kept = _kept(config, known)
+        asked = known.model_copy(
+            update={
+                "engine": _at_the_place_of(kept.engine, known.engine),
+                **{name: getattr(kept, name) for name in taken},
+            }
+        )
         # Not where it lies: a storage may be moved.
         changes, before = (
             each.model_dump(mode="json", include=set((CHANGEABLE | RESCORED) - {"storage"})) for each in (asked, known)
@@ -340,6 +348,11 @@ class RunStore(ObjectStore):
     def sessions(self) -> list[SessionRecord]:
         """All sessions in the order of their start."""
         return [self.record(SessionRecord, key) for key in self.keys("sessions")]
+
+
+def _at_the_place_of(place: EngineConfig, engine: EngineConfig) -> EngineConfig:
+    """An engine's settings with another one's servers and folder: where they are decides on no score."""
+    return engine.model_copy(update={"urls": place.urls, "adapters": place.adapters})
 
 
 def _kept(config: RunConfig, known: RunConfig) -> RunConfig:

@@ -31,6 +31,9 @@ SEED = -1
 class ArchiveSearch(Search, Protocol):
     """A search that breeds from archives."""
 
+    archives: Archives
+    """Breeding goes by them; they may be replaced."""
+
     def offer(
         self, archives: Archives, index: int, individual: str, scores: Mapping[str, float]
     ) -> dict[str, Win | None]:

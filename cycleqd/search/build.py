@@ -8,6 +8,7 @@ from cycleqd.config import CrossoverConfig, MutationConfig, RunConfig, SamplingC
 from cycleqd.seams import AGGREGATIONS, CROSSOVERS, MUTATIONS, SAMPLERS, SEARCHES
 from cycleqd.search.adaptive_sampling import AdaptiveSampling, ArchiveSearch, SamplingRules
 from cycleqd.search.coefficients import Combination
+from cycleqd.search.in_flight import InFlight
 from cycleqd.search.operators import Aggregation, Crossover, LinearCrossover, Mutation, Sampler
 from cycleqd.search.protocol import Search, Start
 
@@ -32,6 +33,8 @@ def build_search(config: RunConfig, start: Start) -> Search:
         aggregation=aggregation,
         elites=config.aggregation.elites,
     )
+    if config.search.in_flight > 1:
+        return InFlight(search, config.search.in_flight)
     if config.noise.is_off:
         return search
     rules = SamplingRules(**config.noise.model_dump())

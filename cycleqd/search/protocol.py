@@ -81,12 +81,15 @@ class Search(Protocol):
     """Proposes children and learns from their scores; pure in the start, the indices and what was told before.
 
     A child is usually a new individual. It may also be an earlier one that meets another block of samples. Children
-    are asked for in the order of their indices, from 0, and each is told once. A library may hold the state: it is
-    never saved, but rebuilt by asking and telling again (`cycleqd.run.replay`).
+    are asked for in the order of their indices, from 0, and each is told once, in the same order. Several may be asked
+    for before the first is told (`cycleqd.search.in_flight`). A library may hold the state: it is never saved, but
+    rebuilt by asking and telling again (`cycleqd.run.replay`).
     """
 
-    archives: Archives
-    """Everything that was told, as elites by cell: what the report shows, also where the search does not use it."""
+    @property
+    def archives(self) -> Archives:
+        """Everything that was told, as elites by cell: the report shows it, also where the search does not use it."""
+        ...
 
     def ask(self, index: int) -> Recipe:
         """The recipe of child `index`; the same when it is asked for again before its scores are told."""

@@ -6,10 +6,8 @@ import logging
 from collections.abc import Callable, Mapping
 from functools import partial
 
-import psutil
-
 from cycleqd.experts import encode
-from cycleqd.experts.input_moments import input_moments
+from cycleqd.experts.input_moments import input_moments, lacking_memory
 from cycleqd.experts.regmean import regmean_parts
 from cycleqd.experts.sources import Update
 from cycleqd.models.causal_lm.rendering import end_tokens, load_tokenizer
@@ -93,13 +91,8 @@ def _measured(ws: Workspace, updates: Mapping[str, Update], progress: Progress |
 def _refuse_too_large(updates: Mapping[str, Update]) -> None:
     """Refuses what might not fit; layers that read the same tensor share their moments, so somewhat less is needed."""
     widths = {name: factors.a.shape[1] for update in updates.values() for name, factors in update.factors.items()}
-    needed = len(updates) * sum(4 * width**2 for width in widths.values())
-    available = psutil.virtual_memory().available
-    if needed > available:
-        raise ValueError(
-            f"regmean may need {needed / 2**30:.1f} GiB of memory for the moments of {len(widths)} matrices, "
-            f"and {available / 2**30:.1f} are free: choose another baseline or search.merge"
-        )
+    if lacking := lacking_memory(list(widths.values()), len(updates)):
+        raise ValueError(f"{lacking}: choose another baseline or search.merge")
 
 
 def _read(ws: Workspace) -> Shares:

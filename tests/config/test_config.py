@@ -264,3 +264,31 @@ def test_gaussian_noise_and_a_merge_that_decomposes_exclude_each_other():
     with pytest.raises(ConfigError, match=r"mutation: .*tsv can't decompose"):
         parse_config(settings)
     assert parse_config(settings | {"crossover": {"kind": "task_arithmetic"}}).crossover.merge == {"scale": 1.0}
+
+
+SERVER = {"kind": "server", "urls": ["http://gpu:8000/v1"], "batching": "throughput"}
+
+
+@pytest.mark.parametrize(
+    ("settings", "fault"),
+    [
+        ({"engine": SERVER | {"urls": []}}, r"engine\.urls: .*needs servers"),
+        ({"engine": SERVER | {"urls": SERVER["urls"] * 2}}, r"engine\.urls: .*listed twice"),
+        ({"engine": {"kind": "server", "urls": ["http://gpu:8000/v1"]}}, r"engine\.batching: .*throughput"),
+        ({"engine": {"kind": "vllm", "urls": ["http://gpu:8000/v1"]}}, r"engine\.urls: .*kind server"),
+        ({"engine": {"adapters": "/shared"}}, r"engine\.adapters: .*kind server"),
+        ({"engine": {"extra": {"max_num_seqs": 4}}}, r"engine\.extra: .*max_num_seqs has a setting of its own"),
+        ({"engine": SERVER | {"extra": {"quantization": "fp8"}}}, r"engine\.extra: .*its own arguments"),
+        ({"engine": SERVER, "experts": {"method": "full"}}, r"engine: .*LoRA adapters alone"),
+        ({"engine": SERVER, "mutation": {"kind": "gaussian"}}, r"engine: .*Gaussian noise"),
+    ],
+)
+def test_an_engine_that_cannot_do_what_is_asked_is_refused(settings, fault):
+    with pytest.raises(ConfigError, match=fault):
+        parse_config(settings)
+
+
+def test_arguments_for_vllm_pass_as_they_are():
+    engine = parse_config({"engine": {"kind": "vllm", "compile": True, "extra": {"quantization": "fp8"}}}).engine
+    assert (engine.compile, engine.extra) == (True, {"quantization": "fp8"})
+    assert parse_config({"engine": SERVER}).engine.urls == ("http://gpu:8000/v1",)

@@ -3,6 +3,7 @@
 import json
 import logging
 import shutil
+from pathlib import Path
 
 import pytest
 import torch
@@ -18,6 +19,7 @@ from flows.main import cycleqd_run
 from flows.seed_archives import seed_archives
 from flows.train_experts import train_experts
 from tests.live_prefect import small_configuration
+from tests.models.causal_lm.played_server import Played
 
 pytestmark = [pytest.mark.docker, pytest.mark.slow]
 
@@ -169,6 +171,32 @@ def test_same_seed_gives_the_same_archives_even_when_interrupted(finished, tmp_p
 
 
 @pytest.mark.vllm
+def test_children_in_flight_are_committed_in_their_order_and_a_run_of_them_can_be_continued(finished, tmp_path):
+    recipes = []
+    for folder, ends in (("undisturbed", (GENERATIONS,)), ("continued", (3, GENERATIONS))):
+        with Played(Path(finished.config().model.name)).running() as (played, url):
+            engine = {"kind": "server", "urls": [url], "batching": "throughput", "max_model_len": 2048}
+            values = configuration(tmp_path / folder).model_dump(mode="json")
+            values |= {"model": finished.config().model.model_dump(mode="json"), "engine": engine}
+            values["search"]["in_flight"] = 2
+            config = RunConfig.model_validate(values)
+            store = RunStore(config.storage, config.run_id)
+            store.open(config)
+            root = store.local("config.json").parent
+            shutil.copytree(finished.local("config.json").parent / "experts", root / "experts")
+            run = RunRef(run_id=config.run_id, storage=config.storage)
+            with opened(run):
+                train_experts(run)
+                seed_archives(run)
+                for generations in ends:
+                    evolve(run, generations)
+            assert [record.generation for record in store.generations()] == list(range(GENERATIONS))
+            assert played.most_adapters > 1
+            assert played.adapters == []
+            recipes.append([store.individual(f"g{number:04d}") for number in range(GENERATIONS)])
+    assert recipes[0] == recipes[1]
+
+
 def test_the_real_model_is_taught_merged_and_scored(tmp_path, prefect_harness):
     # Two steps of training: nothing here asks how much an expert has learned.
     skills = [{"name": name, "train": 8, "optimization": 1, "test": 1} for name in ("coding", "os", "db")]

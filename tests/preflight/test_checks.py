@@ -140,6 +140,17 @@ def test_a_disk_that_is_too_small_says_how_much_is_needed(config, monkeypatch):
     assert "GiB needed" in disk.detail
 
 
+def test_too_little_memory_for_regmean_is_said_before_anything_is_trained(config, monkeypatch):
+    regmean = {"baselines": [{"method": "regmean", "scales": [1.0]}]}
+    asked = RunConfig.model_validate(config.model_dump(mode="json") | regmean)
+    assert preflight._memory(asked).ok
+    monkeypatch.setattr("psutil.virtual_memory", lambda: SimpleNamespace(available=1000))
+    memory = preflight._memory(asked)
+    assert not memory.ok
+    assert "GiB of memory" in memory.detail
+    assert "search.merge" in memory.remedy
+
+
 def test_a_benchmark_without_its_data_names_the_setting(tmp_path, monkeypatch):
     monkeypatch.delenv("CYCLEQD_DATA_DIR", raising=False)
     values = {

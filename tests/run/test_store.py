@@ -65,6 +65,19 @@ def test_run_with_other_settings_is_refused_and_every_difference_named(store):
         store.open(RunConfig.model_validate({"run_id": "run", "seed": 1, "mutation": {"w_max": 0.1}}))
 
 
+def test_servers_may_move_between_two_starts_and_nothing_else_of_an_engine(store):
+    engine = EngineConfig(kind="server", batching="throughput", urls=("http://a/v1",))
+    begun = RunConfig(run_id="run", storage=store.storage, model=ModelConfig(dtype="float16"), engine=engine)
+    store.open(begun)
+    moved = engine.model_copy(update={"urls": ("http://b/v1", "http://c/v1"), "adapters": "/shared"})
+    later = begun.model_copy(update={"engine": moved})
+    store.open(later)
+    store.adopt(later)
+    assert store.config() == later
+    with pytest.raises(StoreError, match=r"engine\.max_batch: was 128, now 4"):
+        store.open(later.model_copy(update={"engine": moved.model_copy(update={"max_batch": 4})}))
+
+
 def test_generations_are_read_up_to_the_first_gap(store):
     for number in (0, 1, 3):
         store.write_generation(generation(number))

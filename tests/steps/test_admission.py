@@ -107,7 +107,7 @@ def start(asked, *, rescore=False, generations=GENERATIONS):
         if rescore:
             ws.adopt(config, rescore=True)
         admit(ws, rescore=rescore)
-        ws.evaluator._engine, ws.evaluator._sandboxes = StandIn(), StandIn()
+        ws.evaluator._engines[0], ws.evaluator._sandboxes = StandIn(), StandIn()
         if not store.exists("bases.safetensors"):
             bases, experts = build_bases(lora_factors(0))
             save_bases(store, bases)

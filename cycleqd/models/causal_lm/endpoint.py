@@ -79,6 +79,7 @@ class EndpointEngine:
     """
 
     name = "endpoint"
+    _path = "/chat/completions"
 
     def __init__(
         self,
@@ -207,7 +208,7 @@ class EndpointEngine:
         body = self._body(request)
         try:
             answer = self._client.exchange(
-                "POST", f"{self.url}/chat/completions", seconds=self._timeout, body=json.dumps(body).encode()
+                "POST", f"{self.url}{self._path}", seconds=self._timeout, body=json.dumps(body).encode()
             )
         except NoAnswer as error:
             raise _Passing(f"no reply ({error})") from None
@@ -227,7 +228,7 @@ class EndpointEngine:
                 return self._ask(request)
         if answer.status != 200:
             raise EndpointUnavailable(self._refusal(answer))
-        reply = _parse(answer)
+        reply = self._parse(answer)
         return reply._replace(text=self._redaction.reply(reply.text))
 
     def _body(self, request: ChatRequest) -> dict[str, Any]:
@@ -243,6 +244,29 @@ class EndpointEngine:
         }
         left_out = refused - {"max_tokens"} if request.stop else refused - {"max_tokens"} | {"stop"}
         return {name: value for name, value in body.items() if name not in left_out}
+
+    def _parse(self, answer: Answer) -> Reply:
+        """Reads a reply; an unreadable one is the server's fault, not the model's, and asked for again."""
+        if answer.cut:
+            raise _Passing(f"a reply of more than {MOST_BYTES // 2**20} MiB, or one that cannot be unpacked")
+        try:
+            data = json.loads(answer.body)
+            choice = data["choices"][0]
+            text = self._text(choice)
+            usage = data.get("usage") or {}
+            shown, generated = (_count(usage.get(name)) for name in ("prompt_tokens", "completion_tokens"))
+            reason = choice.get("finish_reason")
+        except (LookupError, TypeError, ValueError, AttributeError, RecursionError) as error:
+            raise _Passing(f"a reply that is no completion ({type(error).__name__})") from None
+        if not isinstance(text, str):
+            raise _Passing(f"a reply whose content is {type(text).__name__}")
+        return Reply(text, shown, generated, "length" if reason == "length" else "stop")
+
+    def _text(self, choice: Any) -> Any:
+        """What a choice of the answer says."""
+        message = choice["message"]
+        content = message.get("content")
+        return content if content is not None else message.get("refusal") or ""
 
     def _refusal(self, answer: Answer) -> str:
         said = self._redaction.fault(explanation(answer))[:_SHOWN]
@@ -283,26 +307,6 @@ def _messages(messages: Sequence[Message], *, fold: bool) -> list[Message]:
     if fold and len(whole) > 1 and (whole[0]["role"], whole[1]["role"]) == ("system", "user"):
         return [{"role": "user", "content": f"{whole[0]['content']}\n\n{whole[1]['content']}"}, *whole[2:]]
     return whole
-
-
-def _parse(answer: Answer) -> Reply:
-    """Reads a reply; an unreadable one is the server's fault, not the model's, and asked for again."""
-    if answer.cut:
-        raise _Passing(f"a reply of more than {MOST_BYTES // 2**20} MiB, or one that cannot be unpacked")
-    try:
-        data = json.loads(answer.body)
-        choice = data["choices"][0]
-        message = choice["message"]
-        content = message.get("content")
-        text = content if content is not None else message.get("refusal") or ""
-        usage = data.get("usage") or {}
-        shown, generated = (_count(usage.get(name)) for name in ("prompt_tokens", "completion_tokens"))
-        reason = choice.get("finish_reason")
-    except (LookupError, TypeError, ValueError, AttributeError, RecursionError) as error:
-        raise _Passing(f"a reply that is no chat completion ({type(error).__name__})") from None
-    if not isinstance(text, str):
-        raise _Passing(f"a reply whose content is {type(text).__name__}")
-    return Reply(text, shown, generated, "length" if reason == "length" else "stop")
 
 
 def _count(tokens: Any) -> int:

@@ -299,7 +299,7 @@ def test_packed_reply_is_unpacked():
 
 @pytest.mark.parametrize("opening", [b"[", b'{"a":'])
 def test_reply_that_nests_too_deeply_is_unreadable(opening):
-    for status, fault in ((200, "no chat completion"), (404, "status 404")):
+    for status, fault in ((200, "no completion"), (404, "status 404")):
         with (
             served(lambda body, s=status: (s, opening * 200_000), retries=0) as (_, engine),
             pytest.raises(EndpointUnavailable, match=fault),
