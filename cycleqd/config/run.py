@@ -142,7 +142,9 @@ class RunConfig(Section):
     @field_validator("engine")
     @classmethod
     def _serves_what_is_evolved(cls, engine: EngineConfig, info: ValidationInfo) -> EngineConfig:
-        search = info.data.get("search")
+        search, model = info.data.get("search"), info.data.get("model")
+        if model is not None and model.kind == "segmentation" and engine.kind not in ("auto", "transformers"):
+            raise ValueError("a model that segments computes in transformers: set engine.kind to auto")
         if engine.kind != "server":
             if search is not None and search.in_flight > 1:
                 raise ValueError("this engine holds one child at a time: set search.in_flight to 1, or kind to server")
