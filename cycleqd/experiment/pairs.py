@@ -20,6 +20,7 @@ from cycleqd.config import ConfigError, RunConfig, parse_config
 from cycleqd.run.names import AGGREGATE, BASE, SIMILARITY_KEY, expert_id, expert_key
 from cycleqd.run.store import RunStore
 from cycleqd.statistics import CONFIDENCE, Interval
+from cycleqd.storage import StoreError
 
 SPLIT = "test"
 Scores = NDArray[np.float64]
@@ -137,10 +138,17 @@ def pair_runs(config: RunConfig, seed: int) -> Iterator[PairRun]:
         values |= {"run_id": f"{config.run_id}-{names[0]}-{names[1]}-{seed}", "seed": seed}
         values["skills"] = [skill.model_dump(mode="json") for skill in (one, two)]
         values["experts"]["source"] = {
-            skill.name: str(store.local(expert_key(name, "model")).absolute())
-            for skill, name in zip((one, two), names, strict=True)
+            skill.name: _place(store, expert_key(name, "model")) for skill, name in zip((one, two), names, strict=True)
         }
         yield PairRun(*names, seed, parse_config(values, source=f"{config.run_id}, {names[0]} and {names[1]}"))
+
+
+def _place(store: RunStore, key: str) -> str:
+    """Where an expert lies; before it is trained, where it will."""
+    try:
+        return str(store.local(key).absolute())
+    except StoreError:
+        return store.url(key)
 
 
 def collect_pairs(config: RunConfig, seeds: Sequence[int]) -> Table:
