@@ -15,6 +15,7 @@ from cycleqd.cli.common import FaultGroup
 from cycleqd.cli.compare import compare
 from cycleqd.cli.data import data
 from cycleqd.cli.experiment import experiment, pairs
+from cycleqd.cli.generalise import generalise
 from cycleqd.cli.inspect import inspect
 from cycleqd.cli.show import show
 from cycleqd.machine.loopback import exempt_loopback
@@ -61,6 +62,9 @@ app.command("audit", epilog="Example: cycleqd audit mbpp_plus --data MbppPlus.js
 app.command(epilog="Example: cycleqd evaluate --endpoint http://localhost:8000/v1 --model NAME --out reference")(
     evaluate.evaluate
 )
+app.command(
+    "generalise", epilog="Example: cycleqd generalise demo --benchmarks mmlu,gsm8k --limit 100 --out docs/results"
+)(generalise)
 app.command(epilog="Example: cycleqd verify demo --json")(upkeep.verify)
 app.command(epilog="Example: cycleqd prune demo --policy keep-every-n --every 50 --dry-run")(upkeep.prune)
 app.command(epilog="Example: cycleqd metrics demo")(upkeep.metrics)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
-from typing import TYPE_CHECKING, NamedTuple, Protocol, Self
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, Self
 
 from cycleqd.messages import Message, whole_text
 
@@ -58,6 +58,46 @@ class ChatRequest(NamedTuple):
     scope: str = ""
 
 
+class TextRequest(NamedTuple):
+    """Tokens that wait to be continued, without any chat template.
+
+    Attributes:
+        prompt: Token ids, at least one.
+        max_new_tokens: Upper bound of generated tokens, at least 1.
+        stop: Strings that end the reply.
+        scope: As of `ChatRequest`.
+    """
+
+    prompt: Sequence[int]
+    max_new_tokens: int
+    stop: tuple[str, ...] = ()
+    scope: str = ""
+
+
+class Continuation(NamedTuple):
+    """Tokens whose log-probability is asked for.
+
+    Attributes:
+        context: Token ids that stand before them, at least one.
+        tokens: The token ids themselves, at least one.
+    """
+
+    context: Sequence[int]
+    tokens: Sequence[int]
+
+
+class Likelihood(NamedTuple):
+    """How likely a continuation is.
+
+    Attributes:
+        log_probability: Sum over its tokens, in nats, at most 0.
+        greedy: Whether each of its tokens is the most likely one where it stands.
+    """
+
+    log_probability: float
+    greedy: bool
+
+
 class WeightsNotLoaded(RuntimeError):
     """The canary says that the engine does not serve the weights it was told to load."""
 
@@ -105,3 +145,42 @@ class Engine(Protocol):
     def close(self) -> None:
         """Frees the model's memory."""
         ...
+
+
+class TextEngine(Engine, Protocol):
+    """An engine that also takes plain tokens: what benchmarks of base models ask for. An endpoint is none."""
+
+    @property
+    def tokenizer(self) -> Any:
+        """The model's transformers tokenizer."""
+        ...
+
+    @property
+    def max_model_len(self) -> int:
+        """Longest prompt including what is generated, in tokens."""
+        ...
+
+    def complete(self, requests: Sequence[TextRequest]) -> list[Reply]:
+        """Continues each prompt greedily, in the order of the requests; blocks; thread-safe.
+
+        Replies end and are cut as those of `chat`.
+        """
+        ...
+
+    def log_likelihoods(self, requests: Sequence[Continuation]) -> list[Likelihood]:
+        """Log-probabilities, in the order of the requests; blocks; thread-safe.
+
+        Raises:
+            ValueError: A continuation is empty, has no context, or does not leave one token of room: context and
+                tokens together must be fewer than `max_model_len`.
+        """
+        ...
+
+
+def check_continuations(requests: Sequence[Continuation], max_model_len: int) -> None:
+    """Refuses what `TextEngine.log_likelihoods` refuses."""
+    for request in requests:
+        if not request.context or not request.tokens:
+            raise ValueError("a continuation has at least one token, and at least one before it")
+        if (length := len(request.context) + len(request.tokens)) >= max_model_len:
+            raise ValueError(f"context and continuation have {length} tokens, expected fewer than {max_model_len}")

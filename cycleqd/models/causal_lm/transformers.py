@@ -17,8 +17,16 @@ from transformers import AutoModelForCausalLM, GenerationConfig, StoppingCriteri
 
 from cycleqd.base_model import BaseWeights, compare_names
 from cycleqd.models.causal_lm.canary import CANARY_TEXT, CANARY_TOKENS, Canary, LogProbabilities, finite
+from cycleqd.models.causal_lm.likelihoods import log_likelihoods
 from cycleqd.models.causal_lm.merging import MergedWeights
-from cycleqd.models.causal_lm.protocol import ChatRequest, Reply
+from cycleqd.models.causal_lm.protocol import (
+    ChatRequest,
+    Continuation,
+    Likelihood,
+    Reply,
+    TextRequest,
+    check_continuations,
+)
 from cycleqd.models.causal_lm.rendering import TEMPLATE_DATE, end_tokens, load_tokenizer, render
 from cycleqd.task_vector import TaskVector
 
@@ -110,6 +118,37 @@ class TransformersEngine:
         prompts = [
             render(self._tokenizer, request.messages, reply_follows=True, date=self._date) for request in requests
         ]
+        return self._replies(prompts, requests)
+
+    @property
+    def tokenizer(self) -> Any:
+        """See `TextEngine.tokenizer`."""
+        return self._tokenizer
+
+    @property
+    def max_model_len(self) -> int:
+        """See `TextEngine.max_model_len`."""
+        return self._max_model_len
+
+    def complete(self, requests: Sequence[TextRequest]) -> list[Reply]:
+        """See `TextEngine.complete`; as for `chat`, a prompt that leaves no room gets an empty reply.
+
+        Raises:
+            RuntimeError: The last load failed, or the engine is closed.
+        """
+        return self._replies([list(request.prompt) for request in requests], requests)
+
+    def log_likelihoods(self, requests: Sequence[Continuation]) -> list[Likelihood]:
+        """See `TextEngine.log_likelihoods`.
+
+        Raises:
+            RuntimeError: The last load failed, or the engine is closed.
+        """
+        check_continuations(requests, self._max_model_len)
+        with self._working():
+            return log_likelihoods(self._model, requests, max_batch=self._max_batch)
+
+    def _replies(self, prompts: Sequence[list[int]], requests: Sequence[ChatRequest | TextRequest]) -> list[Reply]:
         replies = [Reply("", len(prompt), 0, "length") for prompt in prompts]
         fitting = [
             index
@@ -118,19 +157,25 @@ class TransformersEngine:
         ]
         # Alike lengths together waste least on padding; a stable sort keeps the batch a function of the call.
         fitting.sort(key=lambda index: len(prompts[index]))
+        with self._working():
+            for first in range(0, len(fitting), self._max_batch):
+                part = fitting[first : first + self._max_batch]
+                texts = self._generate([prompts[index] for index in part], [requests[index] for index in part])
+                for index, reply in zip(part, texts, strict=True):
+                    replies[index] = reply
+        return replies
+
+    @contextmanager
+    def _working(self) -> Iterator[None]:
+        """While held, the model is this thread's, and the time counts as busy."""
         with self._lock:
             if self._model is None:
                 raise RuntimeError("the engine is closed")
             if not self._loaded:
                 raise RuntimeError("the last load failed: load weights before chatting")
             started = time.perf_counter()
-            for first in range(0, len(fitting), self._max_batch):
-                part = fitting[first : first + self._max_batch]
-                texts = self._generate([prompts[index] for index in part], [requests[index] for index in part])
-                for index, reply in zip(part, texts, strict=True):
-                    replies[index] = reply
+            yield
             self._busy += time.perf_counter() - started
-        return replies
 
     @contextmanager
     def exclusive(self) -> Iterator[None]:
@@ -150,7 +195,7 @@ class TransformersEngine:
         gc.collect()
 
     @torch.inference_mode()
-    def _generate(self, prompts: Sequence[list[int]], requests: Sequence[ChatRequest]) -> list[Reply]:
+    def _generate(self, prompts: Sequence[list[int]], requests: Sequence[ChatRequest | TextRequest]) -> list[Reply]:
         width = max(map(len, prompts))
         padding = self._ends[0]
         ids = torch.tensor([[padding] * (width - len(prompt)) + prompt for prompt in prompts])
@@ -174,7 +219,7 @@ class TransformersEngine:
             self._reply(prompt, row, request) for prompt, row, request in zip(prompts, rows, requests, strict=True)
         ]
 
-    def _reply(self, prompt: list[int], row: list[int], request: ChatRequest) -> Reply:
+    def _reply(self, prompt: list[int], row: list[int], request: ChatRequest | TextRequest) -> Reply:
         """Cuts what the row went on with after its own end: the padding, or the stop string."""
         end = next((position for position, token in enumerate(row) if token in self._ends), None)
         tokens = row[: request.max_new_tokens] if end is None else row[:end]
@@ -195,7 +240,7 @@ class TransformersEngine:
 class _RowsFinished(StoppingCriteria):  # type: ignore[misc] # transformers is untyped here
     """Ends a row at its own token limit or stop string, without waiting for the batch's longest."""
 
-    def __init__(self, tokenizer: Any, width: int, requests: Sequence[ChatRequest]) -> None:
+    def __init__(self, tokenizer: Any, width: int, requests: Sequence[ChatRequest | TextRequest]) -> None:
         self._tokenizer = tokenizer
         self._width = width
         self._requests = requests

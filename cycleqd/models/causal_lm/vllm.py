@@ -21,7 +21,14 @@ import torch
 from cycleqd.base_model import BaseWeights
 from cycleqd.models.causal_lm.canary import CANARY_TEXT, CANARY_TOKENS, Canary, LogProbabilities, finite
 from cycleqd.models.causal_lm.merging import MergedWeights
-from cycleqd.models.causal_lm.protocol import ChatRequest, Reply
+from cycleqd.models.causal_lm.protocol import (
+    ChatRequest,
+    Continuation,
+    Likelihood,
+    Reply,
+    TextRequest,
+    check_continuations,
+)
 from cycleqd.models.causal_lm.rendering import TEMPLATE_DATE, end_tokens, load_tokenizer, render
 from cycleqd.models.causal_lm.vllm_start import memory, start_vllm
 from cycleqd.task_vector import TaskVector
@@ -34,7 +41,7 @@ class _Batch:
     """The requests of one `chat` call; its future gives the replies."""
 
     prompts: list[list[int]]
-    requests: Sequence[ChatRequest]
+    requests: Sequence[ChatRequest | TextRequest]
     replies: list[Reply | None]
     alone: bool
     future: Future[list[Reply]] = field(default_factory=Future)
@@ -91,7 +98,7 @@ class VllmEngine:
         self._weights = BaseWeights(base)
         self._date = date
         self._dtype: torch.dtype = getattr(torch, dtype)
-        self._max_model_len = max_model_len
+        self.max_model_len = max_model_len
         self._loaded = "base"
         self._busy = 0.0
         self._running: dict[str, tuple[_Batch, int]] = {}
@@ -118,11 +125,11 @@ class VllmEngine:
                 seed=seed,
                 **(extra or {}),
             )
-            self._tokenizer = load_tokenizer(base)
-            self._ends = end_tokens(self._tokenizer, base)
+            self.tokenizer = load_tokenizer(base)
+            self._ends = end_tokens(self.tokenizer, base)
             cache = self._llm.llm_engine.vllm_config.cache_config
             self._capacity = cache.num_gpu_blocks * cache.block_size
-            self._canary_prompt = self._tokenizer(CANARY_TEXT, add_special_tokens=False)["input_ids"][:CANARY_TOKENS]
+            self._canary_prompt = self.tokenizer(CANARY_TEXT, add_special_tokens=False)["input_ids"][:CANARY_TOKENS]
             self._canary = Canary(finite(base, self._measure_canary()))
 
         try:
@@ -169,12 +176,34 @@ class VllmEngine:
         Raises:
             RuntimeError: The last load failed, or the engine is closed.
         """
-        self._check_open()
-        if not self._loaded:
-            raise RuntimeError("the last load failed: load weights before chatting")
         prompts = [
-            render(self._tokenizer, request.messages, reply_follows=True, date=self._date) for request in requests
+            render(self.tokenizer, request.messages, reply_follows=True, date=self._date) for request in requests
         ]
+        return self._replies(prompts, requests)
+
+    def complete(self, requests: Sequence[TextRequest]) -> list[Reply]:
+        """See `TextEngine.complete`; raises as `chat`."""
+        return self._replies([list(request.prompt) for request in requests], requests)
+
+    def log_likelihoods(self, requests: Sequence[Continuation]) -> list[Likelihood]:
+        """See `TextEngine.log_likelihoods`; raises as `chat`, too. Waits until running replies are finished."""
+        self._check_ready()
+        check_continuations(requests, self.max_model_len)
+        found: list[Likelihood] = []
+
+        def measure() -> None:
+            started = time.perf_counter()
+            prompts = [[*request.context, *request.tokens] for request in requests]
+            for request, chosen in zip(requests, self._prompt_log_probabilities(prompts), strict=True):
+                last = chosen[-len(request.tokens) :]
+                found.append(Likelihood(sum(one.logprob for one in last), all(one.rank == 1 for one in last)))
+            self._busy += time.perf_counter() - started
+
+        self._run(measure)
+        return found
+
+    def _replies(self, prompts: list[list[int]], requests: Sequence[ChatRequest | TextRequest]) -> list[Reply]:
+        self._check_ready()
         batch = _Batch(prompts, requests, [None] * len(prompts), self._exclusive_owner == threading.get_ident())
         self._inbox.put(batch)
         return batch.future.result()
@@ -205,11 +234,16 @@ class VllmEngine:
         self._closed = True
         self._thread.join()
 
-    # The rest runs in the engine's thread, but for `_run` and `_check_open`.
+    # The rest runs in the engine's thread, but for `_run`, `_check_open` and `_check_ready`.
 
     def _check_open(self) -> None:
         if self._closed:
             raise RuntimeError("the engine is closed")
+
+    def _check_ready(self) -> None:
+        self._check_open()
+        if not self._loaded:
+            raise RuntimeError("the last load failed: load weights before chatting")
 
     def _run(self, action: Callable[[], None]) -> None:
         self._check_open()
@@ -276,7 +310,7 @@ class VllmEngine:
         from vllm import SamplingParams
 
         for position, (prompt, request) in enumerate(zip(batch.prompts, batch.requests, strict=True)):
-            if len(prompt) + request.max_new_tokens > self._max_model_len:
+            if len(prompt) + request.max_new_tokens > self.max_model_len:
                 batch.replies[position] = Reply("", len(prompt), 0, "length")
                 continue
             parameters = SamplingParams(
@@ -325,18 +359,21 @@ class VllmEngine:
             batch.future.set_result(replies)
 
     def _measure_canary(self) -> LogProbabilities:
+        [chosen] = self._prompt_log_probabilities([self._canary_prompt], cache_salt="canary")
+        return np.array([one.logprob for one in chosen], dtype=np.float32)
+
+    def _prompt_log_probabilities(self, prompts: Sequence[list[int]], **options: Any) -> list[list[Any]]:
+        """The `Logprob` that vLLM gives for each token of each prompt but the first."""
         from vllm import SamplingParams
 
-        prompt = {"prompt_token_ids": self._canary_prompt, "cache_salt": "canary"}
         parameters = SamplingParams(temperature=0.0, max_tokens=1, prompt_logprobs=1)
-        [output] = self._llm.generate([prompt], parameters, use_tqdm=False)
-        return np.array(
-            [
-                entry[token].logprob
-                for entry, token in zip(output.prompt_logprobs[1:], self._canary_prompt[1:], strict=True)
-            ],
-            dtype=np.float32,
+        outputs = self._llm.generate(
+            [{"prompt_token_ids": prompt, **options} for prompt in prompts], parameters, use_tqdm=False
         )
+        return [
+            [entry[token] for entry, token in zip(output.prompt_logprobs[1:], prompt[1:], strict=True)]
+            for output, prompt in zip(outputs, prompts, strict=True)
+        ]
 
     def _shut_down(self) -> None:
         self._stopped = True

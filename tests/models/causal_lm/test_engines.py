@@ -13,6 +13,8 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig
 
 from cycleqd.base_model import BaseWeights
 from cycleqd.models.causal_lm import ChatRequest, WeightsNotLoaded, open_engine
+from cycleqd.models.causal_lm.protocol import Continuation, TextRequest
+from cycleqd.models.causal_lm.rendering import render
 from cycleqd.task_vector import DenseTaskVector
 from tests.tiny_models import random_vector
 
@@ -280,3 +282,90 @@ def test_busy_seconds_count_generation_only(engine):
     assert 0 < during <= time.perf_counter() - started
     time.sleep(0.05)
     assert engine.busy_seconds() - before == during
+
+
+def ids(engine, text):
+    return engine.tokenizer(text, add_special_tokens=False)["input_ids"]
+
+
+def continuations(engine):
+    texts = [("the answer is", " yes"), ("the answer is", " no"), ("a", "bcd"), ("x y z", "A"), ("x y z", "B")]
+    return [Continuation(ids(engine, context), ids(engine, text)) for context, text in texts]
+
+
+def reference_likelihood(base, vector, request):
+    """Plain transformers with plainly added weights, one continuation at a time, token by token."""
+    model = AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32)
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if vector is not None:
+                parameter += vector.delta(name)
+        sequence, total, greedy = list(request.context), 0.0, True
+        for token in request.tokens:
+            scores = model(torch.tensor([sequence])).logits[0, -1].log_softmax(-1)
+            total += float(scores[token])
+            greedy = greedy and int(scores.argmax()) == token
+            sequence.append(token)
+    return total, greedy
+
+
+@pytest.mark.parametrize("seed", [None, 3])
+def test_log_likelihoods_are_those_of_plainly_added_weights(engine, base, seed):
+    vector = None if seed is None else random_vector(base, seed=seed)
+    engine.load("base" if seed is None else f"vector-{seed}", vector)
+    asked = continuations(engine)
+    likely = engine.complete([TextRequest(asked[0].context, 3)])[0].text
+    asked.append(Continuation(asked[0].context, ids(engine, likely)))
+    for request, found in zip(asked, engine.log_likelihoods(asked), strict=True):
+        expected, greedy = reference_likelihood(base, vector, request)
+        assert found.log_probability == pytest.approx(expected, abs=1e-4)
+        assert found.greedy == greedy
+    assert engine.log_likelihoods(asked)[-1].greedy
+
+
+def test_log_likelihoods_do_not_depend_on_what_is_asked_beside_them(engine):
+    asked = continuations(engine)
+    together = [found.log_probability for found in engine.log_likelihoods(asked)]
+    assert [engine.log_likelihoods([one])[0].log_probability for one in asked] == pytest.approx(together, abs=1e-5)
+    assert engine.log_likelihoods([]) == []
+
+
+@pytest.mark.parametrize(
+    "request_", [Continuation([], [5]), Continuation([5], []), Continuation([5] * (MAX_MODEL_LEN - 1), [5])]
+)
+def test_continuations_that_cannot_be_scored_are_refused(engine, request_):
+    with pytest.raises(ValueError, match="continuation"):
+        engine.log_likelihoods([request_])
+
+
+def test_longest_continuation_that_fits_is_scored(engine):
+    [found] = engine.log_likelihoods([Continuation([5] * (MAX_MODEL_LEN - 2), [5])])
+    assert found.log_probability < 0
+
+
+def test_completion_of_a_rendered_conversation_is_the_reply_to_it(engine):
+    batch = requests(3)
+    rendered = [render(engine.tokenizer, request.messages, reply_follows=True) for request in batch]
+    completed = engine.complete([TextRequest(prompt, 12) for prompt in rendered])
+    assert completed == engine.chat(batch)
+
+
+def test_failed_load_leaves_no_log_likelihoods_either(engine, base, monkeypatch):
+    with monkeypatch.context() as patched:
+        disconnect(engine, patched)
+        with pytest.raises(WeightsNotLoaded):
+            engine.load("lost", random_vector(base, seed=9))
+    with pytest.raises(RuntimeError, match="load failed"):
+        engine.log_likelihoods([Continuation([5], [6])])
+
+
+def test_log_likelihoods_after_a_long_common_beginning_are_those_without_it_shared(engine):
+    start = ids(engine, "Q: what is it? A: it is this. " * 3)
+    asked = [
+        Continuation([*start, *ids(engine, question)], ids(engine, answer))
+        for question in ("Q: one?", "Q: two, or more?", "R")
+        for answer in (" A", " B", " long answer", " long answers")
+    ]
+    asked += [Continuation(start, start[:3]), Continuation(start[:20], start[20:])]
+    together = [found.log_probability for found in engine.log_likelihoods(asked)]
+    assert [engine.log_likelihoods([one])[0].log_probability for one in asked] == pytest.approx(together, abs=1e-4)

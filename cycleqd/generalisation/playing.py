@@ -1,0 +1,131 @@
+"""Scores models on benchmarks, one model after the other, and keeps what is finished."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
+
+from cycleqd.generalisation.code import CodeBenchmark
+from cycleqd.generalisation.definitions import Benchmark
+from cycleqd.generalisation.harness import harness_module
+from cycleqd.generalisation.results import BenchmarkScore, Scores
+from cycleqd.generalisation.scoring import Problem, model_of, score
+from cycleqd.generalisation.subjects import Group, Subject
+from cycleqd.generalisation.tasks import Prepared, prepare
+from cycleqd.models.causal_lm.protocol import Engine
+from cycleqd.skills.benchmarks.benchmark import DataUnavailable
+
+Watch = Callable[[str, str], AbstractContextManager[Callable[[int, int], None]]]
+"""Opened for each model and benchmark by name; gives what is told how many requests are answered, and of how many."""
+
+
+class HarnessBenchmark:
+    """A benchmark of lm-evaluation-harness with its data.
+
+    Args:
+        prepared: Its problems.
+    """
+
+    def __init__(self, prepared: Prepared) -> None:
+        self.benchmark = prepared.benchmark
+        self.state = prepared.state
+        self.source = prepared.source
+        self._prepared = prepared
+
+    def fingerprint(self, group: Group) -> dict[str, str]:
+        """What scores depend on besides the weights."""
+        return group.identity | {
+            "benchmark": self.benchmark.model_dump_json(),
+            "harness": f"lm-eval {harness_module().__version__}",
+            "data": self._prepared.data_hash,
+        }
+
+    def score(self, group: Group, engine: Engine, progress: Callable[[int, int], None]) -> list[Problem]:
+        """Puts the problems to the model that the engine holds."""
+        return score(self._prepared, model_of(engine, progress))
+
+
+Ready = CodeBenchmark | HarnessBenchmark
+"""A benchmark whose problems are at hand."""
+
+
+def load(wanted: Sequence[Benchmark], *, limit: int | None, data: str | None) -> tuple[list[Ready], dict[str, str]]:
+    """The benchmarks whose data can be had, and why the others cannot be scored.
+
+    Raises:
+        HarnessMissing: One needs lm-evaluation-harness, which is not installed.
+    """
+    ready: list[Ready] = []
+    reasons: dict[str, str] = {}
+    for benchmark in wanted:
+        if benchmark.kind == "refused":
+            reasons[benchmark.name] = benchmark.reason
+            continue
+        try:
+            if benchmark.kind == "code":
+                ready.append(CodeBenchmark(benchmark, limit=limit, data=data))
+            else:
+                ready.append(HarnessBenchmark(prepare(benchmark, limit=limit, data=data)))
+        except DataUnavailable as error:
+            reasons[benchmark.name] = str(error).removeprefix(f"{benchmark.name}: ")
+    return ready, reasons
+
+
+def play(
+    groups: Sequence[Group],
+    ready: Sequence[Ready],
+    scores: Scores,
+    watch: Watch,
+) -> dict[str, dict[str, BenchmarkScore]]:
+    """Scores every model on every benchmark that it can be scored on.
+
+    What is finished is kept at once; what was finished before is not repeated.
+
+    Returns:
+        Scores by model and benchmark.
+    """
+    rows: dict[str, dict[str, BenchmarkScore]] = {}
+    for group in groups:
+        fit = [one for one in ready if one.benchmark.kind in group.kinds]
+        engine: Engine | None = None
+        try:
+            for subject in group.subjects:
+                row = rows.setdefault(subject.name, {})
+                for one in fit:
+                    fingerprint = one.fingerprint(group) | {"weights": subject.genome}
+                    known = scores.find(one.benchmark.name, fingerprint)
+                    if known is None:
+                        engine = engine or group.start()
+                        known = _score(group, subject, one, engine, fingerprint, watch)
+                        scores.keep(known)
+                    row[one.benchmark.name] = known
+        finally:
+            if engine is not None:
+                engine.close()
+    return rows
+
+
+def _score(
+    group: Group,
+    subject: Subject,
+    one: Ready,
+    engine: Engine,
+    fingerprint: Mapping[str, str],
+    watch: Watch,
+) -> BenchmarkScore:
+    if engine.loaded != subject.genome:
+        engine.load(subject.genome, subject.vector())
+    began = time.monotonic()
+    with watch(subject.name, one.benchmark.title) as progress:
+        problems = one.score(group, engine, progress)
+    return BenchmarkScore(
+        model=subject.name,
+        benchmark=one.benchmark.name,
+        fingerprint=dict(fingerprint),
+        score=sum(problem.score for problem in problems) / len(problems),
+        problems={problem.id: problem.score for problem in problems},
+        data=one.state,
+        source=one.source,
+        seconds=round(time.monotonic() - began, 1),
+    )
