@@ -10,7 +10,7 @@ comma   := ,
 MAKEFLAGS += --jobs=2
 
 .DEFAULT_GOAL := help
-.PHONY: help setup docker images up down browser demo drill test test-fast bench lint format clean
+.PHONY: help setup docker images up down browser demo demo-vision drill test test-fast bench lint format clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -32,6 +32,9 @@ images: docker ## Build the sandbox images
 
 demo: setup images ## Fine-tune three experts, evolve their merges, report: about a quarter of an hour on two cores
 	$(CYCLEQD) run $(CONFIG)
+
+demo-vision: setup ## Experts of four image domains, their six pairs, the table: no container, no GPU
+	$(CYCLEQD) pairs sam-demo
 
 up: setup images ## Start a Prefect server, an object store and a worker on this machine, register the deployments, print the UI's address
 	@bash infra/setup_postgres.sh

@@ -14,7 +14,7 @@ from cycleqd.cli import audit, evaluate, results, start, upkeep
 from cycleqd.cli.common import FaultGroup
 from cycleqd.cli.compare import compare
 from cycleqd.cli.data import data
-from cycleqd.cli.experiment import experiment
+from cycleqd.cli.experiment import experiment, pairs
 from cycleqd.cli.generalise import generalise
 from cycleqd.cli.inspect import inspect
 from cycleqd.cli.show import show
@@ -49,6 +49,7 @@ def main(
 app.command(epilog="Example: cycleqd doctor demo --set engine.kind=transformers")(start.doctor)
 app.command(epilog="Example: cycleqd run demo --set run_id=seed1 --set seed=1")(start.run)
 app.command("experiment", epilog="Example: cycleqd experiment table2 --seeds 10,11,12 --out docs/results")(experiment)
+app.command("pairs", epilog="Example: cycleqd pairs sam-demo --seeds 0,1,2 --out docs/results")(pairs)
 app.command("config", epilog="Example: cycleqd config demo > my.yaml, edit it, cycleqd run my.yaml")(
     start.print_config
 )

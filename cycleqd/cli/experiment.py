@@ -1,4 +1,4 @@
-"""The command that compares methods over seeds."""
+"""The commands that compare methods over seeds, and pairs of experts."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 from rich.markdown import Markdown
 
-from cycleqd.cli.common import UNFIT, err, out
+from cycleqd.cli.common import UNFIT, ConfigArgument, SetOption, err, out
 
 
 def experiment(
@@ -66,6 +66,50 @@ def experiment(
         (out_folder / f"{settings.name}.md").write_text(text)
         if results.rows:
             (out_folder / f"{settings.name}.png").write_bytes(to_figure(results))
+        err.print(f"written to {out_folder}")
+
+
+def pairs(
+    config: ConfigArgument,
+    overrides: SetOption = None,
+    seeds: Annotated[str, typer.Option(help="Seeds, e.g. 0,1,2.")] = "0",
+    out_folder: Annotated[
+        Path | None, typer.Option("--out", help="Folder for table4.json, table4.md and a figure of each pair.")
+    ] = None,
+    only_report: Annotated[
+        bool, typer.Option("--only-report", help="Play nothing; tell what the finished runs say.")
+    ] = False,
+) -> None:
+    """Merge the experts of every two skills, and compare how well they merge with how alike they are.
+
+    The experts of a seed are trained once; each pair is a run of its own. To continue after a stop, give the same
+    command again.
+    """
+    from cycleqd.cli.playing import playing, start_server
+    from cycleqd.cli.start import preflight
+    from cycleqd.config import load_config
+    from cycleqd.experiment.masks import to_figure
+    from cycleqd.experiment.pairs import collect_pairs, experts_run, pair_runs, to_markdown
+
+    settings, chosen = load_config(config, tuple(overrides or ())), _numbers(seeds)
+    if not only_report:
+        if not preflight(experts_run(settings, chosen[0])):
+            raise typer.Exit(UNFIT)
+        with playing(shlex.join(["cycleqd", *sys.argv[1:]])):
+            from flows.pairs import run_pairs
+
+            start_server()
+            run_pairs(settings, chosen)
+    table = collect_pairs(settings, chosen)
+    text = to_markdown(table)
+    out.print(Markdown(text))
+    if out_folder is not None:
+        out_folder.mkdir(parents=True, exist_ok=True)
+        (out_folder / "table4.json").write_text(table.model_dump_json(indent=1) + "\n")
+        (out_folder / "table4.md").write_text(text)
+        for pair in pair_runs(settings, chosen[0]):
+            if pair.config.run_id not in table.unfinished:
+                (out_folder / f"{settings.run_id}-{pair.a}-{pair.b}.png").write_bytes(to_figure(pair.config))
         err.print(f"written to {out_folder}")
 
 

@@ -62,6 +62,9 @@ def export(
     if gguf and form != "checkpoint":
         raise typer.BadParameter("--gguf wants --format checkpoint")
     store = open_run(name, storage)
+    is_chat = store.config().model.kind == "chat"
+    if gguf and not is_chat:
+        raise typer.BadParameter("--gguf is for language models")
     identifier = _elite(store, elite) if elite else known_individual(store, individual or "aggregate")
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise StoreError(f"{folder} is not an empty folder; choose another one, nothing is overwritten")
@@ -77,7 +80,9 @@ def export(
 
     with err.status(f"Exporting {identifier}"):
         try:
-            probe(find_base(store.config()))
+            base = find_base(store.config())  # a SAM's names and shapes are looked at there
+            if is_chat:
+                probe(base)
             export_individual(store, identifier, folder, format=form)
         except BaseModelInvalid:
             raise
@@ -90,7 +95,8 @@ def export(
     if push_to:
         with err.status(f"Uploading to {push_to}"):
             out.print(Text(f"On the hub: {push(folder, push_to, private=not public)}"), soft_wrap=True)
-    out.print(Text(f"Talk to it: cycleqd chat {shlex.quote(str(folder))}"), soft_wrap=True)
+    if is_chat:
+        out.print(Text(f"Talk to it: cycleqd chat {shlex.quote(str(folder))}"), soft_wrap=True)
 
 
 def chat(

@@ -18,6 +18,7 @@ from cycleqd.config.operators import AggregationConfig, CrossoverConfig, Mutatio
 from cycleqd.config.run import RunConfig
 from cycleqd.config.search import ArchiveConfig, GridConfig, NoiseConfig, SamplingConfig, SearchConfig
 from cycleqd.config.section import Section
+from cycleqd.config.segmentation import SegmentationConfig
 from cycleqd.config.skills import GENERATED_COUNTS, GENERATED_SKILLS, SkillConfig, SkillName
 from cycleqd.config.trackers import TrackerConfig
 
@@ -47,6 +48,7 @@ __all__ = [
     "SandboxConfig",
     "SearchConfig",
     "Section",
+    "SegmentationConfig",
     "SkillConfig",
     "SkillName",
     "TaskConfig",

@@ -25,8 +25,12 @@ TemplateVariable = Annotated[str, Field(pattern=r"^[A-Za-z_]\w{0,63}$"), AfterVa
 class ModelConfig(Section):
     """The base model that every expert starts from."""
 
+    kind: Literal["chat", "segmentation"] = "chat"
+    """What the model is: a causal LM that acts in sandboxes, or a SAM that segments images. All skills must be of this
+    kind."""
     name: str = Field("smollm2-135m-instruct", min_length=1)
-    """Embedded model name, local Hugging Face checkpoint directory, or Hugging Face hub id of a causal LM."""
+    """Embedded model name, local Hugging Face checkpoint directory, or Hugging Face hub id of a causal LM; for
+    segmentation ``tiny-sam``, a directory or hub id of a SAM."""
     revision: Annotated[str, Field(min_length=1)] | None = None
     """Branch, tag or commit of a hub model. Unless given: the main branch as it is at the first start; the run keeps
     that commit."""

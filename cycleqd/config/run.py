@@ -16,6 +16,7 @@ from cycleqd.config.model import ModelConfig
 from cycleqd.config.operators import AggregationConfig, CrossoverConfig, MutationConfig
 from cycleqd.config.search import ArchiveConfig, GridConfig, NoiseConfig, SamplingConfig, SearchConfig
 from cycleqd.config.section import Section
+from cycleqd.config.segmentation import SegmentationConfig
 from cycleqd.config.skills import SkillConfig
 from cycleqd.config.trackers import TrackerConfig
 from cycleqd.seams import SEARCHES
@@ -49,6 +50,7 @@ class RunConfig(Section):
     storage: Annotated[str, AfterValidator(check_url)] = "runs"
     """Folder or fsspec URL that holds the runs; credentials come from the environment."""
     model: ModelConfig = ModelConfig()
+    segmentation: SegmentationConfig = SegmentationConfig()
     # Ahead of `skills`, whose validator looks for their data and for the size of blocks.
     experts: ExpertConfig = ExpertConfig()
     search: SearchConfig = SearchConfig()
@@ -91,7 +93,14 @@ class RunConfig(Section):
         faults: list[InitErrorDetails] = []
         if len(set(names)) != len(names):
             faults.append(_fault((), names, f"skills must differ, got {', '.join(names)}"))
-        experts, search = info.data.get("experts"), info.data.get("search")
+        experts, search, model = (info.data.get(name) for name in ("experts", "search", "model"))
+        for position, row in enumerate(rows):
+            if model is not None and row.model != model.kind:
+                text = f"{row.name} is a skill of {row.model} models, and model.kind is {model.kind}"
+                faults.append(_fault((position, "name"), skills[position].name, text))
+            if row.model == "segmentation" and experts is not None and experts.data_of(row.name):
+                text = f"the {row.name} expert learns from the skill's own pictures: remove experts.data.{row.name}"
+                faults.append(_fault((position,), row.name, text))
         for position, skill in enumerate(skills):
             count = skill.counts["optimization"]
             if search is not None and search.block is not None and (count is None or count < search.block):
@@ -136,7 +145,9 @@ class RunConfig(Section):
     @field_validator("engine")
     @classmethod
     def _serves_what_is_evolved(cls, engine: EngineConfig, info: ValidationInfo) -> EngineConfig:
-        search = info.data.get("search")
+        search, model = info.data.get("search"), info.data.get("model")
+        if model is not None and model.kind == "segmentation" and engine.kind not in ("auto", "transformers"):
+            raise ValueError("a model that segments computes in transformers: set engine.kind to auto")
         if engine.kind != "server":
             if search is not None and search.in_flight > 1:
                 raise ValueError("this engine holds one child at a time: set search.in_flight to 1, or kind to server")
@@ -156,6 +167,9 @@ class RunConfig(Section):
         experts = info.data.get("experts")
         if wanted and experts is not None and experts.method != "lora":
             raise ValueError("regmean needs LoRA experts (experts.method: lora)")
+        model = info.data.get("model")
+        if wanted and model is not None and model.kind == "segmentation":
+            raise ValueError("regmean reads conversations, which experts of segmentation have none of; choose another")
         return value
 
     @field_validator("baselines")

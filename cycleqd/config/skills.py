@@ -30,7 +30,7 @@ class _Listed:
     @classmethod
     def __get_pydantic_json_schema__(cls, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
         """The schema of the text, with the names that are known where it is made."""
-        return handler(schema) | {"enum": list(registry.names())}
+        return handler(schema) | {"enum": [*registry.names(), *registry.SEGMENTATION]}
 
 
 SkillName = Annotated[str, AfterValidator(_known), _Listed]
@@ -53,7 +53,8 @@ class SkillConfig(Section):
 
     name: SkillName
     """Which skill. ``coding``, ``os`` and ``db`` are generated suites; the others are published benchmarks or come
-    from installed packages. A file may also name the class of any other skill, as ``module:Class``."""
+    from installed packages; ``segmentation:NAME`` segments images. A file may also name the class of any other skill,
+    as ``module:Class``."""
     train: Annotated[int, Field(ge=1)] | None = None
     """Samples whose gold episodes the expert is fine-tuned on: 160 unless given. A benchmark has none."""
     optimization: Annotated[int, Field(ge=1)] | None = None
@@ -110,5 +111,11 @@ class SkillConfig(Section):
         """Samples per split; None is all that a benchmark has."""
         if self.row.kind == "benchmark":
             return {"train": 0, "optimization": self.optimization, "test": self.test}
-        given = {"train": self.train, "optimization": self.optimization, "test": self.test}
+        given: dict[Literal["train", "optimization", "test"], int | None] = {
+            "train": self.train,
+            "optimization": self.optimization,
+            "test": self.test,
+        }
+        if self.row.kind == "dataset":
+            return given
         return {split: given[split] or count for split, count in GENERATED_COUNTS.items()}

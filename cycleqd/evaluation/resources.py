@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from cycleqd.base_model import resolve_base
 from cycleqd.config import RunConfig, SandboxConfig, SkillConfig
 from cycleqd.models.causal_lm import open_engine
 from cycleqd.models.causal_lm.protocol import Engine
 from cycleqd.models.hardware import with_dtype
-from cycleqd.sandbox import Limits, Sandboxes, reap
+from cycleqd.models.segmentation import Segmenter, resolve_sam
+from cycleqd.sandbox import Limits, NoSandboxes, Sandboxes, reap
 from cycleqd.skills.benchmarks.benchmark import Source, exclusions
 from cycleqd.skills.building import build_skill
 from cycleqd.skills.protocol import Skill
@@ -25,9 +28,12 @@ def find_base(config: RunConfig, *, revision: str | None = None) -> Path:
         revision: The hub's commit in place of what the configuration says.
 
     Raises:
-        BaseModelInvalid, BaseModelUnavailable: As `cycleqd.base_model.resolve_base`, or the template cannot be used.
+        BaseModelInvalid, BaseModelUnavailable: As `cycleqd.base_model.resolve_base`, or the template cannot be used,
+            or a base of segmentation is no SAM.
     """
     model = config.model
+    if model.kind == "segmentation":
+        return resolve_sam(model.name, cache_dir(), revision=revision or model.revision)
     base = resolve_base(model.name, cache_dir(), revision=revision or model.revision)
     return with_template(base, cache_dir(), file=model.chat_template, settings=model.chat_template_kwargs)
 
@@ -35,6 +41,8 @@ def find_base(config: RunConfig, *, revision: str | None = None) -> Path:
 def start_engine(config: RunConfig, base: Path) -> Engine:
     """The engine that a configuration describes, serving the checkpoint in `base`."""
     settings = config.engine
+    if config.model.kind == "segmentation":
+        return Segmenter(base, _images(config), dtype=with_dtype(config).model.dtype)
     return open_engine(
         settings.kind,
         base,
@@ -51,8 +59,24 @@ def start_engine(config: RunConfig, base: Path) -> Engine:
     )
 
 
+def _images(config: RunConfig) -> Callable[[str], Any]:
+    """Finds the images of samples, whose ids begin with their skill's name."""
+    skills = build_skills(config)
+
+    def image_of(identifier: str) -> Any:
+        skill: Any = skills[identifier.partition("/")[0]]
+        return skill.image(identifier)
+
+    return image_of
+
+
 def open_sandboxes(config: RunConfig) -> Sandboxes:
-    """The pool of containers that a configuration describes, after those of dead processes were removed."""
+    """The pool of containers that a configuration describes, after those of dead processes were removed.
+
+    Where no skill has an image, there is nothing to open, and no Docker engine is asked.
+    """
+    if not any(skill.row.images for skill in config.skills):
+        return NoSandboxes()
     reap()
     return Sandboxes(
         run_id=config.run_id, max_containers=config.sandbox.max_containers, limits=limits_of(config.sandbox)
@@ -74,8 +98,11 @@ def limits_of(settings: SandboxConfig) -> Limits:
 
 def build_skills(config: RunConfig) -> dict[str, Skill]:
     """The skills of a configuration by name, in the order of the cycle."""
+    images = {"size": config.segmentation.image_size, "prompt": config.segmentation.prompt}
     return {
-        skill.row.name: build_skill(skill.name, seed=config.seed, counts=skill.counts, source=_source(skill))
+        skill.row.name: build_skill(
+            skill.name, seed=config.seed, counts=skill.counts, source=_source(skill), images=images
+        )
         for skill in config.skills
     }
 

@@ -28,7 +28,8 @@ def with_dtype(config: RunConfig) -> RunConfig:
 def pinned(config: RunConfig) -> RunConfig:
     """The configuration with every ``auto`` replaced by what it means here; a run keeps what it began with."""
     config = with_dtype(config)
-    kind = resolve_kind(config.engine.kind)
+    # A SAM computes in plain transformers, whatever is installed.
+    kind = "transformers" if config.model.kind == "segmentation" else resolve_kind(config.engine.kind)
     return config.model_copy(update={"engine": config.engine.model_copy(update={"kind": kind})})
 
 

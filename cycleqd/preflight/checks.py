@@ -80,11 +80,13 @@ def _experts(config: RunConfig) -> Check:
     given = {skill: source for skill in config.skill_names if (source := config.experts.source_of(skill))}
     if not given:
         return Check("experts", True, "all are trained here")
+    # The mask decoder of a SAM is trained whole.
+    whole = config.experts.method == "full" or config.model.kind == "segmentation"
 
     from cycleqd.experts.sources import SourceInvalid, SourceUnavailable, find
 
     base = BaseWeights(find_base(config))
-    found, dense = [], config.experts.method == "full" and bool(config.trained)
+    found, dense = [], whole and bool(config.trained)
     for skill, source in given.items():
         if _is_taken(config, skill):  # the run has its task vector; a source that changed is refused at the start
             found.append(f"{skill}: in the run already")
@@ -137,6 +139,8 @@ def _docker(config: RunConfig) -> Check:
     from cycleqd.sandbox.database.products import MARIADB, PRODUCTS
 
     images = {image for skill in config.skills for image in skill.row.images}
+    if not images:
+        return Check("docker", True, "no skill acts in a container")
     if missing := missing_images(*images):
         return Check("docker", False, f"images are missing: {', '.join(missing)}", "build them with make images")
     limits = limits_of(config.sandbox)
@@ -154,6 +158,8 @@ def _docker(config: RunConfig) -> Check:
 
 
 def _engine(config: RunConfig) -> Check:
+    if config.model.kind == "segmentation":
+        return Check("engine", True, "transformers, which segments")
     kind = config.engine.kind
     if kind == "server":
         return _servers(config)
@@ -183,7 +189,8 @@ def _model(config: RunConfig) -> Check:
     base = find_base(config)
     weights = BaseWeights(base)
     try:
-        _probed(config, base)
+        if config.model.kind == "chat":  # of a SAM, finding it has looked at names and shapes
+            _probed(config, base)
         weights.check_values()
     except TokenizerInvalid:
         pass  # the next check's finding
@@ -193,6 +200,8 @@ def _model(config: RunConfig) -> Check:
 
 
 def _tokenizer(config: RunConfig) -> Check:
+    if config.model.kind == "segmentation":
+        return Check("tokenizer", True, "a model that segments has none")
     try:
         facts = _probed(config, find_base(config))
     except TokenizerInvalid as error:
@@ -235,7 +244,7 @@ def _openings(config: RunConfig) -> list[list[Message]]:
 
 
 def _training_data(config: RunConfig) -> Check:
-    own = "the suites' own gold episodes"
+    own = "the skills' own pictures" if config.model.kind == "segmentation" else "the suites' own gold episodes"
     if not config.experts.data:
         return Check("training data", True, own)
 
@@ -307,7 +316,8 @@ def _disk(config: RunConfig) -> Check:
     # LoRA: the exported model and small genomes; full: every expert and child in fp32, twice the size of bf16.
     individuals = config.generations + 2 * len(config.skills) + 2
     sources = [Path(source).expanduser() for source in config.experts.source.values()]
-    dense = config.experts.method == "full" or any((source / "config.json").is_file() for source in sources)
+    whole = config.experts.method == "full" or config.model.kind == "segmentation"
+    dense = whole or any((source / "config.json").is_file() for source in sources)
     needed = _SPARE_BYTES + model * (2 * individuals if dense else 2)
     place = Path(config.storage).absolute() if "://" not in config.storage else cache_dir()
     while not place.exists():

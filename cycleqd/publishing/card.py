@@ -24,6 +24,11 @@ _FRONT: Final = re.compile(r"\A---\r?\n(.*?)\r?\n---", re.DOTALL)
 _MOST_BYTES: Final = 2**20
 _LICENCE: Final = re.compile(r"[\w.-]{1,60}")
 
+_LOADING_SAM: Final = (
+    "## How to load it\n\n```python\nfrom transformers import SamModel\n\n"
+    'model = SamModel.from_pretrained("THIS FOLDER")\n```'
+)
+
 
 def write_card(
     store: RunStore, identifier: str, out: Path, *, base: Path, dtype: str, form: Literal["checkpoint", "adapter"]
@@ -47,12 +52,13 @@ def write_card(
 
 def _card(store: RunStore, identifier: str, name: str, base: Path, form: str, *, mergekit: bool) -> str:
     record, config = store.individual(identifier), store.config()
+    is_chat = config.model.kind == "chat"
     licences = _licences(store, name, base)
     known = {licence for _, licence in licences}
     public = name if _HUB_ID.fullmatch(name) else ""
     front: dict[str, Any] = {
         "library_name": "transformers" if form == "checkpoint" else "peft",
-        "pipeline_tag": "text-generation",
+        "pipeline_tag": "text-generation" if is_chat else "mask-generation",
         "tags": ["cycleqd", "merge", *(["lora"] if form == "adapter" else [])],
     }
     if public:
@@ -65,13 +71,13 @@ def _card(store: RunStore, identifier: str, name: str, base: Path, form: str, *,
         f"---\n{yaml.safe_dump(front, sort_keys=False)}---",
         f"# {config.run_id}: {identifier}",
         f"{_what(record)} Base model: {public or 'a local folder'}. Made by CycleQD "
-        "(https://arxiv.org/abs/2410.14735): experts of several skills, merged; every score comes from acting in "
-        "sandboxes.",
+        "(https://arxiv.org/abs/2410.14735): experts of several skills, merged; every score comes from "
+        + ("acting in sandboxes." if is_chat else "segmenting images."),
         _made(store, record, mergekit),
         _scores(store, record),
         _data(store),
         _licence_text(licences),
-        _loading(form, public),
+        _loading(form, public) if is_chat else _LOADING_SAM,
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
 

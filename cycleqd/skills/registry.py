@@ -33,6 +33,8 @@ _NAME: Final = re.compile(r"[a-z][a-z0-9_]{0,39}")
 _CLASS: Final = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*")
 _OWN_FILE: Final = "jsonl:"
 """Begins the name of a user's file where a run has several."""
+_MASKS: Final = "segmentation:"
+"""Begins the name of a skill that images are segmented for."""
 _METHODS: Final = ("samples", "initial_messages", "gold_replies", "session")
 
 
@@ -47,22 +49,25 @@ class SkillRow(NamedTuple):
         name: Its name, in records, keys and ids, whatever a configuration calls it.
         target: Its class, as ``module:Class``.
         source: Where it is from: the published work, or the package that gives it.
-        kind: A ``suite`` makes its samples from a seed, a ``benchmark`` reads them from a file.
+        kind: A ``suite`` makes its samples from a seed, a ``benchmark`` reads them from a file and has none to learn
+            from, a ``dataset`` reads them from a file and has a train split.
         images: The sandbox images that its episodes run in.
         cheats: Replies that deserve no point, for the audit: a mapping of name to function, as ``module:NAME``.
             Empty: it has none.
         usual_data: Sources, as in ``experts.data``, that its expert usually learns from. Empty: gold episodes.
         takes_turns: Whether the number of turns is a setting.
+        model: The kind of model that it measures (``model.kind``).
     """
 
     name: str
     target: str
     source: str
-    kind: Literal["suite", "benchmark"]
+    kind: Literal["suite", "benchmark", "dataset"]
     images: tuple[str, ...]
     cheats: str = ""
     usual_data: tuple[Mapping[str, str], ...] = ()
     takes_turns: bool = False
+    model: Literal["chat", "segmentation"] = "chat"
 
 
 _ROWS: Final = (
@@ -133,6 +138,30 @@ BUILT_IN: Final[Mapping[str, SkillRow]] = {row.name: row for row in _ROWS}
 """The skills of this package, by name."""
 
 
+def _segmentation(name: str, source: str, kind: Literal["suite", "dataset"]) -> SkillRow:
+    target = "GeneratedSegmentation" if kind == "suite" else "PublishedSegmentation"
+    return SkillRow(name, f"cycleqd.skills.segmentation.skill:{target}", source, kind, (), model="segmentation")
+
+
+_DRAWN: Final = "images drawn here, like those of CycleQD's table 4 (https://arxiv.org/abs/2410.14735)"
+_OWN_IMAGES: Final = "a folder of one's own, with images and masks of three splits"
+SEGMENTATION: Final[Mapping[str, SkillRow]] = {
+    f"{_MASKS}{row.name}": row
+    for row in (
+        *(_segmentation(name, _DRAWN, "suite") for name in ("camouflage", "polyp", "skin", "leaf")),
+        _segmentation("cod10k", "COD10K (Fan 2020, https://doi.org/10.1109/CVPR42600.2020.00285)", "dataset"),
+        _segmentation("camo", "CAMO (Le 2019, https://doi.org/10.1016/j.cviu.2019.04.006)", "dataset"),
+        _segmentation("chameleon", "CHAMELEON (Skurowski 2018)", "dataset"),
+        _segmentation("kvasir_seg", "Kvasir-SEG (Jha 2020, https://arxiv.org/abs/1911.07069)", "dataset"),
+        _segmentation("cvc_clinicdb", "CVC-ClinicDB (Bernal 2015)", "dataset"),
+        _segmentation("isic2017", "ISIC 2017 (Codella 2018, https://arxiv.org/abs/1710.05006)", "dataset"),
+        _segmentation("leaf_disease", "Leaf Disease Segmentation (Rath 2023, Kaggle)", "dataset"),
+        *(_segmentation(name, _OWN_IMAGES, "dataset") for name in ("photos_polyp", "photos_skin", "photos_leaf")),
+    )
+}
+"""The skills of segmentation, by how a configuration names them; in records they go without ``segmentation:``."""
+
+
 def names() -> tuple[str, ...]:
     """The names of all skills: the built-in ones, then those of installed packages."""
     return tuple(dict.fromkeys((*BUILT_IN, *sorted(entry.name for entry in _installed()))))
@@ -142,13 +171,18 @@ def find(name: str) -> SkillRow:
     """The row of a skill. A built-in skill's class is not loaded, another one's is.
 
     Args:
-        name: One of `names`, a class as ``module:Class``, or a user's file under a name of its own, ``jsonl:NAME``.
+        name: One of `names`, of `SEGMENTATION`, a class as ``module:Class``, or a user's file under a name of its own,
+            ``jsonl:NAME``.
 
     Raises:
         SkillUnavailable: There is no such skill, or more than one, or it can't be loaded, or the class is no skill.
     """
     if name.startswith(_OWN_FILE):
         return _own_file(name)
+    if name.startswith(_MASKS):
+        if name not in SEGMENTATION:
+            raise SkillUnavailable(f"no skill is called {name!r}; there are {', '.join(SEGMENTATION)}")
+        return SEGMENTATION[name]
     if ":" in name:
         return _own(name)
     givers = _givers(name)

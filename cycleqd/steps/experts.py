@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from itertools import combinations
+from math import prod
+from typing import Any, Final
 
-from cycleqd.experts import Conversation, TrainingSummary, train_expert
+from cycleqd.experts import TrainingSummary, train_expert
+from cycleqd.experts.segmentation import train_segmenter
 from cycleqd.experts.sources import Update, task_vectors
 from cycleqd.randomness import rng
 from cycleqd.run.genomes import add_individual, save_bases
@@ -16,10 +19,13 @@ from cycleqd.search.operators import mean
 from cycleqd.search.similarity import similarity_matrix
 from cycleqd.steps.regmean import regmean_shares
 from cycleqd.steps.sources import update_of
-from cycleqd.steps.training_data import training_data
+from cycleqd.steps.training_data import pictures, training_data
 from cycleqd.steps.workspace import Workspace
 from cycleqd.task_vector import FactoredTaskVector, TaskVector
 from cycleqd.telemetry.events import event
+
+_DECOMPOSED: Final = 20_000_000
+"""Numbers of a dense task vector, at most, whose singular values are worth their time."""
 
 
 def train(ws: Workspace, skill: str, progress: Callable[..., None] | None = None) -> TrainingSummary:
@@ -28,7 +34,7 @@ def train(ws: Workspace, skill: str, progress: Callable[..., None] | None = None
     return _fine_tune(
         ws,
         skill,
-        lambda: training_data(ws, skill),
+        [skill],
         epochs=settings.epochs_of(skill),
         max_length=settings.max_length_of(skill),
         progress=progress,
@@ -41,7 +47,7 @@ def train_on_all_data(ws: Workspace, progress: Callable[..., None] | None = None
     return _fine_tune(
         ws,
         ALL_DATA,
-        lambda: [conversation for skill in skills for conversation in training_data(ws, skill)],
+        skills,
         epochs=settings.epochs,
         max_length=max(settings.max_length_of(skill) for skill in skills),
         progress=progress,
@@ -51,7 +57,7 @@ def train_on_all_data(ws: Workspace, progress: Callable[..., None] | None = None
 def _fine_tune(
     ws: Workspace,
     name: str,
-    conversations: Callable[[], Sequence[Conversation]],
+    skills: Sequence[str],
     *,
     epochs: float,
     max_length: int,
@@ -60,32 +66,40 @@ def _fine_tune(
     folder, summary = expert_key(name, "model"), expert_key(name, "summary.json")
     if ws.store.exists(summary):
         return _told(ws, name, ws.store.fields(TrainingSummary, summary))
-    learned, settings = conversations(), ws.config.experts
+    settings, base, is_chat = ws.config.experts, ws.evaluator.base, ws.config.model.kind == "chat"
+    conversations = [one for skill in skills for one in training_data(ws, skill)] if is_chat else []
+    common: dict[str, Any] = {
+        "method": settings.method,
+        "rank": settings.rank,
+        "alpha": settings.alpha,
+        "epochs": epochs,
+        "learning_rate": settings.learning_rate,
+        "global_batch": settings.global_batch,
+        "micro_batch": settings.micro_batch,
+        "warmup_fraction": settings.warmup_fraction,
+        "max_grad_norm": settings.max_grad_norm,
+        "weight_decay": settings.weight_decay,
+        "seed": int(rng(ws.config.seed, 0, f"train {name}").integers(2**31)),
+        "progress": progress,
+        "stop": ws.evaluator.stop,
+    }
     # Without its summary, a model is what a killed training left.
     with ws.clock.measuring("train"), ws.store.writing(folder, replace=True) as out:
-        result = train_expert(
-            ws.evaluator.base,
-            learned,
-            out,
-            method=settings.method,
-            rank=settings.rank,
-            alpha=settings.alpha,
-            epochs=epochs,
-            learning_rate=settings.learning_rate,
-            global_batch=settings.global_batch,
-            micro_batch=settings.micro_batch,
-            max_length=max_length,
-            packing=settings.packing,
-            warmup_fraction=settings.warmup_fraction,
-            max_grad_norm=settings.max_grad_norm,
-            weight_decay=settings.weight_decay,
-            validation_fraction=settings.validation_fraction,
-            dtype=ws.config.model.dtype,
-            date=ws.config.model.date,
-            seed=int(rng(ws.config.seed, 0, f"train {name}").integers(2**31)),
-            progress=progress,
-            stop=ws.evaluator.stop,
-        )
+        if is_chat:
+            result = train_expert(
+                base,
+                conversations,
+                out,
+                max_length=max_length,
+                packing=settings.packing,
+                validation_fraction=settings.validation_fraction,
+                dtype=ws.config.model.dtype,
+                date=ws.config.model.date,
+                **common,
+            )
+        else:
+            learned = [one for skill in skills for one in pictures(ws, skill)]
+            result = train_segmenter(base, learned, out, prompt=ws.config.segmentation.prompt, **common)
     ws.store.write_json(summary, result._asdict())
     event(
         "expert_trained",
@@ -150,8 +164,8 @@ def derive_all_data(ws: Workspace) -> IndividualRecord:
 
 
 def _write_similarities(ws: Workspace, vectors: Mapping[str, TaskVector]) -> None:
-    """Writes down how alike the experts are; not of dense ones, whose decomposition takes longer than a search."""
-    if not all(isinstance(vector, FactoredTaskVector) for vector in vectors.values()):
+    """Writes down how alike the experts are; not of large dense ones: that takes longer than a search."""
+    if any(not isinstance(vector, FactoredTaskVector) and _size(vector) > _DECOMPOSED for vector in vectors.values()):
         return
     matrix = similarity_matrix(list(vectors.values()))
     names = list(vectors)
@@ -160,3 +174,7 @@ def _write_similarities(ws: Workspace, vectors: Mapping[str, TaskVector]) -> Non
         for first, second in combinations(range(len(names)), 2)
     }
     ws.store.write_json(SIMILARITY_KEY, pairs, replace=True)
+
+
+def _size(vector: TaskVector) -> int:
+    return sum(prod(vector.shape(name)) for name in vector.names())

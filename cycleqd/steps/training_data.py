@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from typing import Any
 
 from cycleqd.experts import Conversation
 from cycleqd.experts.data import TrainingDataUnavailable, prepare_skill
 from cycleqd.run.names import expert_key
 from cycleqd.skills.oracle import demonstrations
 from cycleqd.skills.protocol import Message
+from cycleqd.skills.segmentation.pictures import Picture
 from cycleqd.steps.workspace import Workspace
 
 log = logging.getLogger(__name__)
@@ -49,8 +51,16 @@ def training_data(ws: Workspace, skill: str) -> Sequence[Conversation]:
     return prepared.conversations
 
 
+def pictures(ws: Workspace, skill: str) -> list[Picture]:
+    """What a segmentation expert learns from: the images and masks of its skill's train split."""
+    made: Any = ws.evaluator.skills[skill]
+    return [made.picture(sample) for sample in made.samples("train")]
+
+
 def gather_training_data(ws: Workspace, skill: str) -> int:
-    """Makes sure that the expert's training data is there; returns the number of conversations."""
+    """Makes sure that the expert's training data is there; returns the number of conversations, or of pictures."""
+    if ws.config.model.kind == "segmentation":
+        return len(ws.evaluator.skills[skill].samples("train"))
     key = expert_key(skill, "data.json")
     if ws.store.exists(key):
         return int(ws.store.read_json(key)["conversations"])

@@ -1,16 +1,17 @@
-"""An expert that this run has fine-tuned: a plain LoRA adapter, or all weights."""
+"""An expert that this run has fine-tuned: a LoRA adapter, plain or with whole modules beside it, or all weights."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 from cycleqd.base_model import BaseWeights
+from cycleqd.experts.sources.adapter import Adapter
 from cycleqd.experts.sources.protocol import Update
 from cycleqd.task_vector import DenseTaskVector, read_lora_adapter
 
 
 class Trained:
-    """What `cycleqd.experts.train_expert` wrote.
+    """What `cycleqd.experts.train_expert` or `cycleqd.experts.segmentation.train_segmenter` wrote.
 
     Args:
         folder: Its ``out``.
@@ -22,6 +23,9 @@ class Trained:
     def update(self, base: BaseWeights) -> Update:
         """The expert minus the base; see `ExpertSource`."""
         if (self._folder / "adapter_config.json").is_file():
+            adapter = Adapter(self._folder)
+            if adapter.config.get("modules_to_save"):
+                return adapter.update(base)
             return Update(read_lora_adapter(self._folder))
         return Update({}, DenseTaskVector.between(base, BaseWeights(self._folder)))
 
