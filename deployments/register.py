@@ -63,7 +63,7 @@ WATCHED = (
         "evolve",
         "aggregate",
     ),
-    *("aggregate-and-report", "audit", "experiment"),
+    *("aggregate-and-report", "audit", "experiment", "pairs"),
 )
 """Our flows, whose beats are as frequent as that; those of others on the same server may be minutes apart."""
 

@@ -115,7 +115,7 @@ def test_configuration_that_cannot_be_meant_is_refused_without_traceback(argumen
         ("engine.knd=vllm", "did you mean engine.kind?"),
         ("skills.0.trian=3", "did you mean skills.0.train?"),
         ("w_max=0.1", "did you mean mutation.w_max?"),
-        ("engine.strict=true", "there are kind, batching"),
+        ("engine.strict=true", "there are kind, urls, adapters, batching"),
         ("experts.data.os={sources: [{recipe: chat, path: x, subste: y}]}", "experts.data.os.sources.0.subset?"),
         ("skills.os.train=3", "did you mean 1, which is os?"),
         ("skills.7.train=3", "there are 0 (coding), 1 (os), 2 (db)"),
