@@ -197,7 +197,6 @@ def test_same_seed_gives_the_same_archives_even_when_interrupted(finished, tmp_p
         assert store.individual(record.individual) == finished.individual(record.individual)
 
 
-@pytest.mark.vllm
 def test_children_in_flight_are_committed_in_their_order_and_a_run_of_them_can_be_continued(finished, tmp_path):
     recipes = []
     for folder, ends in (("undisturbed", (GENERATIONS,)), ("continued", (3, GENERATIONS))):
@@ -224,6 +223,7 @@ def test_children_in_flight_are_committed_in_their_order_and_a_run_of_them_can_b
     assert recipes[0] == recipes[1]
 
 
+@pytest.mark.vllm
 def test_the_real_model_is_taught_merged_and_scored(tmp_path, prefect_harness):
     # Two steps of training: nothing here asks how much an expert has learned.
     skills = [{"name": name, "train": 8, "optimization": 1, "test": 1} for name in ("coding", "os", "db")]

@@ -116,19 +116,19 @@ class ServerEngine:
                 f"{genome[:12]} is no LoRA adapter (it comes from fully fine-tuned experts, or carries noise), which "
                 "is all that a server loads: set engine.kind to vllm"
             )
-        before, self._loaded = self._adapter, ""
-        if task_vector is None or not task_vector.names():
-            self._adapter = None
-        else:
-            self._adapter = f"cycleqd-{genome[:16]}-{uuid.uuid4().hex[:8]}"
-            folder = self._folder / self._adapter
-            save_lora_adapter(task_vector, self._servers[0].base, folder)
+        before, self._adapter, self._loaded = self._adapter, None, ""
+        try:
+            if task_vector is not None and task_vector.names():
+                self._adapter = f"cycleqd-{genome[:16]}-{uuid.uuid4().hex[:8]}"
+                folder = self._folder / self._adapter
+                save_lora_adapter(task_vector, self._servers[0].base, folder)
+                for server in self._servers:
+                    server.load_adapter(self._adapter, folder)
             for server in self._servers:
-                server.load_adapter(self._adapter, folder)
-        for server in self._servers:
-            server.serve(self._adapter)
-        self._check(genome, changed=_is_not_zero(task_vector))
-        self._forget(before)
+                server.serve(self._adapter)
+            self._check(genome, changed=_is_not_zero(task_vector))
+        finally:  # also where the new one failed: nobody else knows the old one's name
+            self._forget(before)
         self._loaded = genome
 
     def chat(self, requests: Sequence[ChatRequest]) -> list[Reply]:

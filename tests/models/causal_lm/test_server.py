@@ -52,6 +52,16 @@ def test_an_adapter_that_one_server_ignores_is_found_out(tiny_tied):
             engine.chat([ChatRequest(ASKED, 5)])
 
 
+def test_a_load_that_fails_leaves_no_adapter_behind(tiny_tied, played):
+    with engine_on(tiny_tied, played) as engine:
+        engine.load("first", factored(tiny_tied, 1))
+        played.serves = lambda model: "base"
+        with pytest.raises(WeightsNotLoaded):
+            engine.load("second", factored(tiny_tied, 2))
+        assert [name.split("-")[1] for name in played.adapters] == ["second"]
+    assert played.adapters == []
+
+
 def test_a_base_that_changed_meanwhile_is_found_out_and_rounding_is_not(tiny_tied, played):
     with engine_on(tiny_tied, played) as engine:
         engine.load("child", factored(tiny_tied, 1))
