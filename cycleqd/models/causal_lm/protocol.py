@@ -102,6 +102,16 @@ class WeightsNotLoaded(RuntimeError):
     """The canary says that the engine does not serve the weights it was told to load."""
 
 
+def refuse_other_base(genome: str, task_vector: TaskVector | None) -> None:
+    """Refuses a load of what calls itself the base and is not.
+
+    Raises:
+        ValueError: `genome` is ``base``, and there is a task vector.
+    """
+    if genome == "base" and task_vector is not None:
+        raise ValueError("the genome 'base' is the base model's: give the task vector's hash")
+
+
 class Engine(Protocol):
     """Generates replies with the base model plus one task vector."""
 

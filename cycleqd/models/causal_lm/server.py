@@ -24,7 +24,7 @@ from typing import Final
 from cycleqd.machine.owner import temporary_folder
 from cycleqd.models.causal_lm.adapter_server import AdapterServer, Rendered
 from cycleqd.models.causal_lm.canary import CANARY_TEXT, CANARY_TOKENS
-from cycleqd.models.causal_lm.protocol import ChatRequest, Reply, WeightsNotLoaded
+from cycleqd.models.causal_lm.protocol import ChatRequest, Reply, WeightsNotLoaded, refuse_other_base
 from cycleqd.models.causal_lm.rendering import TEMPLATE_DATE, end_tokens, load_tokenizer, render
 from cycleqd.task_vector import FactoredTaskVector, TaskVector, save_lora_adapter
 
@@ -109,8 +109,7 @@ class ServerEngine:
         """
         if genome == self._loaded:
             return
-        if genome == "base" and task_vector is not None:
-            raise ValueError("the genome 'base' is the base model's: give the task vector's hash")
+        refuse_other_base(genome, task_vector)
         if task_vector is not None and not (isinstance(task_vector, FactoredTaskVector) and not task_vector.noise):
             raise ValueError(
                 f"{genome[:12]} is no LoRA adapter (it comes from fully fine-tuned experts, or carries noise), which "

@@ -26,6 +26,7 @@ from cycleqd.models.causal_lm.protocol import (
     Reply,
     TextRequest,
     check_continuations,
+    refuse_other_base,
 )
 from cycleqd.models.causal_lm.rendering import TEMPLATE_DATE, end_tokens, load_tokenizer, render
 from cycleqd.task_vector import TaskVector
@@ -97,8 +98,7 @@ class TransformersEngine:
         """
         if genome == self._loaded:
             return
-        if genome == "base" and task_vector is not None:
-            raise ValueError("the genome 'base' is the base model's: give the task vector's hash")
+        refuse_other_base(genome, task_vector)
         merged = MergedWeights(self._weights, task_vector, self._dtype)
         with self._lock, torch.no_grad():
             self._loaded = ""  # should the load fail, nothing is known of the weights

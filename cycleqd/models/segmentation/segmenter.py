@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from cycleqd.base_model import BaseWeights
 from cycleqd.models.causal_lm.canary import Canary, LogProbabilities, finite
 from cycleqd.models.causal_lm.merging import MergedWeights
-from cycleqd.models.causal_lm.protocol import ChatRequest, Reply
+from cycleqd.models.causal_lm.protocol import ChatRequest, Reply, refuse_other_base
 from cycleqd.models.segmentation.shape import (
     check_sam,
     load_sam,
@@ -87,8 +87,7 @@ class Segmenter:
         """
         if genome == self._loaded:
             return
-        if genome == "base" and task_vector is not None:
-            raise ValueError("the genome 'base' is the base model's: give the task vector's hash")
+        refuse_other_base(genome, task_vector)
         merged = MergedWeights(self._weights, task_vector, self._dtype)
         with self._lock:
             self._loaded = ""  # should the load fail, nothing is known of the weights
