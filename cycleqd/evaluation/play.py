@@ -22,6 +22,7 @@ from typing import Literal, NamedTuple, TypeVar
 
 from cycleqd.evaluation.rounds import EvaluationStopped, Rounds, Seat
 from cycleqd.models.causal_lm.protocol import ChatRequest, Engine, Reply
+from cycleqd.run.ledger import Ledger
 from cycleqd.run.records import EpisodeRecord, EvaluationRecord, SampleScore, Score
 from cycleqd.sandbox import Sandboxes
 from cycleqd.skills.parts import Part, samples_of
@@ -45,6 +46,7 @@ class _Play:
     sample: Sample
     messages: list[Message]
     start: Future[Episode]
+    ledger: Ledger
     turns: int = 0
     tokens: int = 0
     finished: bool = False
@@ -60,14 +62,17 @@ class _Play:
             self.episode = self.start.result()
         self.turns += 1
         self.tokens += reply.tokens
-        self.finished = self.episode.act(reply.text)
+        with self.ledger.doing("sandbox"):
+            self.finished = self.episode.act(reply.text)
         self.messages = self.episode.messages
 
     def end(self) -> None:
         """Judges the finished episode and gives back its sandbox."""
         if self.episode is not None:
-            self.verdict = self.episode.judge()
-            self.episode.close()
+            with self.ledger.doing("judge"):
+                self.verdict = self.episode.judge()
+            with self.ledger.doing("sandbox"):
+                self.episode.close()
 
 
 def samples_hash(samples: Sequence[Sample]) -> str:
@@ -88,6 +93,7 @@ def evaluate(
     rounds: Rounds | None = None,
     stop: threading.Event | None = None,
     progress: Callable[[int], None] | None = None,
+    ledger: Ledger | None = None,
 ) -> Evaluation:
     """Plays every sample of `split` with the weights that the engine holds.
 
@@ -102,6 +108,7 @@ def evaluate(
         rounds: Where strict batches are shared with the individual's other skills; None shares with nobody.
         stop: When set, the evaluation ends with `EvaluationStopped` at the next turn.
         progress: Called with the number of finished episodes whenever some finished.
+        ledger: Counts where the time goes; None counts for nobody.
 
     Raises:
         SandboxUnavailable: The machine failed, not a reply (`cycleqd.skills.replaying`). Nothing is scored; the
@@ -113,7 +120,8 @@ def evaluate(
     samples = samples_of(skill, split)
     genome = engine.loaded
     stop = stop or threading.Event()
-    rounds = rounds or Rounds(engine, (skill.name,), {})
+    ledger = ledger or Ledger()
+    rounds = rounds or Rounds(engine, (skill.name,), {}, ledger=ledger)
     plays: list[_Play] = []
     with (
         rounds.seat(skill.name, stop) if batching == "strict" else nullcontext() as seat,
@@ -121,9 +129,9 @@ def evaluate(
         ThreadPoolExecutor(workers, thread_name_prefix=skill.name) as pool,
     ):
         for wave in _waves(samples, live_episodes):
-            with _opened(skill, session, wave, pool) as live:
+            with _opened(skill, session, wave, pool, ledger) as live:
                 if seat is None:
-                    _play_freely(live, skill, engine, pool, stop)
+                    _play_freely(live, skill, engine, pool, stop, ledger)
                 else:
                     _play_strictly(live, skill, seat, pool, stop, last=len(plays) + len(live) == len(samples))
             plays += live
@@ -173,10 +181,15 @@ def evaluate(
 
 @contextmanager
 def _opened(
-    skill: Skill, session: SkillSession, samples: Sequence[Sample], pool: ThreadPoolExecutor
+    skill: Skill, session: SkillSession, samples: Sequence[Sample], pool: ThreadPoolExecutor, ledger: Ledger
 ) -> Iterator[list[_Play]]:
     """Starts the episodes' sandboxes in the background (the first replies need none) and closes all in the end."""
-    plays = [_Play(sample, skill.initial_messages(sample), pool.submit(session.start, sample)) for sample in samples]
+
+    def start(sample: Sample) -> Episode:
+        with ledger.doing("sandbox"):
+            return session.start(sample)
+
+    plays = [_Play(sample, skill.initial_messages(sample), pool.submit(start, sample), ledger) for sample in samples]
     try:
         yield plays
     finally:
@@ -230,12 +243,18 @@ def _play_strictly(
 
 
 def _play_freely(
-    plays: list[_Play], skill: Skill, engine: Engine, pool: ThreadPoolExecutor, stop: threading.Event
+    plays: list[_Play],
+    skill: Skill,
+    engine: Engine,
+    pool: ThreadPoolExecutor,
+    stop: threading.Event,
+    ledger: Ledger,
 ) -> None:
     def play_through(play: _Play) -> None:
         while not play.finished:
             _refuse_when(stop)
-            (reply,) = engine.chat([play.request(skill)])
+            with ledger.doing("generate"):  # while anybody waits for a reply, the engine generates
+                (reply,) = engine.chat([play.request(skill)])
             pool.submit(play.step, reply).result()
         pool.submit(play.end).result()
 

@@ -68,7 +68,9 @@ __all__ = ["CHANGEABLE", "RecordUnreadable", "RunStore", "StoreError", "list_run
 R = TypeVar("R", bound=Record)
 N = TypeVar("N", bound=NamedTuple)
 
-CHANGEABLE = frozenset({"baselines", "comparison", "generations", "retention", "storage", "tasks", "trackers"})
+CHANGEABLE = frozenset(
+    {"baselines", "comparison", "evaluators", "generations", "retention", "storage", "tasks", "trackers"}
+)
 """Settings that may differ when a run is continued: they change how long and how it runs and what the final model is
 compared with, not what comes out."""
 
