@@ -105,7 +105,7 @@ def _numbers(text: str) -> list[int]:
 
 
 def _row(one: Plan) -> tuple[str, ...]:
-    from cycleqd.report.labels import duration
+    from cycleqd.report.tables import duration
 
     return (
         str(one.evaluators),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from concurrent.futures import Future
 from typing import Final, Protocol
 
@@ -10,6 +11,8 @@ from cycleqd.run.records import Record
 from cycleqd.run.seconds import Split
 from cycleqd.skills.parts import Part
 
+PACKAGES: Final[Mapping[str, str]] = {"dask": "distributed"}
+"""What a kind of evaluators imports; the extra has the kind's name."""
 ATTEMPTS: Final = 3
 """Evaluators that may die over one child before it is given up."""
 
