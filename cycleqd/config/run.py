@@ -78,7 +78,7 @@ class RunConfig(Section):
     regmean: RegMeanConfig = RegMeanConfig()
     comparison: ComparisonConfig = ComparisonConfig()
     evaluators: EvaluatorsConfig = EvaluatorsConfig()
-    engine: EngineConfig = EngineConfig()
+    engine: Annotated[EngineConfig, Field(validate_default=True)] = EngineConfig()
     sandbox: SandboxConfig = SandboxConfig()
     tasks: TaskConfig = TaskConfig()
     retention: RetentionConfig = RetentionConfig()
