@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Mapping
-from concurrent.futures import Future
+from concurrent.futures import Future, InvalidStateError
+from contextlib import suppress
 from typing import Any, Final
 
+from cycleqd.evaluation.rounds import EvaluationStopped
 from cycleqd.evaluators.job import Warm
 from cycleqd.evaluators.protocol import ATTEMPTS, EvaluatorLost, Outcome, missing
 from cycleqd.run.names import RunRef
@@ -56,8 +58,9 @@ class DaskEvaluators:
         self._numbers = itertools.count()
         self._resources = dict(resources or {})
         self._cluster: Any = None
-        # A child may outlast a worker's silence while its engine compiles.
-        config.set({"distributed.scheduler.allowed-failures": ATTEMPTS - 1, "distributed.admin.tick.limit": "10m"})
+        self._waiting: set[Future[Outcome]] = set()
+        # For a local cluster, whose scheduler is in this process; another one has its own number.
+        config.set({"distributed.scheduler.allowed-failures": ATTEMPTS - 1})
         if address is None:
             self._resources = {_ENGINE: 1}
             self._cluster = LocalCluster(
@@ -88,6 +91,8 @@ class DaskEvaluators:
         )
         answer: Future[Outcome] = Future()
         answer.set_running_or_notify_cancel()
+        self._waiting.add(answer)
+        answer.add_done_callback(self._waiting.discard)
         found.add_done_callback(lambda done: _settle(answer, individual, done))
         return answer
 
@@ -102,6 +107,9 @@ class DaskEvaluators:
             client.close()
             if self._cluster is not None:
                 self._cluster.close()
+            for answer in list(self._waiting):  # Dask tells nobody of a future whose client is gone
+                with suppress(InvalidStateError):  # it was told at this moment
+                    answer.set_exception(EvaluationStopped("the run is being stopped"))
 
 
 def _warm_plugin() -> Any:
@@ -132,6 +140,8 @@ def _settle(answer: Future[Outcome], individual: str, done: Any) -> None:
     """Passes on what became of a child."""
     from distributed import KilledWorker
 
+    if answer.done():
+        return
     if done.cancelled():
         answer.set_exception(EvaluatorLost(f"Dask gave {individual} up: the cluster is closed, or was restarted"))
         return

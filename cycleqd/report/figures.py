@@ -135,7 +135,7 @@ def time_figure(summary: Summary, history: History) -> Figure:
     whole.spines["left"].set_visible(False)
     figure.legend(ncols=3, loc="outside lower center", handlelength=1)
     if history.children:
-        _seconds_per_generation(panels[1, 0], history)
+        seconds_per_generation(panels[1, 0], history)
     return figure
 
 
@@ -199,8 +199,8 @@ def _filled(axes: Axes, history: History) -> None:
     axes.legend(loc="upper left", handlelength=1.6)
 
 
-def _seconds_per_generation(axes: Axes, history: History) -> None:
-    """Activity by activity where all records say so; by phase otherwise."""
+def seconds_per_generation(axes: Axes, history: History) -> None:
+    """Draws where the time of each generation went: by activity where all records say so, by phase otherwise."""
     steps = np.arange(1, len(history.children) + 1)
     bottom = np.zeros(len(history.children))
     splits = [record.split.seconds for record in history.children if record.split is not None]

@@ -160,9 +160,10 @@ def commit(
         ws.store.write_generation(record)
         ws.store.write_json(archives_key(generation), json.loads(search.archives.to_json()))
     ws.search = search
-    metrics.count_generation(
-        ws.config.run_id, generation, seconds=seconds.total, sandbox=seconds.sandbox, generate=seconds.generate
-    )
+    generate, sandbox = seconds.generate, seconds.sandbox
+    if split is not None and split.evaluator:  # the engine and the sandboxes are another process'
+        generate, sandbox = split.prefill + split.decode, split.sandbox + split.judge
+    metrics.count_generation(ws.config.run_id, generation, seconds=seconds.total, sandbox=sandbox, generate=generate)
     if split is not None:
         metrics.count_split(ws.config.run_id, split.seconds)
     ws.export_metrics()
