@@ -71,8 +71,8 @@ def test_process_keeps_its_environment_and_threads(engine):
 
 
 def test_the_start_takes_no_log_handler_of_the_process_down(tiny_biased, monkeypatch):
-    """Prefect's flushes through a thread that logs, which waited for ever for the one that held the lock of logging."""
-    monkeypatch.setattr("vllm.logger._last_configured_logging_config", None)  # as in a process that has not started one
+    """Prefect's flushes through a thread that logs, and that waited for ever for whoever held the lock of logging."""
+    monkeypatch.setattr("vllm.logger._last_configured_logging_config", None)  # as in a new process
     handler = Ended()
     known = set(logging._handlerList)
     open_engine("vllm", tiny_biased, dtype="float32", max_model_len=128, kv_cache_gb=0.1).close()
