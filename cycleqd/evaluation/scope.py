@@ -14,7 +14,7 @@ from cycleqd.evaluation.rounds import Rounds
 from cycleqd.models.causal_lm.protocol import ChatRequest, Engine
 from cycleqd.run.clock import Clock
 from cycleqd.run.genomes import task_vector
-from cycleqd.run.names import BASE
+from cycleqd.run.names import BASE, log_key
 from cycleqd.run.records import EvaluationRecord, IndividualRecord
 from cycleqd.run.store import RunStore
 from cycleqd.sandbox import Sandboxes
@@ -130,6 +130,9 @@ class Scope:
                 )
             record = result.record.model_copy(update={"fingerprint": fingerprint})
             resources.count(record)
+            for name, content in result.files.items():
+                key = log_key(self.individual, skill, self.part, name)
+                resources.store.write_bytes(key, content, replace=True)
             record = resources.store.write_evaluation(record, result.episodes)
             metrics.count_evaluation(
                 run,

@@ -135,6 +135,18 @@ def episodes_key(genome: str, skill: str, part: str) -> str:
     return f"evaluations/{genome}/{skill}-{part}.jsonl.gz"
 
 
+def log_key(individual: str, skill: str, part: str, name: str) -> str:
+    """Where a file lies that a skill keeps of an evaluation, such as the log of inspect_ai.
+
+    Args:
+        individual: The individual's id, or `BASE`.
+        skill: The skill.
+        part: The split or the part of one.
+        name: The file's own name.
+    """
+    return f"logs/{individual}/{skill}-{part}/{name}"
+
+
 def commit_key(generation: int) -> str:
     """Where a generation's commit record lies."""
     return f"generations/{generation:05d}.json"

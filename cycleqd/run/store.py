@@ -10,6 +10,7 @@ mutable ones, ``changes.json``, ``sessions/``, ``archives/`` and ``report/``, li
     bases.safetensors           shared bases of the factored task vectors
     individuals/<id>/           genome.safetensors, individual.json written last
     evaluations/<genome>/       <skill>-<split>.json written last, <skill>-<split>.jsonl.gz (episodes)
+    logs/<id>/<skill>-<split>/  what a skill keeps of an evaluation beside episodes, such as the log of inspect_ai
     generations/seed.json       commit record of the seeding
     generations/<t>.json        commit record of generation t
     archives/<t>.json           the archives after generation t (derived from the records)
