@@ -18,7 +18,7 @@ SECONDS: Final = 60
 """For a command without a limit of its own."""
 _MARGIN: Final = 30.0
 
-_GUEST: Final = '''
+_GUEST: Final = """
 import base64, json, os, signal, subprocess, sys, tempfile
 def stream(file):
     size = file.tell()
@@ -71,7 +71,7 @@ try:
 except (OSError, ValueError, LookupError, TypeError, subprocess.SubprocessError) as error:
     answer = {"error": [type(error).__name__, str(error)]}
 print(json.dumps(answer))
-'''
+"""
 
 
 class BoxFault(Exception):

@@ -30,7 +30,7 @@ Event = Mapping[str, Any]
 
 
 class InspectFailed(ConnectionError):
-    """The process that runs inspect_ai ended, or said something that makes no sense here. The work is to be retried."""
+    """The process that runs inspect_ai ended, or takes too long. The work is to be retried."""
 
 
 class Worker:

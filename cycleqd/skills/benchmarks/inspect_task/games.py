@@ -1,4 +1,4 @@
-"""Samples of a task that inspect_ai plays, seen from here: each asks for a reply, is given one, and in the end scored."""
+"""Samples of a task that inspect_ai plays, seen from here: each asks for replies, and in the end it is scored."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from cycleqd.messages import Message
 from cycleqd.sandbox import Sandboxes, SandboxUnavailable
-from cycleqd.skills.benchmarks.inspect_task.boxes import BoxFault, Boxes
+from cycleqd.skills.benchmarks.inspect_task.boxes import Boxes, BoxFault
 from cycleqd.skills.benchmarks.inspect_task.client import Event, InspectFailed, Worker, absent, workers
 
 PATIENCE: Final = 1800.0

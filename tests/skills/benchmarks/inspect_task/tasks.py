@@ -4,7 +4,7 @@ import random
 
 from inspect_ai import Task, task
 from inspect_ai.dataset import MemoryDataset, Sample
-from inspect_ai.model import ChatMessageUser, get_model
+from inspect_ai.model import ChatMessageUser, GenerateConfig, get_model
 from inspect_ai.scorer import Score, accuracy, includes, match, scorer
 from inspect_ai.solver import generate, solver, system_message, use_tools
 from inspect_ai.tool import tool
@@ -60,12 +60,24 @@ def sums(size=12, order=1):
 
 def plain(**changes):
     samples = [Sample(input=f"Say {n}.", target=str(n), id=f"n{n}") for n in range(10)]
-    return Task(**{"dataset": MemoryDataset(samples), "solver": generate(), "scorer": includes()} | changes)
+    usual = {
+        "dataset": MemoryDataset(samples),
+        "solver": generate(),
+        "scorer": includes(),
+        "config": GenerateConfig(max_tokens=4),
+    }
+    return Task(**usual | changes)
 
 
 @task
 def says():
     return plain()
+
+
+@task
+def looks():
+    """A tool in a sandbox that even a model that says nonsense is scored in: the scorer looks, too."""
+    return plain(solver=[use_tools(shell()), generate()], scorer=in_sandbox(), sandbox="docker")
 
 
 @task
@@ -166,6 +178,16 @@ def says_what():
     async def score(state, target):
         text = state.output.completion
         return Score(value={"P": "P", "N": "N", "true": True, "many": {"a": 1, "b": 0.5}}.get(text, text))
+
+    return score
+
+
+@scorer(metrics=[accuracy()])
+def in_sandbox():
+    async def score(state, target):
+        await sandbox().write_file("said/reply.txt", state.output.completion)
+        kept = await sandbox().read_file("said/reply.txt")
+        return Score(value="C" if kept == state.output.completion else "I", answer=kept)
 
     return score
 

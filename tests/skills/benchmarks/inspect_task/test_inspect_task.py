@@ -46,7 +46,7 @@ class Played:
 
     def chat(self, requests):
         with self._lock:
-            self.batches.append([request.messages for request in requests])
+            self.batches.append([[*request.messages] for request in requests])
         return [Reply(self._reply([m["content"] for m in request.messages]), 1, 1, "stop") for request in requests]
 
     @contextmanager
@@ -140,10 +140,11 @@ class TestPlaying:
     def test_a_model_that_calls_tools_in_a_container_without_network_scores(self):
         def reply(said):
             number = int(said[1].split()[2])
-            if number == 0:
+            if number == zero:
                 return "I do not know."
             if len(said) == 2:
-                return f'Well. <tool_call>{{"name": "add", "arguments": {{"x": {number}, "y": {number + 5}}}}}</tool_call>'
+                terms = f'{{"x": {number}, "y": {number + 5}}}'
+                return f'Well. <tool_call>{{"name": "add", "arguments": {terms}}}</tool_call>'
             if len(said) == 4:
                 assert said[-1] == f"Result of add:\n{2 * number + 5}"
                 command = "cat note.txt; ls /sys/class/net; pwd; echo wrong >&2; exit 3"
@@ -153,13 +154,14 @@ class TestPlaying:
                 return '<tool_call>{"name": "shell", nonsense</tool_call>'
             return f"The sum is {2 * number + 5}"
 
-        skill = built("sums", {"optimization": 5, "test": 1})
+        skill = built("sums?size=20", {"optimization": 5, "test": 1})
+        samples = skill.samples("optimization")
+        zero = int(skill.initial_messages(samples[0])[-1]["content"].split()[2])
         with Sandboxes(run_id="test-inspect", max_containers=2) as sandboxes:
             engine, (record, episodes, files) = play(skill, reply, sandboxes)
-        zero = [sample.id for sample in skill.samples("optimization") if sample.data["target"] == "5"]
-        assert {sample.id: sample.score for sample in record.samples} == {
-            sample.id: float(sample.id not in zero) for sample in skill.samples("optimization")
-        }
+        assert [(sample.id, sample.score) for sample in record.samples] == [
+            (sample.id, float(sample is not samples[0])) for sample in samples
+        ]
         assert record.samples[-1].reason.startswith("match says ")
         assert record.samples[-1].extra.keys() == {"match", "includes"}
         assert [[*request.messages] for asked in requests_of(skill, "optimization", episodes, live_episodes=2)
@@ -197,11 +199,6 @@ class TestPlaying:
         assert [sample.score for sample in record.samples] == [0.0, 1.0, 1.0, 1.0]
         assert record.samples[0].reason.startswith("the sample failed: ValueError")
 
-    def test_a_task_that_asks_something_else_each_time_is_no_skill(self):
-        skill = built("draws", {"optimization": 1, "test": 1})
-        with pytest.raises(RuntimeError, match="draws at random"):
-            play(skill, lambda _: "x")
-
     def test_values_of_scores_become_numbers_from_0_to_1(self):
         wanted = {"C": 1.0, "I": 0.0, "P": 0.5, "N": 0.0, "true": 1.0, "0.25": 0.25, "7": 1.0, "many": 0.75}
         skill = built("graded", split_seed=3)
@@ -214,6 +211,11 @@ class TestPlaying:
         }
         assert found == {value: wanted[value] for value in found}
         assert len(found) > 3
+
+    def test_a_task_that_asks_something_else_each_time_is_no_skill(self):
+        skill = built("draws", {"optimization": 1, "test": 1})
+        with pytest.raises(RuntimeError, match="draws at random"):
+            play(skill, lambda _: "x")
 
 
 @needs_inspect
@@ -229,7 +231,7 @@ def test_two_generations_of_a_search_over_tasks_with_a_real_engine(tmp_path):
     from tests.steps.small_run import next_generation, score
     from tests.tiny_models import save_tied
 
-    tasks = {"inspect:sums": f"{TASKS}@sums", "inspect:says": f"{TASKS}@says"}
+    tasks = {"inspect:looks": f"{TASKS}@looks", "inspect:says": f"{TASKS}@says"}
     given = small_configuration(
         tmp_path,
         "tasks",
@@ -255,7 +257,8 @@ def test_two_generations_of_a_search_over_tasks_with_a_real_engine(tmp_path):
             score(ws.evaluator, individual, "optimization")
         steps.seed_archives(ws)
         for _ in range(2):
-            assert next_generation(ws).scores.keys() == {"sums", "says"}
+            assert next_generation(ws).scores.keys() == {"looks", "says"}
     store = RunStore(config.storage, "tasks")
     assert verify(store).faults == []
-    assert len([key for key in store.keys("logs") if key.endswith(".eval")]) == 2 * (4 + 2)
+    logs = [key.split("/") for key in store.walk("logs") if key.endswith(".eval")]
+    assert len(logs) == len({(individual, part) for _, individual, part, _ in logs}) == 2 * (4 + 2)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from contextvars import ContextVar
-from typing import Any, Final
+from typing import Final
 
 from cycleqd.skills.benchmarks.inspect_task.worker.link import Link
 

@@ -67,7 +67,9 @@ def faults_of(task: Any, samples: dict[str, Any]) -> list[str]:
         else:
             folder = Path(getattr(task, TASK_FOLDER, None) or ".")
             found += [
-                f"its Docker sandbox wants an image of its own ({name})" for name in COMPOSE if (folder / name).is_file()
+                f"its Docker sandbox wants an image of its own ({name})"
+                for name in COMPOSE
+                if (folder / name).is_file()
             ]
     for key, sample in samples.items():
         if not isinstance(sample.input, str) and any(
@@ -93,7 +95,12 @@ def describe(link: Link, name: str, arguments: dict[str, Any]) -> None:
         faults=faults_of(task, samples),
         max_tokens=task.config.max_tokens,
         samples=[
-            {"id": key, "content": _digest(sample), "target": sample.target, "sandbox": bool(task.sandbox or sample.sandbox)}
+            {
+                "id": key,
+                "content": _digest(sample),
+                "target": sample.target,
+                "sandbox": bool(task.sandbox or sample.sandbox),
+            }
             for key, sample in samples.items()
         ],
     )
