@@ -59,7 +59,7 @@ def _watched(solve: Any, setup: Any, stage: Stage) -> Any:
     """The task's solver, which says when it fails: inspect_ai tells only when all samples have ended."""
     from inspect_ai.solver import solver
 
-    @solver(name=f"{NAME}_watched")
+    @solver(name=f"{NAME}_watched")  # type: ignore[untyped-decorator]
     def watched() -> Any:
         async def watch(state: Any, generate: Any) -> Any:
             key = str(state.sample_id)

@@ -63,14 +63,12 @@ def on_stage() -> Stage:
 
 def limit(turns: int) -> Exception:
     """The exception with which inspect_ai ends a sample and scores it as it stands."""
+    kind: type[Exception]
     try:
-        from inspect_ai.util import LimitExceededError
-
-        return LimitExceededError("custom", value=turns + 1, limit=turns, message="no turns left")
+        from inspect_ai.util import LimitExceededError as kind
     except ImportError:
-        from inspect_ai.solver import SampleLimitExceededError
-
-        return SampleLimitExceededError("custom", value=turns + 1, limit=turns, message="no turns left")
+        from inspect_ai.solver import SampleLimitExceededError as kind
+    return kind("custom", value=turns + 1, limit=turns, message="no turns left")
 
 
 def is_limit(error: BaseException) -> bool:
