@@ -92,7 +92,9 @@ class CodeBenchmark:
                 workers=settings.workers,
                 progress=lambda done: progress(done, self.n),
             )
-        return [Problem(sample.id, min(sample.score, sample.extra.get("plus", 0.0))) for sample in played.record.samples]
+        return [
+            Problem(sample.id, min(sample.score, sample.extra.get("plus", 0.0))) for sample in played.record.samples
+        ]
 
 
 def _download(benchmark: Benchmark) -> Path:

@@ -30,6 +30,8 @@ SIMILARITY_KEY = "experts/similarity.json"
 """How alike the experts are, pair by pair."""
 REGMEAN_KEY = "experts/regmean.safetensors"
 """The experts' shares of RegMean, as low-rank factors."""
+TRAINING = "training.safetensors"
+"""Of an expert: where its training stands, until it is finished."""
 SEED_KEY = "generations/seed.json"
 """The commit record of the seeding."""
 EXPORT_KEY = "aggregate/export.json"
@@ -81,7 +83,7 @@ def child_id(generation: int) -> str:
 
 
 def expert_key(skill: str, name: str) -> str:
-    """Where something of an expert lies: ``model`` and, each a ``.json``: summary, source, data, demonstrations."""
+    """Where something of an expert lies: ``model``; summary, source, data, demonstrations as ``.json``; `TRAINING`."""
     return f"experts/{skill}/{name}"
 
 

@@ -107,7 +107,5 @@ def test_trained_experts_that_go_out_and_come_back_are_the_same_individuals(form
     for individual in scores.keys() - {"base"}:
         was, is_now = task_vector(store, individual), task_vector(again, individual)
         for name in {*was.names(), *is_now.names()}:
-            deltas = [
-                vector.delta(name) if name in vector.names() else torch.zeros(()) for vector in (was, is_now)
-            ]
+            deltas = [vector.delta(name) if name in vector.names() else torch.zeros(()) for vector in (was, is_now)]
             torch.testing.assert_close(*torch.broadcast_tensors(*deltas), rtol=0, atol=1e-5)
