@@ -1,4 +1,4 @@
-"""Experts that a run trained, exported by the command and given to other runs: the same individuals, the same scores."""
+"""Experts that a run trained, exported by the command and given to other runs: the same individuals and scores."""
 
 import json
 
@@ -93,7 +93,7 @@ def trained(folder):
 @pytest.mark.parametrize("form", ["adapter", "checkpoint"])
 def test_trained_experts_that_go_out_and_come_back_are_the_same_individuals(form, folder, trained):
     store, scores = trained
-    assert 0 < sum(sum(scores[expert_id(SKILLS[0])], [])) < 12
+    assert 0 < sum(map(sum, scores[expert_id(SKILLS[0])])) < 12
     assert len({str(found) for found in scores.values()}) > 2
     source = {}
     for skill in SKILLS:

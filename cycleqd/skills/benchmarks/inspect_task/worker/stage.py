@@ -63,12 +63,11 @@ def on_stage() -> Stage:
 
 def limit(turns: int) -> Exception:
     """The exception with which inspect_ai ends a sample and scores it as it stands."""
-    kind: type[Exception]
-    try:
-        from inspect_ai.util import LimitExceededError as kind
-    except ImportError:
-        from inspect_ai.solver import SampleLimitExceededError as kind
-    return kind("custom", value=turns + 1, limit=turns, message="no turns left")
+    from inspect_ai import solver, util
+
+    kind = getattr(util, "LimitExceededError", None) or solver.SampleLimitExceededError
+    made: Exception = kind("custom", value=turns + 1, limit=turns, message="no turns left")
+    return made
 
 
 def is_limit(error: BaseException) -> bool:
