@@ -13,14 +13,14 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Final
 
-import cycleqd
 from cycleqd.skills.benchmarks.benchmark import DataUnavailable
 from cycleqd.skills.benchmarks.inspect_task.worker import main
 
 PYTHON_VARIABLE: Final = "CYCLEQD_INSPECT_PYTHON"
 """Environment variable that names the Python interpreter of an environment that has inspect_ai."""
 INSTALL: Final = "pip install 'cycleqd[inspect]'"
-_STARTED_FROM: Final = Path(cycleqd.__file__).resolve().parents[1]
+_STARTED_FROM: Final = Path(__file__).resolve().parents[4]
+"""The folder that has the package `cycleqd`."""
 _KEPT: Final = 4
 """Processes that wait for work, at most."""
 _TOLD: Final = 400
