@@ -14,10 +14,11 @@ import hashlib
 import json
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Literal, NamedTuple, TypeVar
 
 from cycleqd.evaluation.rounds import EvaluationStopped, Rounds, Seat
@@ -33,10 +34,11 @@ T = TypeVar("T")
 
 
 class Evaluation(NamedTuple):
-    """A finished evaluation: its record and the episodes to read."""
+    """A finished evaluation: its record, the episodes to read, and files that the skill wants kept, by name."""
 
     record: EvaluationRecord
     episodes: list[EpisodeRecord]
+    files: Mapping[str, bytes] = MappingProxyType({})
 
 
 @dataclass(slots=True)
@@ -128,6 +130,7 @@ def evaluate(
         replaying_session(skill, sandboxes) as session,
         ThreadPoolExecutor(workers, thread_name_prefix=skill.name) as pool,
     ):
+        session.expect(samples, live_episodes)
         for wave in _waves(samples, live_episodes):
             with _opened(skill, session, wave, pool, ledger) as live:
                 if seat is None:
@@ -137,6 +140,7 @@ def evaluate(
             plays += live
             if progress:
                 progress(len(plays))
+        files = session.files()
     seconds = time.monotonic() - began
     verdicts = [_verdict(play) for play in plays]
     record = EvaluationRecord(
@@ -173,10 +177,11 @@ def evaluate(
             score=score,
             reason=reason,
             messages=play.messages,
+            asked=getattr(play.episode, "asked", None),
         )
         for play, (score, reason, _) in zip(plays, verdicts, strict=True)
     ]
-    return Evaluation(record, episodes)
+    return Evaluation(record, episodes, files)
 
 
 @contextmanager
@@ -218,11 +223,23 @@ def requests_of(
     asked: list[list[ChatRequest]] = []
     for wave in _waves(list(zip(samples_of(skill, split), episodes, strict=True)), live_episodes):
         prompts = [len(skill.initial_messages(sample)) for sample, _ in wave]
-        live = [(episode.messages, size) for (_, episode), size in zip(wave, prompts, strict=True)]
-        while live := [(messages, size) for messages, size in live if size < len(messages)]:
-            asked.append([ChatRequest(messages[:size], skill.max_new_tokens, skill.stop) for messages, size in live])
-            live = [(messages, size + 2) for messages, size in live]
+        live = [_asked_of(episode, size) for (_, episode), size in zip(wave, prompts, strict=True)]
+        while live := [turns for turns in live if turns]:
+            asked.append([ChatRequest(turns[0], skill.max_new_tokens, skill.stop) for turns in live])
+            live = [turns[1:] for turns in live]
     return asked
+
+
+def _asked_of(episode: EpisodeRecord, prompt: int) -> list[list[Message]]:
+    """What an episode asked, turn by turn.
+
+    Args:
+        episode: The episode.
+        prompt: Messages of its first turn.
+    """
+    if episode.asked is not None:
+        return episode.asked
+    return [episode.messages[:size] for size in range(prompt, len(episode.messages), 2)]
 
 
 def _play_strictly(

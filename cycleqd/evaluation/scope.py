@@ -15,7 +15,7 @@ from cycleqd.models.causal_lm.protocol import ChatRequest, Engine
 from cycleqd.run.clock import Clock
 from cycleqd.run.genomes import task_vector
 from cycleqd.run.ledger import Ledger
-from cycleqd.run.names import BASE
+from cycleqd.run.names import BASE, log_key
 from cycleqd.run.records import EvaluationRecord, IndividualRecord
 from cycleqd.run.store import RunStore
 from cycleqd.sandbox import Sandboxes
@@ -132,6 +132,9 @@ class Scope:
                 )
             record = result.record.model_copy(update={"fingerprint": fingerprint})
             with resources.ledger.doing("store"):
+                for name, content in result.files.items():
+                    key = log_key(self.individual, skill, self.part, name)
+                    resources.store.write_bytes(key, content, replace=True)
                 record = resources.store.write_evaluation(record, result.episodes)
             resources.count(record)
             _tell(record)

@@ -124,6 +124,8 @@ class EpisodeRecord(Record):
     score: float
     reason: Text
     messages: Annotated[list[Message], BeforeValidator(whole_texts)]
+    asked: Annotated[list[list[Message]] | None, BeforeValidator(whole_texts)] = None
+    """What the model was asked, turn by turn, where that is not the growing conversation of `messages`."""
 
 
 class EvaluationRecord(Record):
