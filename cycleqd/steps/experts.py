@@ -95,6 +95,7 @@ def _fine_tune(
                 validation_fraction=settings.validation_fraction,
                 dtype=ws.config.model.dtype,
                 date=ws.config.model.date,
+                sight=ws.evaluator.sight,
                 **common,
             )
         else:

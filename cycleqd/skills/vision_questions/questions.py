@@ -22,10 +22,8 @@ _ANSWERS: Final = 10
 _HELD_OUT: Final = 10
 """One in so many training images scores children, and no expert learns from it."""
 _SHOWN: Final = 3
-_KINDS: Final = {
-    "yes-no": ("yes", "no"),
-    "shape": ("circle", "rectangle", "triangle"),
-}
+SHAPES: Final = ("circle", "rectangle", "triangle")
+_KINDS: Final = {"yes-no": ("yes", "no"), "shape": SHAPES}
 
 
 class Question(NamedTuple):
