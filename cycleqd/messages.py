@@ -27,6 +27,11 @@ def images_of(messages: Iterable[Mapping[str, Any]]) -> list[str]:
     return [str(message["image"]) for message in messages if message.get("image")]
 
 
+def as_text(message: Mapping[str, Any]) -> str:
+    """A message to read, with the name of its image where it shows one."""
+    return f"[image {message['image']}]\n{message['content']}" if message.get("image") else str(message["content"])
+
+
 def refuse_images(messages: Iterable[Mapping[str, Any]], who: str) -> None:
     """Refuses a conversation that shows images.
 
