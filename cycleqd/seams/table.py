@@ -5,9 +5,11 @@ from __future__ import annotations
 import inspect
 from collections.abc import Iterator, Mapping
 from importlib import import_module
-from importlib.metadata import EntryPoint, entry_points
+from importlib.metadata import EntryPoint
 from types import MappingProxyType
 from typing import Any, NamedTuple
+
+from cycleqd.seams.installed import offered
 
 Setting = bool | int | float | str
 """What a configuration can say of an operator."""
@@ -120,19 +122,19 @@ class SeamTable(Mapping[str, Row]):
         Raises:
             ValueError: More than one has it: which one a run meant could not be told afterwards.
         """
-        offered = [point for point in self._offered() if point.name == name]
+        given = [point for point in self._offered() if point.name == name]
         own = self._rows.get(name)
-        if len(offered) + (own is not None) > 1:
-            who = ["cycleqd itself"] * (own is not None) + [_package(point) for point in offered]
+        if len(given) + (own is not None) > 1:
+            who = ["cycleqd itself"] * (own is not None) + [_package(point) for point in given]
             raise ValueError(
                 f"the {self.what} {name!r} is given by {' and by '.join(who)}: uninstall all packages but one"
             )
         if own is not None:
             return own.target
-        return offered[0].value if offered else None
+        return given[0].value if given else None
 
     def _offered(self) -> tuple[EntryPoint, ...]:
-        return tuple(entry_points(group=self.group)) if self.group is not None else ()
+        return offered(self.group) if self.group is not None else ()
 
 
 def _package(point: EntryPoint) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import shutil
 from typing import Any, Final
@@ -16,6 +17,9 @@ _BLOCK_SIZE: Final = 32
 _ENVIRONMENT: Final = {
     # In process, or the weights could not be handed over as tensors.
     "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
+    # It would take all log handlers of the process down and wait for each to flush, under the lock of all logging.
+    # Prefect's handler flushes through a thread that logs: where it was about to, both waited for ever.
+    "VLLM_CONFIGURE_LOGGING": "0",
     "VLLM_LOGGING_LEVEL": "ERROR",
     "VLLM_NO_USAGE_STATS": "1",
 }
@@ -48,6 +52,7 @@ def start_vllm(**arguments: Any) -> Any:
     set_num_threads = torch.set_num_threads
     folder = temporary_folder()
     try:
+        logging.getLogger("vllm").setLevel(os.environ["VLLM_LOGGING_LEVEL"].upper())
         from vllm import LLM
         from vllm.v1.executor import uniproc_executor
 

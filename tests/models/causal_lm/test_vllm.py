@@ -1,5 +1,6 @@
 """What only vLLM has: prefix caching, and a process that it must leave as it was."""
 
+import logging
 import os
 
 import pytest
@@ -67,6 +68,31 @@ def test_process_keeps_its_environment_and_threads(engine):
     torch.set_num_threads(1)
     assert torch.get_num_threads() == 1
     torch.set_num_threads(threads)
+
+
+def test_the_start_takes_no_log_handler_of_the_process_down(tiny_biased, monkeypatch):
+    """Prefect's flushes through a thread that logs, and that waited for ever for whoever held the lock of logging."""
+    monkeypatch.setattr("vllm.logger._last_configured_logging_config", None)  # as in a new process
+    handler = Ended()
+    known = set(logging._handlerList)
+    open_engine("vllm", tiny_biased, dtype="float32", max_model_len=128, kv_cache_gb=0.1).close()
+    assert handler.told == []
+    assert known <= set(logging._handlerList)
+
+
+class Ended(logging.Handler):
+    """Notes what it is told to do."""
+
+    def __init__(self):
+        super().__init__()
+        self.told = []
+
+    def flush(self):
+        self.told.append("flush")
+
+    def close(self):
+        self.told.append("close")
+        super().close()
 
 
 def test_closed_engine_refuses_work(tiny_biased):
