@@ -120,7 +120,7 @@ def _embedding(base: Path) -> torch.Tensor:
 def _train(out: Path, words: torch.Tensor, tokenizer: Any, shown: Sequence[Captioned], steps: int, batch: int) -> None:
     from safetensors.torch import save_file
 
-    log.info("training %s on %d captioned images (once, about a minute)", TINY_VISION, len(shown))
+    log.info("training %s on %d captioned images (once, a few minutes)", TINY_VISION, len(shown))
     config = tiny_config(words.shape[1])
     with torch.random.fork_rng():
         torch.manual_seed(_SEED)
