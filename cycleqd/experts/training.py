@@ -288,7 +288,7 @@ def _targets(row: Encoded) -> int:
 
 
 def _loss_function(
-    model: Any, dtype: str, device: torch.device, sight: Sight | None
+    model: Any, dtype: str, device: torch.device, sight: Sight | None = None
 ) -> Callable[[Batch], torch.Tensor]:
     """Returns the summed cross entropy of a batch's trained tokens."""
     from peft.helpers import disable_input_dtype_casting
