@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from typing import Any, Final, Literal
+from collections.abc import Iterable, Mapping
+from typing import Any, Final, Literal, NotRequired
 
 # pydantic wants this one before Python 3.12.
 from typing_extensions import TypedDict
@@ -17,6 +18,28 @@ class Message(TypedDict):
 
     role: Literal["system", "user", "assistant"]
     content: str
+    image: NotRequired[str]
+    """Names an image that stands ahead of the text, as ``skill/...``; the skill finds it."""
+
+
+def images_of(messages: Iterable[Mapping[str, Any]]) -> list[str]:
+    """The names of the images that a conversation shows, in their order."""
+    return [str(message["image"]) for message in messages if message.get("image")]
+
+
+def as_text(message: Mapping[str, Any]) -> str:
+    """A message to read, with the name of its image where it shows one."""
+    return f"[image {message['image']}]\n{message['content']}" if message.get("image") else str(message["content"])
+
+
+def refuse_images(messages: Iterable[Mapping[str, Any]], who: str) -> None:
+    """Refuses a conversation that shows images.
+
+    Raises:
+        ValueError: It does, and `who` takes text only.
+    """
+    if images := images_of(messages):
+        raise ValueError(f"{who} takes text only, and the conversation shows {images[0]}: set model.vision in a run")
 
 
 def whole_text(text: str) -> str:

@@ -16,7 +16,7 @@ from cycleqd.cli.common import UNFIT, ConfigArgument, SetOption, err, out
 
 def experiment(
     plan: Annotated[
-        str, typer.Argument(help="table1, table2 or beyond, which are shipped, or a YAML file of your own.")
+        str, typer.Argument(help="table1, table2, table5 or beyond, which are shipped, or a YAML file of your own.")
     ],
     seeds: Annotated[str | None, typer.Option(help="Seeds in place of the plan's, e.g. 10,11.")] = None,
     children: Annotated[int | None, typer.Option(min=1, help="Budget of each search, in children.")] = None,
@@ -38,7 +38,7 @@ def experiment(
     from cycleqd.cli.start import preflight
     from cycleqd.experiment.plan import load_experiment, planned_runs
     from cycleqd.experiment.results import collect
-    from cycleqd.experiment.tables import to_figure, to_lines, to_markdown
+    from cycleqd.experiment.tables import to_figure, to_json, to_lines, to_markdown
 
     changes: dict[str, object] = {"children": children, "storage": storage}
     if seeds is not None:
@@ -61,7 +61,7 @@ def experiment(
     out.print(Markdown(text))
     if out_folder is not None:
         out_folder.mkdir(parents=True, exist_ok=True)
-        (out_folder / f"{settings.name}.json").write_text(results.model_dump_json(indent=1) + "\n")
+        (out_folder / f"{settings.name}.json").write_text(to_json(results))
         (out_folder / f"{settings.name}.jsonl").write_text(to_lines(results))
         (out_folder / f"{settings.name}.md").write_text(text)
         if results.rows:

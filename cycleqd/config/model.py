@@ -34,6 +34,11 @@ class ModelConfig(Section):
     revision: Annotated[str, Field(min_length=1)] | None = None
     """Branch, tag or commit of a hub model. Unless given: the main branch as it is at the first start; the run keeps
     that commit."""
+    vision: Annotated[str, Field(min_length=1)] | None = None
+    """Vision tower and projector for skills that show images: ``tiny-vision``, which is trained here once, or a
+    directory or hub id of a LLaVA checkpoint, of whose language model nothing is used. It never changes."""
+    vision_revision: Annotated[str, Field(min_length=1)] | None = None
+    """Branch, tag or commit of a hub model that `vision` names."""
     chat_template: Annotated[str, Field(min_length=1)] | None = None
     """A file with a chat template in place of the model's own."""
     chat_template_kwargs: dict[TemplateVariable, bool | int | float | str] = {}  # noqa: RUF012 -- pydantic copies it

@@ -100,6 +100,9 @@ class RunConfig(Section):
             if model is not None and row.model != model.kind:
                 text = f"{row.name} is a skill of {row.model} models, and model.kind is {model.kind}"
                 faults.append(_fault((position, "name"), skills[position].name, text))
+            if row.sees and model is not None and model.vision is None:
+                text = f"{row.name} shows images: set model.vision, e.g. to tiny-vision or to a LLaVA checkpoint"
+                faults.append(_fault((position, "name"), skills[position].name, text))
             if row.model == "segmentation" and experts is not None and experts.data_of(row.name):
                 text = f"the {row.name} expert learns from the skill's own pictures: remove experts.data.{row.name}"
                 faults.append(_fault((position,), row.name, text))
@@ -161,6 +164,8 @@ class RunConfig(Section):
         search, model = info.data.get("search"), info.data.get("model")
         if model is not None and model.kind == "segmentation" and engine.kind not in ("auto", "transformers"):
             raise ValueError("a model that segments computes in transformers: set engine.kind to auto")
+        if engine.kind == "server" and any(skill.row.sees for skill in info.data.get("skills") or ()):
+            raise ValueError("servers are shown no images: set engine.kind to auto, vllm or transformers")
         evaluators = info.data.get("evaluators")
         elsewhere = evaluators is not None and evaluators.kind != "threads"
         if engine.kind != "server":
@@ -236,6 +241,11 @@ class RunConfig(Section):
     def trained(self) -> tuple[str, ...]:
         """The skills whose experts are trained by the run, in their order; the others have a source."""
         return tuple(name for name in self.skill_names if self.experts.source_of(name) is None)
+
+    @property
+    def shows_images(self) -> bool:
+        """Whether a language model is shown images."""
+        return any(skill.row.sees for skill in self.skills)
 
     @property
     def uses_regmean(self) -> bool:

@@ -22,7 +22,7 @@ from cycleqd.sandbox import Sandboxes, SandboxUnavailable
 from cycleqd.skills.benchmarks.benchmark import Source, strata
 from cycleqd.skills.building import build_skill
 from cycleqd.skills.cheats import Cheats
-from cycleqd.skills.oracle import Agent, EmptyAgent, OracleAgent, oracle_of, play
+from cycleqd.skills.oracle import Agent, EmptyAgent, OracleAgent, best_score, oracle_of, play
 from cycleqd.skills.protocol import NoReference, Sample, Skill, SkillSession, Split, Verdict
 from cycleqd.skills.registry import find, load
 from cycleqd.skills.replaying import replaying_session
@@ -174,8 +174,8 @@ def _played(
     return verdicts
 
 
-def _passed(verdict: Verdict) -> bool:
-    return verdict.score == 1.0 and all(value == 1.0 for value in verdict.extra.values())
+def _passed(verdict: Verdict, best: float) -> bool:
+    return verdict.score == best and all(value == 1.0 for value in verdict.extra.values())
 
 
 def _found(
@@ -192,7 +192,7 @@ def _found(
             broken.append(Finding(id=sample.id, reason=f"the empty agent solves it: {silence.reason}"))
         elif sample.id in unsolved:
             broken.append(Finding(id=sample.id, reason=f"no reference: {unsolved[sample.id]}"))
-        elif not _passed(gold):
+        elif not _passed(gold, best_score(skill, sample)):
             fault = gold.reason.startswith(INFRASTRUCTURE)
             broken.append(
                 Finding(id=sample.id, reason=gold.reason if fault else f"the gold solution fails: {gold.reason}")
@@ -205,7 +205,10 @@ def _found(
         data_sha256=skill.origin.sha256,
         data_version=skill.origin.version,
         n=len(samples),
-        oracle_passed=sum(map(_passed, verdicts["oracle"])),
+        oracle_passed=sum(
+            _passed(verdict, best_score(skill, sample))
+            for verdict, sample in zip(verdicts["oracle"], samples, strict=True)
+        ),
         empty_passed=sum(verdict.score > 0 for verdict in verdicts["empty"]),
         cheated=cheated,
         broken=broken,

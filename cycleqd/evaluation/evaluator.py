@@ -15,10 +15,19 @@ from pathlib import Path
 from cycleqd.base_model import BaseWeights
 from cycleqd.config import RunConfig
 from cycleqd.evaluation.fingerprint import fingerprint
-from cycleqd.evaluation.resources import build_skills, find_base, limits_of, open_sandboxes, start_engine
+from cycleqd.evaluation.resources import (
+    build_skills,
+    find_base,
+    find_vision,
+    limits_of,
+    open_sandboxes,
+    open_sight,
+    start_engine,
+)
 from cycleqd.evaluation.scope import Scope
 from cycleqd.models.causal_lm.protocol import Engine, prefill_seconds
 from cycleqd.models.hardware import pinned
+from cycleqd.models.vision_language import Sight
 from cycleqd.run.base_identity import BaseRecord, identify
 from cycleqd.run.clock import Clock
 from cycleqd.run.ledger import Ledger
@@ -70,7 +79,12 @@ class Evaluator:
     @cached_property
     def base_identity(self) -> BaseRecord:
         """Which base model this process has, by the content of its files."""
-        return identify(self.config.model.name, self.base)
+        return identify(self.config.model.name, self.base, vision=find_vision(self.config, self.base))
+
+    @cached_property
+    def sight(self) -> Sight | None:
+        """Sees the images that the run's skills show; None where no skill shows any."""
+        return open_sight(self.config, self.base)
 
     @cached_property
     def base_weights(self) -> BaseWeights:

@@ -10,7 +10,8 @@ Parts, all of them texts:
 * ``limits.<name>``: of the containers;
 * ``engine``, ``engine_version``, ``dtype``, ``max_model_len``, ``batching``, and for strict batches ``live_episodes``;
 * ``engine.compile``, ``engine.extra``: where they are set;
-* ``base``, ``tokenizer``: hashes of the base model's files (`cycleqd.run.base_identity`).
+* ``base``, ``tokenizer``: hashes of the base model's files (`cycleqd.run.base_identity`);
+* ``vision``: of skills that show images, likewise.
 
 Scores with different fingerprints are not comparable, and one run holds none (`cycleqd.steps.admission`). A record of
 an earlier version has none; nobody can tell what it depends on.
@@ -79,7 +80,13 @@ def fingerprint(
         **strict,
         "base": base.base,
         "tokenizer": base.tokenizer,
+        **({"vision": base.vision} if base.vision and shows_images(skill) else {}),
     }
+
+
+def shows_images(skill: Skill) -> bool:
+    """Whether a skill's conversations show images; skills of segmentation have engines of their own."""
+    return hasattr(skill, "image") and not hasattr(skill, "picture")
 
 
 def images_of(skill: Skill) -> tuple[str, ...]:

@@ -10,8 +10,9 @@ from cycleqd.base_model import resolve_base
 from cycleqd.config import RunConfig, SandboxConfig, SkillConfig
 from cycleqd.models.causal_lm import open_engine
 from cycleqd.models.causal_lm.protocol import Engine
-from cycleqd.models.hardware import with_dtype
+from cycleqd.models.hardware import resolve_kind, with_dtype
 from cycleqd.models.segmentation import Segmenter, resolve_sam
+from cycleqd.models.vision_language import SeeingEngine, SharedEngine, Sight, Vision, resolve_vision
 from cycleqd.sandbox import Limits, NoSandboxes, Sandboxes, reap
 from cycleqd.skills.benchmarks.benchmark import Source, exclusions
 from cycleqd.skills.building import build_skill
@@ -38,11 +39,51 @@ def find_base(config: RunConfig, *, revision: str | None = None) -> Path:
     return with_template(base, cache_dir(), file=model.chat_template, settings=model.chat_template_kwargs)
 
 
+def find_vision(config: RunConfig, base: Path) -> Path | None:
+    """The checkpoint directory of the vision tower that stands in front of `base`; None where no skill shows images.
+
+    Raises:
+        BaseModelInvalid, BaseModelUnavailable, DataUnavailable: As `cycleqd.models.vision_language.resolve_vision`.
+    """
+    if config.model.vision is None or not config.shows_images:
+        return None
+    return resolve_vision(config.model.vision, cache_dir(), base, revision=config.model.vision_revision)
+
+
+def open_sight(config: RunConfig, base: Path) -> Sight | None:
+    """What sees the images of a configuration's skills; None where no skill shows any."""
+    folder = find_vision(config, base)
+    if folder is None:
+        return None
+    return Sight(Vision(folder), _images(config))
+
+
 def start_engine(config: RunConfig, base: Path) -> Engine:
     """The engine that a configuration describes, serving the checkpoint in `base`."""
     settings = config.engine
     if config.model.kind == "segmentation":
         return Segmenter(base, _images(config), dtype=with_dtype(config).model.dtype)
+    sight = open_sight(config, base)
+    if sight is None:
+        return _text_engine(config, base)
+    seeing = SeeingEngine(
+        base,
+        sight,
+        dtype=with_dtype(config).model.dtype,
+        max_model_len=settings.max_model_len,
+        date=config.model.date,
+    )
+    if resolve_kind(settings.kind) == "transformers":
+        return seeing
+    try:
+        return SharedEngine(_text_engine(config, base), seeing)
+    except BaseException:
+        seeing.close()
+        raise
+
+
+def _text_engine(config: RunConfig, base: Path) -> Engine:
+    settings = config.engine
     return open_engine(
         settings.kind,
         base,

@@ -66,6 +66,14 @@ def to_figure(results: Results) -> bytes:
     return content.getvalue()
 
 
+def to_json(results: Results) -> str:
+    """Everything, as one JSON object; each row also has its skills' scores under their names, beside the mean."""
+    content = results.model_dump(mode="json")
+    for row in content["rows"].values():
+        row |= row["skills"]
+    return json.dumps(content, indent=1) + "\n"
+
+
 def to_lines(results: Results) -> str:
     """One JSON object a row and seed, for other programs."""
     rows: Sequence[dict[str, object]] = [

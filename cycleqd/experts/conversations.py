@@ -12,8 +12,8 @@ from typing import Any, Final, NamedTuple, NotRequired
 
 import torch
 
-from cycleqd.messages import Message
-from cycleqd.models.causal_lm.rendering import TEMPLATE_DATE, template_text, tokens_of
+from cycleqd.messages import Message, images_of, refuse_images
+from cycleqd.models.causal_lm.rendering import IMAGE, TEMPLATE_DATE, prefixes_a_space, template_text, tokens_of
 
 IGNORED: Final = -100
 """Label of a token that is not trained; the value that torch's cross entropy skips."""
@@ -42,10 +42,22 @@ class Encoded(NamedTuple):
         input_ids: Token ids of the whole conversation.
         labels: The same ids where the assistant speaks (its end-of-turn token included), `IGNORED` elsewhere
             and in turns that ask not to be trained.
+        images: Names of the images, in the order of their places, each of which has `IMAGE` for an id.
     """
 
     input_ids: list[int]
     labels: list[int]
+    images: tuple[str, ...] = ()
+
+
+def with_room(row: Encoded, tokens: int) -> Encoded:
+    """The row with `tokens` places for each image instead of one."""
+    if not row.images:
+        return row
+    counts = [tokens if token == IMAGE else 1 for token in row.input_ids]
+    ids = [token for token, count in zip(row.input_ids, counts, strict=True) for _ in range(count)]
+    labels = [label for label, count in zip(row.labels, counts, strict=True) for _ in range(count)]
+    return Encoded(ids, labels, row.images)
 
 
 class Batch(NamedTuple):
@@ -57,12 +69,14 @@ class Batch(NamedTuple):
         tokens: Number of tokens without the padding.
         position_ids: (n, longest) int64, from 0 again where a packed row's next conversation begins; None where
             every row is one conversation.
+        images: Names of all rows' images, in their order.
     """
 
     input_ids: torch.Tensor
     labels: torch.Tensor
     tokens: int
     position_ids: torch.Tensor | None = None
+    images: tuple[str, ...] = ()
 
 
 def content_hash(conversations: Iterable[Conversation]) -> str:
@@ -119,14 +133,18 @@ def encode(
             break
         done = through
     else:
-        return [_encode_spans(tokenizer, spans, trained, ends)]
-    single = [span for span, wanted in zip(spans, trained, strict=True) if wanted]
-    if not all(through.startswith(prompt) for prompt, through in single):
+        shown = tuple(images_of(conversation[: turns[-1] + 1]))
+        return [_encode_spans(tokenizer, spans, trained, ends)._replace(images=shown)]
+    single = {turn: span for turn, span, wanted in zip(turns, spans, trained, strict=True) if wanted}
+    if not all(through.startswith(prompt) for prompt, through in single.values()):
         raise ValueError(
             "the chat template renders an assistant's turn differently from what opens it for a reply, so the "
             "assistant's tokens cannot be told from the others; use a template without such rewriting"
         )
-    return [_encode_spans(tokenizer, [span], [True], ends) for span in single]
+    return [
+        _encode_spans(tokenizer, [span], [True], ends)._replace(images=tuple(images_of(conversation[:turn])))
+        for turn, span in single.items()
+    ]
 
 
 def _encode_spans(
@@ -165,7 +183,7 @@ def _pieces(tokenizer: Any, spans: Sequence[tuple[str, str]], whole: list[int]) 
                 break
             cuts.append(len(ids))
     if len(cuts) < 2 * len(spans):
-        if not _prefixes_a_space(tokenizer):
+        if not prefixes_a_space(tokenizer):
             done, pieces = "", []
             for prompt, through in spans:
                 pieces.append(
@@ -181,11 +199,6 @@ def _pieces(tokenizer: Any, spans: Sequence[tuple[str, str]], whole: list[int]) 
     return list(zip(parts[::2], parts[1::2], strict=True))
 
 
-def _prefixes_a_space(tokenizer: Any) -> bool:
-    ids = tokens_of(tokenizer, "x")
-    return bool(ids) and str(tokenizer.convert_ids_to_tokens(ids)[0]).startswith("\u2581")
-
-
 def encode_all(
     tokenizer: Any,
     conversations: Sequence[Conversation],
@@ -193,15 +206,30 @@ def encode_all(
     max_length: int,
     *,
     date: datetime.date = TEMPLATE_DATE,
+    image_tokens: int | None = None,
 ) -> EncodedData:
     """Encodes conversations and leaves out, with a warning, what is longer than `max_length` tokens.
 
+    Args:
+        tokenizer: A transformers tokenizer with a chat template.
+        conversations: What to encode.
+        ends: Token ids that end a turn.
+        max_length: In tokens.
+        date: Today, as far as the chat template is concerned.
+        image_tokens: Tokens that an image takes; None where none can be shown.
+
     Raises:
-        ValueError: No conversations, or none short enough.
+        ValueError: No conversations, or none short enough; or one shows an image, and that cannot be.
     """
     if not conversations:
         raise ValueError("no training conversations: the skill's train split is empty")
-    examples = [encode(tokenizer, conversation, ends, date=date) for conversation in conversations]
+    if image_tokens is None:
+        for conversation in conversations:
+            refuse_images(conversation, "training without a vision tower")
+    examples = [
+        [with_room(row, image_tokens or 1) for row in encode(tokenizer, conversation, ends, date=date)]
+        for conversation in conversations
+    ]
     rows = [row for each in examples for row in each]
     kept = [row for row in rows if len(row.input_ids) <= max_length]
     if not kept:
@@ -242,4 +270,5 @@ def collate(rows: Sequence[Encoded], padding: int) -> Batch:
     longest = max(len(row.input_ids) for row in rows)
     ids = [row.input_ids + [padding] * (longest - len(row.input_ids)) for row in rows]
     labels = [row.labels + [IGNORED] * (longest - len(row.labels)) for row in rows]
-    return Batch(torch.tensor(ids), torch.tensor(labels), sum(len(row.input_ids) for row in rows))
+    shown = tuple(image for row in rows for image in row.images)
+    return Batch(torch.tensor(ids), torch.tensor(labels), sum(len(row.input_ids) for row in rows), images=shown)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import psutil
 import torch
@@ -14,6 +14,9 @@ from cycleqd.experts.conversations import Encoded, collate
 from cycleqd.experts.sources.forms import product
 from cycleqd.experts.training import TrainingStopped
 from cycleqd.task_vector import LoraFactors
+
+if TYPE_CHECKING:  # most runs show no images
+    from cycleqd.models.vision_language import Sight
 
 Moments = Mapping[str, torch.Tensor]
 """By parameter name E[x xᵀ] over the tokens, shape (n, n), fp32; layers that read the same tensor share one."""
@@ -48,6 +51,7 @@ def input_moments(
     names: Sequence[str],
     *,
     dtype: str = "float32",
+    sight: Sight | None = None,
     progress: Callable[[int, int], None] | None = None,
     stop: threading.Event | None = None,
 ) -> Moments:
@@ -59,6 +63,7 @@ def input_moments(
         rows: Encoded conversations, at least one.
         names: The matrices whose inputs are measured, by parameter name.
         dtype: What the model computes in; moments are summed in fp32.
+        sight: Sees the images of conversations that show some.
         progress: Called with the conversations done and their number.
         stop: When set, measuring ends at the next batch.
 
@@ -83,11 +88,15 @@ def input_moments(
             if stop is not None and stop.is_set():
                 raise TrainingStopped("measuring was stopped")
             batch = ordered[first : first + _ROWS]
-            padded = collate(batch, 0).input_ids.to(device)
+            collated = collate(batch, 0)
+            padded = collated.input_ids.to(device)
+            shown = {"input_ids": padded}
+            if sight is not None and collated.images:
+                shown = {"inputs_embeds": sight.embedded(model, padded, collated.images)}
             lengths = torch.tensor([len(row.input_ids) for row in batch], device=device)
             tally.begin(torch.arange(padded.shape[1], device=device) < lengths[:, None])
             # Causal attention keeps the padding on the right out of what comes before it.
-            model(input_ids=padded, use_cache=False, logits_to_keep=1)
+            model(**shown, use_cache=False, logits_to_keep=1)
             if progress is not None:
                 progress(min(first + _ROWS, len(ordered)), len(ordered))
     return tally.means()

@@ -52,4 +52,5 @@ def collate_packed(packs: Sequence[Sequence[Encoded]], padding: int) -> Batch:
         return torch.tensor([value + [filler] * (longest - len(value)) for value in values])
 
     # Padding repeats position 0: each of its tokens is a conversation of its own, of which nothing is predicted.
-    return Batch(padded(rows, padding), padded(labels, IGNORED), sum(map(len, rows)), padded(positions, 0))
+    shown = tuple(image for one in packs for row in one for image in row.images)
+    return Batch(padded(rows, padding), padded(labels, IGNORED), sum(map(len, rows)), padded(positions, 0), shown)

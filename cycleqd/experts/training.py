@@ -31,6 +31,8 @@ from cycleqd.models.causal_lm.rendering import TEMPLATE_DATE, end_tokens, load_t
 if TYPE_CHECKING:  # peft and transformers' models take ten seconds to load, and most processes train nothing
     from peft import LoraConfig
 
+    from cycleqd.models.vision_language import Sight
+
 Method = Literal["lora", "full"]
 
 _SHORT_TOKENS = 1024
@@ -97,6 +99,7 @@ def train_expert(
     dtype: str = "bfloat16",
     validation_fraction: float = 0.0,
     date: datetime.date = TEMPLATE_DATE,
+    sight: Sight | None = None,
     progress: ProgressCallback | None = None,
     stop: threading.Event | None = None,
     place: Place | None = None,
@@ -131,6 +134,7 @@ def train_expert(
         validation_fraction: Share of the conversations held out, in [0, 0.5). After each epoch their loss is
             measured, and the weights of the lowest are saved.
         date: Today, as far as the chat template is concerned.
+        sight: Sees the images that conversations show, and is not trained; None where they show none.
         progress: Called after each step; by default a progress bar, or log lines without a terminal.
         stop: When set, training ends at its next step, and no expert is saved.
         place: Where the state of the training is kept now and then, and when it is stopped. A state that it has is
@@ -138,12 +142,15 @@ def train_expert(
 
     Raises:
         TrainingStopped: `stop` was set.
-        ValueError: Nothing to train on (no conversations, all too long), or the kept state is damaged.
+        ValueError: Nothing to train on (no conversations, all too long), images without `sight`, or the kept state is
+            damaged.
         RuntimeError: The loss is not finite any more.
     """
     tokenizer = load_tokenizer(base)
     ends = end_tokens(tokenizer, base)
-    data = encode_all(tokenizer, conversations, ends, max_length, date=date)
+    data = encode_all(
+        tokenizer, conversations, ends, max_length, date=date, image_tokens=sight.tokens if sight else None
+    )
     generator = torch.Generator().manual_seed(seed)
     train, held_out = _split(data.rows, validation_fraction, generator)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -155,7 +162,7 @@ def train_expert(
     order = list(schedule([len(row.input_ids) for row in train], total, global_batch, generator))
     rates = torch.optim.lr_scheduler.LambdaLR(optimizer, _warmup_then_cosine(len(order), warmup_fraction))
     epoch_steps = math.ceil(len(train) / global_batch)
-    loss_of = _loss_function(model, dtype, device)
+    loss_of = _loss_function(model, dtype, device, sight)
     best = Best(trained)
     settings = {
         **{"method": method, "rank": rank, "alpha": alpha, "epochs": epochs, "learning_rate": learning_rate},
@@ -295,7 +302,9 @@ def _targets(row: Encoded) -> int:
     return sum(label != IGNORED for label in row.labels[1:])
 
 
-def _loss_function(model: Any, dtype: str, device: torch.device) -> Callable[[Batch], torch.Tensor]:
+def _loss_function(
+    model: Any, dtype: str, device: torch.device, sight: Sight | None = None
+) -> Callable[[Batch], torch.Tensor]:
     """Returns the summed cross entropy of a batch's trained tokens."""
     from peft.helpers import disable_input_dtype_casting
 
@@ -312,7 +321,11 @@ def _loss_function(model: Any, dtype: str, device: torch.device) -> Callable[[Ba
                 )
             # Positions that start anew tell transformers where a packed row's conversations end: no attention across.
             places = {} if batch.position_ids is None else {"position_ids": batch.position_ids.to(device)}
-            logits = model(batch.input_ids.to(device), logits_to_keep=positions.to(device), **places).logits
+            ids = batch.input_ids.to(device)
+            shown = {"input_ids": ids}
+            if sight is not None and batch.images:
+                shown = {"inputs_embeds": sight.embedded(model, ids, batch.images)}
+            logits = model(**shown, logits_to_keep=positions.to(device), **places).logits
         chosen = targets[:, positions].to(device)
         wanted = chosen != IGNORED
         return torch.nn.functional.cross_entropy(logits[wanted].float(), chosen[wanted], reduction="sum")

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
-from cycleqd.base_model import BaseWeights
+from cycleqd.base_model import BaseModelUnavailable, BaseWeights
 from cycleqd.checkpoint import BaseModelInvalid
 from cycleqd.config import RunConfig, SkillConfig
 from cycleqd.evaluation.resources import find_base
@@ -52,6 +52,7 @@ def check(config: RunConfig) -> list[Check]:
         _guarded("tokenizer", config, _tokenizer),
         _guarded("training data", config, _training_data),
         _guarded("trackers", config, _trackers),
+        *([_guarded("vision", config, _vision)] if config.shows_images else []),
         *([_guarded("memory", config, _memory)] if config.uses_regmean else []),
         *([_guarded("evaluators", config, _evaluators)] if config.evaluators.kind != "threads" else []),
         _guarded("storage", config, _storage),
@@ -198,6 +199,26 @@ def _model(config: RunConfig) -> Check:
     except BaseModelInvalid as error:
         return Check("model", False, str(error), _OTHER_MODEL)
     return Check("model", True, f"{config.model.name}: {len(weights.names())} tensors, {weights.hash()[:12]}")
+
+
+def _vision(config: RunConfig) -> Check:
+    from cycleqd.evaluation.resources import find_vision
+    from cycleqd.models.vision_language import Vision
+    from cycleqd.skills.benchmarks.benchmark import DataUnavailable
+
+    try:
+        folder = find_vision(config, find_base(config))
+        if folder is None:
+            return Check("vision", False, "no vision tower is named", "set model.vision, e.g. to tiny-vision")
+        taken = Vision(folder).tokens
+    except (BaseModelInvalid, BaseModelUnavailable) as error:
+        return Check("vision", False, str(error), "set model.vision to tiny-vision, or to another LLaVA checkpoint")
+    except DataUnavailable as error:
+        return Check("vision", False, str(error), "see the message")
+    room = config.engine.max_model_len
+    if taken >= room:
+        return Check("vision", False, f"an image takes {taken} tokens of {room}", "set engine.max_model_len to more")
+    return Check("vision", True, f"{config.model.vision}: an image takes {taken} tokens")
 
 
 def _tokenizer(config: RunConfig) -> Check:

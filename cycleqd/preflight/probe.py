@@ -310,14 +310,14 @@ def _conversations(
     longest = 0
     for opening in openings:
         talk = [*opening, *_TALK[2:]]
-        shown = render(tokenizer, opening, reply_follows=True, date=date)
+        shown = render(tokenizer, opening, reply_follows=True, date=date, images=True)
         longest = max(longest, len(shown))
         text = template_text(tokenizer, opening, reply_follows=True, date=date)
         for message in opening:
             if not all(word in text for word in message["content"].split()[-1:]):
                 raise ValueError(f"it leaves out what the {message['role']} says")
-        render(tokenizer, talk[:-1], reply_follows=True, date=date)
-        render(tokenizer, talk, reply_follows=False, date=date)
+        render(tokenizer, talk[:-1], reply_follows=True, date=date, images=True)
+        render(tokenizer, talk, reply_follows=False, date=date, images=True)
         if not trained:
             continue
         examples = encode(tokenizer, talk, ends, date=date)

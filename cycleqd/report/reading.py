@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from cycleqd.messages import visible
+from cycleqd.messages import as_text, visible
 from cycleqd.report.markdown import code, fenced, plain
 from cycleqd.report.samples import SOLVED
 from cycleqd.report.tables import TextTable, scored
@@ -66,7 +66,7 @@ def _episode(episode: EpisodeRecord) -> str:
     lines = [f"## {plain(episode.sample)} ({plain(episode.template)}): {verdict}"]
     for message in episode.messages:
         lines.append(f"**{ROLES[message['role']][0]}**")
-        lines.append(fenced(visible(message["content"])))
+        lines.append(fenced(visible(as_text(message))))
     lines.append(f"**verdict** {episode.score:g}: {plain(_short(episode.reason))}")
     return "\n\n".join(lines)
 

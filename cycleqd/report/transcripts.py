@@ -11,7 +11,7 @@ from rich.panel import Panel
 from rich.rule import Rule
 from rich.text import Text
 
-from cycleqd.messages import visible
+from cycleqd.messages import as_text, visible
 from cycleqd.report.samples import SOLVED, anchor
 from cycleqd.report.templates import render
 from cycleqd.run.records import EpisodeRecord, EvaluationRecord
@@ -39,7 +39,7 @@ def terminal(episodes: Sequence[EpisodeRecord]) -> Iterator[RenderableType]:
         for message in episode.messages:
             name, colour = ROLES[message["role"]]
             parts.append(Rule(Text(name, style=colour), align="left", style=colour))
-            parts.append(Text(visible(message["content"]).rstrip()))
+            parts.append(Text(visible(as_text(message)).rstrip()))
         solved = episode.score >= SOLVED
         verdict = f"{episode.score:g}  {visible(episode.reason)}"
         yield Panel(
@@ -58,7 +58,7 @@ def plain(episodes: Sequence[EpisodeRecord]) -> Iterator[str]:
         yield f"== {episode.sample} ({episode.template}) score {episode.score:g}: {_one_line(episode.reason)}"
         for message in episode.messages:
             yield f"-- {ROLES[message['role']][0]}"
-            yield from visible(message["content"]).rstrip().splitlines()
+            yield from visible(as_text(message)).rstrip().splitlines()
         yield ""
 
 
@@ -101,7 +101,7 @@ def transcript_page(
                 "solved": episode.score >= SOLVED,
                 "reason": visible(episode.reason),
                 "messages": [
-                    {"role": message["role"], "name": ROLES[message["role"]][0], "text": visible(message["content"])}
+                    {"role": message["role"], "name": ROLES[message["role"]][0], "text": visible(as_text(message))}
                     for message in episode.messages
                 ],
             }

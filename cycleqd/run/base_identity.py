@@ -39,6 +39,7 @@ class BaseRecord(Record):
         base: Hash over weights and configuration.
         tokenizer: Hash over the tokenizer's files, chat templates among them.
         files: SHA-256 by file, relative to the checkpoint's folder.
+        vision: Hash over the vision tower's folder, where the run's skills show images; else empty.
     """
 
     name: str
@@ -46,15 +47,18 @@ class BaseRecord(Record):
     base: str
     tokenizer: str
     files: dict[str, str]
+    vision: str = ""
 
 
-def identify(name: str, folder: Path) -> BaseRecord:
+def identify(name: str, folder: Path, *, vision: Path | None = None) -> BaseRecord:
     """Reads the identity of a checkpoint.
 
     Args:
         name: As the configuration names it.
         folder: Where it lies.
+        vision: Where the vision tower lies that stands in front of it.
     """
+    seen = dict(_files(vision, (*CONFIGURATION, *WEIGHTS, "preprocessor_config.json"))) if vision else {}
     model = {key: _content_hash(path) for key, path in _files(folder, (*CONFIGURATION, *WEIGHTS))}
     tokenizer = {key: file_hash(path) for key, path in _files(folder, TOKENIZER)}
     return BaseRecord(
@@ -63,6 +67,7 @@ def identify(name: str, folder: Path) -> BaseRecord:
         base=_over(model),
         tokenizer=_over(tokenizer),
         files=dict(sorted((model | tokenizer).items())),
+        vision=_over({key: _content_hash(path) for key, path in seen.items()}) if seen else "",
     )
 
 
@@ -77,6 +82,11 @@ def refuse_other_base(run_id: str, then: BaseRecord, now: BaseRecord) -> None:
     Raises:
         BaseDiffers: They do.
     """
+    if then.vision and now.vision and then.vision != now.vision:
+        raise BaseDiffers(
+            f"run {run_id!r}: the vision tower is not the one that the run began with (was {then.vision[:12]}, now "
+            f"{now.vision[:12]}), so new scores would not mean the same. Restore it, or start a run of another name"
+        )
     if (then.base, then.tokenizer) == (now.base, now.tokenizer):
         return
     names = sorted(then.files.keys() | now.files.keys())

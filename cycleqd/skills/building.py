@@ -55,7 +55,7 @@ def build_skill(
     row = find(name)
     if row.model == "segmentation":
         return _segmentation(row, seed, counts, source, images)
-    if row.kind == "benchmark":
+    if row.kind in ("benchmark", "dataset"):
         options = {"name": row.name} if row.target in (BUILT_IN["jsonl"].target, INSPECT.target) else {}
         return cast(BenchmarkBuilder, load(row.target))(counts=counts, source=source, **options)
     if source != Source():

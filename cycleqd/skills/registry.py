@@ -59,6 +59,7 @@ class SkillRow(NamedTuple):
         usual_data: Sources, as in ``experts.data``, that its expert usually learns from. Empty: gold episodes.
         takes_turns: Whether the number of turns is a setting.
         model: The kind of model that it measures (``model.kind``).
+        sees: Whether its episodes show images, for which a chat model needs ``model.vision``.
     """
 
     name: str
@@ -70,6 +71,7 @@ class SkillRow(NamedTuple):
     usual_data: tuple[Mapping[str, str], ...] = ()
     takes_turns: bool = False
     model: Literal["chat", "segmentation"] = "chat"
+    sees: bool = False
 
 
 _ROWS: Final = (
@@ -134,6 +136,24 @@ _ROWS: Final = (
         "benchmark",
         ("python",),
         "cycleqd.skills.benchmarks.jsonl.skill:CHEATS",
+    ),
+    SkillRow(
+        "vqa",
+        "cycleqd.skills.vision_questions.skill:EasyVqaSkill",
+        "questions about drawn shapes, from the package easy-vqa (Zhou 2019, https://github.com/vzhou842/easy-VQA)",
+        "dataset",
+        (),
+        "cycleqd.skills.vision_questions.skill:CHEATS",
+        sees=True,
+    ),
+    SkillRow(
+        "textvqa",
+        "cycleqd.skills.vision_questions.skill:TextVqaSkill",
+        "TextVQA (Singh 2019, https://arxiv.org/abs/1904.08920)",
+        "dataset",
+        (),
+        "cycleqd.skills.vision_questions.skill:CHEATS",
+        sees=True,
     ),
 )
 BUILT_IN: Final[Mapping[str, SkillRow]] = {row.name: row for row in _ROWS}

@@ -103,6 +103,7 @@ def _fine_tune(
                 dtype=ws.config.model.dtype,
                 date=ws.config.model.date,
                 place=_State(ws.store, expert_key(name, TRAINING)),
+                sight=ws.evaluator.sight,
                 **common,
             )
         else:

@@ -6,7 +6,7 @@ import logging
 from collections.abc import Callable, Mapping
 from functools import partial
 
-from cycleqd.experts import encode
+from cycleqd.experts import encode, with_room
 from cycleqd.experts.input_moments import input_moments, lacking_memory
 from cycleqd.experts.regmean import regmean_parts
 from cycleqd.experts.sources import Update
@@ -63,15 +63,16 @@ def _measured(ws: Workspace, updates: Mapping[str, Update], progress: Progress |
     settings, base = ws.config.regmean, ws.evaluator.base
     tokenizer = load_tokenizer(base)
     ends = end_tokens(tokenizer, base)
-    moments = {}
+    sight, moments = ws.evaluator.sight, {}
     for skill, update in updates.items():
         conversations = training_data(ws, skill)
         order = rng(ws.config.seed, 0, f"regmean {skill}").permutation(len(conversations))[: settings.conversations]
         rows = [
             row
             for index in order
-            for row in encode(tokenizer, conversations[index], ends, date=ws.config.model.date)
-            if len(row.input_ids) <= ws.config.experts.max_length_of(skill)
+            for one in encode(tokenizer, conversations[index], ends, date=ws.config.model.date)
+            if (row := with_room(one, sight.tokens if sight else 1))
+            and len(row.input_ids) <= ws.config.experts.max_length_of(skill)
         ]
         log.info("measuring what the %s expert reads, on %d conversations", skill, len(rows))
         moments[skill] = input_moments(
@@ -80,6 +81,7 @@ def _measured(ws: Workspace, updates: Mapping[str, Update], progress: Progress |
             rows,
             names,
             dtype=ws.config.model.dtype,
+            sight=sight,
             progress=partial(progress, skill) if progress else None,
             stop=ws.evaluator.stop,
         )

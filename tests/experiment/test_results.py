@@ -6,7 +6,7 @@ import pytest
 
 from cycleqd.experiment.plan import ExperimentConfig, planned_runs
 from cycleqd.experiment.results import collect
-from cycleqd.experiment.tables import to_figure, to_lines, to_markdown
+from cycleqd.experiment.tables import to_figure, to_json, to_lines, to_markdown
 from cycleqd.report import summarise, write_report
 from cycleqd.run.store import RunStore
 from tests.report.synthetic import evaluate, synthetic_run
@@ -77,5 +77,8 @@ def test_the_table_is_written_for_people_and_programs(experiment):
     assert f"| ours | {100 * results.rows['ours'].mean:.1f} |" in text
     lines = [json.loads(line) for line in to_lines(results).splitlines()]
     assert {(line["method"], line["seed"]) for line in lines} >= {("ours", 7), ("cycleqd", 8)}
+    row = json.loads(to_json(results))["rows"]["ours"]
+    assert {name: row[name] for name in row["skills"]} == row["skills"]
+    assert {"mean", "low", "high"} < row.keys()
     assert to_figure(results).startswith(b"\x89PNG")
     assert type(results).model_validate_json(results.model_dump_json()) == results

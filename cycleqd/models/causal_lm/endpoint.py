@@ -16,7 +16,7 @@ from urllib.parse import urlsplit, urlunsplit
 import numpy as np
 
 from cycleqd.machine.loopback import is_loopback
-from cycleqd.messages import Message, whole_text
+from cycleqd.messages import Message, refuse_images, whole_text
 from cycleqd.models.causal_lm.bounded_http import MOST_BYTES, Answer, BoundedClient, NoAnswer
 from cycleqd.models.causal_lm.endpoint_words import explanation, is_too_long, refused_option
 from cycleqd.models.causal_lm.protocol import ChatRequest, Reply
@@ -303,6 +303,7 @@ def _base_url(url: str) -> str:
 
 def _messages(messages: Sequence[Message], *, fold: bool) -> list[Message]:
     """A conversation of whole text; the system's message may be folded into the first of the user's."""
+    refuse_images(messages, "an endpoint")
     whole: list[Message] = [{"role": one["role"], "content": whole_text(one["content"])} for one in messages]
     if fold and len(whole) > 1 and (whole[0]["role"], whole[1]["role"]) == ("system", "user"):
         return [{"role": "user", "content": f"{whole[0]['content']}\n\n{whole[1]['content']}"}, *whole[2:]]

@@ -9,11 +9,15 @@ from pathlib import Path
 from typing import Any, Final
 from weakref import WeakKeyDictionary
 
-from cycleqd.messages import Message, whole_text
+from cycleqd.messages import Message, refuse_images, whole_text
 
 TEMPLATE_DATE: Final = datetime.date(2026, 1, 1)
 """What a chat template is told that asks for today's date: prompts must not change from one day to the next."""
 
+IMAGE: Final = -200
+"""In place of a token id: here stands an image. LLaVA's own code uses the same number."""
+_MARK: Final = "\ufdd0"
+"""Stands for an image in a rendered text. Unicode keeps this code point for such uses; texts that hold it lose it."""
 _PROBE: Final = "0123 instructions 4567"
 _folding: WeakKeyDictionary[Any, tuple[str, bool]] = WeakKeyDictionary()
 
@@ -38,7 +42,7 @@ def template_text(
 
     Args:
         tokenizer: A transformers tokenizer.
-        messages: The conversation; what messages hold besides role and content is not shown.
+        messages: The conversation; what messages hold besides role, content and image is not shown.
         reply_follows: Whether to end with what opens an assistant's turn.
         date: Today, as far as the template is concerned.
 
@@ -48,23 +52,63 @@ def template_text(
     if not tokenizer.chat_template:
         raise ValueError("the base model's tokenizer has no chat template: use a chat (instruct) model, or set one")
     # Whatever a data file or a skill of another package holds, the tokenizer takes whole text only.
-    plain = [{"role": str(m["role"]), "content": whole_text(str(m["content"]))} for m in messages]
+    plain = [{"role": str(m["role"]), "content": _content(m)} for m in messages]
     if plain and plain[0]["role"] == "system" and _folds_system(tokenizer):
         plain = _folded(plain)
     return _apply(tokenizer, plain, reply_follows=reply_follows, date=date)
 
 
+def _content(message: Mapping[str, Any]) -> str:
+    text = whole_text(str(message["content"])).replace(_MARK, "\ufffd")
+    return f"{_MARK}\n{text}" if message.get("image") else text
+
+
 def render(
-    tokenizer: Any, messages: Sequence[Message], *, reply_follows: bool, date: datetime.date = TEMPLATE_DATE
+    tokenizer: Any,
+    messages: Sequence[Message],
+    *,
+    reply_follows: bool,
+    date: datetime.date = TEMPLATE_DATE,
+    images: bool = False,
 ) -> list[int]:
-    """Token ids of a conversation under the tokenizer's chat template; see `template_text`."""
+    """Token ids of a conversation under the tokenizer's chat template; see `template_text`.
+
+    Args:
+        tokenizer: A transformers tokenizer.
+        messages: The conversation.
+        reply_follows: Whether to end with what opens an assistant's turn.
+        date: Today, as far as the template is concerned.
+        images: Whether the caller can show images; the id `IMAGE` stands for each.
+
+    Raises:
+        ValueError: The tokenizer has no chat template; or the conversation shows an image, and that cannot be.
+    """
+    if not images:
+        refuse_images(messages, "this engine")
     return tokens_of(tokenizer, template_text(tokenizer, messages, reply_follows=reply_follows, date=date))
 
 
 def tokens_of(tokenizer: Any, text: str) -> list[int]:
-    """Token ids of a rendered text. The template has written the special tokens; no others are added."""
-    ids: list[int] = tokenizer(text, add_special_tokens=False)["input_ids"]
+    """Token ids of a rendered text, `IMAGE` for each image.
+
+    The template has written the special tokens; no others are added.
+
+    Raises:
+        ValueError: There is an image, and the tokenizer puts a space in front of every text.
+    """
+    before, *parts = text.split(_MARK)
+    ids: list[int] = tokenizer(before, add_special_tokens=False)["input_ids"]
+    if parts and prefixes_a_space(tokenizer):
+        raise ValueError("the tokenizer puts a space in front of every text, so no image can stand inside one")
+    for part in parts:
+        ids += [IMAGE, *tokenizer(part, add_special_tokens=False)["input_ids"]]
     return ids
+
+
+def prefixes_a_space(tokenizer: Any) -> bool:
+    """Whether the tokenizer puts a space in front of every text, as SentencePiece's may."""
+    ids = tokenizer("x", add_special_tokens=False)["input_ids"]
+    return bool(ids) and str(tokenizer.convert_ids_to_tokens(ids)[0]).startswith("\u2581")
 
 
 def _apply(tokenizer: Any, messages: list[dict[str, str]], *, reply_follows: bool, date: datetime.date) -> str:

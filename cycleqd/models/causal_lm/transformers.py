@@ -208,20 +208,25 @@ class TransformersEngine:
             pad_token_id=padding,
             eos_token_id=list(self._ends),
         )
-        criterion = _RowsFinished(self._tokenizer, width, requests)
+        inputs, shown = self._inputs(ids.to(self._device), requests)
+        criterion = _RowsFinished(self._tokenizer, shown, requests)
         started = time.perf_counter()
         output = self._model.generate(
-            ids.to(self._device),
+            **inputs,
             attention_mask=mask.to(self._device),
             generation_config=settings,
             stopping_criteria=[criterion],
         )
         if criterion.began is not None:
             self.prefill += criterion.began - started
-        rows = output[:, width:].tolist()
+        rows = output[:, shown:].tolist()
         return [
             self._reply(prompt, row, request) for prompt, row, request in zip(prompts, rows, requests, strict=True)
         ]
+
+    def _inputs(self, ids: torch.Tensor, requests: Sequence[ChatRequest | TextRequest]) -> tuple[dict[str, Any], int]:
+        """What the model is given of a batch, and how many columns of it `generate` gives back ahead of the reply."""
+        return {"input_ids": ids}, ids.shape[1]
 
     def _reply(self, prompt: list[int], row: list[int], request: ChatRequest | TextRequest) -> Reply:
         """Cuts what the row went on with after its own end: the padding, or the stop string."""

@@ -1,0 +1,3 @@
+from tests.vqa_data import easy_vqa, textvqa
+
+__all__ = ["easy_vqa", "textvqa"]
