@@ -1,6 +1,6 @@
 # Everything a fresh Debian/Ubuntu machine needs is set up by the targets themselves; each step is skipped once done.
 VENV    ?= .venv
-EXTRAS  ?= cpu,s3,benchmarks,generalise,dev
+EXTRAS  ?= cpu,s3,benchmarks,generalise,inspect,dev
 CONFIG  ?= demo
 PYTHON   = $(VENV)/bin/python
 CYCLEQD  = $(VENV)/bin/cycleqd

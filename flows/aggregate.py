@@ -10,7 +10,7 @@ from cycleqd.run.names import CHECKPOINT_KEY, RunRef
 from cycleqd.steps.export import export_final
 from tasks import evolution
 from tasks.options import THREADS
-from tasks.scoring import evaluate_everywhere
+from tasks.scoring import evaluate_each, evaluate_everywhere
 from tasks.work import at_work
 
 
@@ -27,8 +27,7 @@ def aggregate(run: RunRef) -> str:
     with at_work(run) as ws:
         identifier = evolution.aggregate(run)
         evaluate_everywhere(run, identifier, steps.first_part(ws), ws.config.tasks)
-        for individual in steps.compared(ws):
-            evaluate_everywhere(run, individual, "test", ws.config.tasks)
+        list(evaluate_each(run, steps.compared(ws), "test", ws.config.tasks))
         export_final(ws.store, identifier)
         get_run_logger().info("the final model lies in %s", ws.store.url(CHECKPOINT_KEY))
         return identifier

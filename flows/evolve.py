@@ -5,18 +5,27 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Generator
 from contextlib import closing
+from typing import NamedTuple
 
 from prefect import flow
 from prefect.logging import get_run_logger
 
 from cycleqd import steps
 from cycleqd.run.names import RunRef
-from cycleqd.run.records import Score
+from cycleqd.run.records import Score, Split
 from cycleqd.steps.workspace import Workspace
 from tasks import evolution
 from tasks.options import THREADS
 from tasks.scoring import Scoring, begin_scoring
 from tasks.work import at_work
+
+
+class _Scored(NamedTuple):
+    """A child's scores; and where its time went, if another process scored it."""
+
+    generation: int
+    scores: dict[str, Score]
+    split: Split | None
 
 
 @flow(name="evolve", flow_run_name="evolve {run.run_id}", task_runner=THREADS)
@@ -40,12 +49,13 @@ def evolve(run: RunRef, generations: int | None = None) -> int:
         done = len(ws.store.generations())
         if done:
             log.info("continuing after %d finished generations", done)
-        before = ws.phases()
+        before, split_before = ws.phases(), ws.evaluator.split()
         with closing(_scored(run, ws, range(done, total))) as scored:
-            for generation, scores in scored:
-                now = ws.phases()
+            for generation, scores, elsewhere in scored:
+                now, split_now = ws.phases(), ws.evaluator.split()
                 spent, before = now - before, now
-                evolution.commit(run, generation, scores, spent, total)
+                split, split_before = elsewhere or split_now - split_before, split_now
+                evolution.commit(run, generation, scores, spent, total, split)
                 ws.generations += 1
                 steps.retain(ws, generation)
                 log.info(
@@ -56,29 +66,32 @@ def evolve(run: RunRef, generations: int | None = None) -> int:
         return max(done, total)
 
 
-def _scored(run: RunRef, ws: Workspace, generations: range) -> Generator[tuple[int, dict[str, Score]]]:
+def _scored(run: RunRef, ws: Workspace, generations: range) -> Generator[_Scored]:
     """The children's scores in the order of the generations, whoever is faster.
 
     `search.in_flight` children are under way at a time. A child is bred when the scores of the one so many before it
     are committed.
     """
-    under_way: deque[tuple[int, Scoring]] = deque()
+    under_way: deque[tuple[int, Split, Scoring]] = deque()
     try:
         for generation in generations:
+            before = ws.evaluator.split()
             child, part = evolution.breed(run, generation)
-            under_way.append((generation, begin_scoring(run, child, part, ws.config.tasks, generation)))
+            bred = (ws.evaluator.split() - before).model_copy(update={"idle": 0.0})
+            under_way.append((generation, bred, begin_scoring(run, child, part, ws.config.tasks, generation)))
             if len(under_way) == ws.config.search.in_flight:
                 yield _result(under_way.popleft())
         while under_way:
             yield _result(under_way.popleft())
     finally:
-        for _, scoring in under_way:
+        for _, _, scoring in under_way:
             scoring.abandon()
 
 
-def _result(one: tuple[int, Scoring]) -> tuple[int, dict[str, Score]]:
-    generation, scoring = one
-    return generation, scoring.result()
+def _result(one: tuple[int, Split, Scoring]) -> _Scored:
+    generation, bred, scoring = one
+    scores = scoring.result()
+    return _Scored(generation, scores, scoring.split and bred + scoring.split)
 
 
 def _bar(fraction: float, width: int = 24) -> str:

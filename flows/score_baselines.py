@@ -10,7 +10,7 @@ from cycleqd.baselines import choices
 from cycleqd.run.names import RunRef
 from tasks.baselines import derive_baselines
 from tasks.options import THREADS
-from tasks.scoring import evaluate_everywhere
+from tasks.scoring import evaluate_each
 from tasks.work import at_work
 
 
@@ -27,8 +27,8 @@ def score_baselines(run: RunRef) -> list[str]:
     log = get_run_logger()
     with at_work(run) as ws:
         baselines = derive_baselines(run)
-        for number, individual in enumerate(baselines, start=1):
-            evaluate_everywhere(run, individual, steps.first_part(ws), ws.config.tasks)
+        scored = evaluate_each(run, baselines, steps.first_part(ws), ws.config.tasks)
+        for number, individual in enumerate(scored, start=1):
             log.info("baseline %d of %d scored: %s", number, len(baselines), individual)
         chosen = choices(ws.store)
         for candidate, mean, evaluations in chosen:

@@ -8,7 +8,7 @@ from cycleqd import steps
 from cycleqd.run.names import AVERAGE, BASE, RunRef, expert_id
 from tasks import evolution
 from tasks.options import THREADS
-from tasks.scoring import evaluate_everywhere
+from tasks.scoring import evaluate_each
 from tasks.work import at_work
 
 
@@ -23,6 +23,6 @@ def seed_archives(run: RunRef) -> list[str]:
         Ids of the experts.
     """
     with at_work(run) as ws:
-        for individual in (BASE, AVERAGE, *map(expert_id, ws.config.skill_names)):
-            evaluate_everywhere(run, individual, steps.first_part(ws), ws.config.tasks)
+        first = (BASE, AVERAGE, *map(expert_id, ws.config.skill_names))
+        list(evaluate_each(run, first, steps.first_part(ws), ws.config.tasks))
         return evolution.seed_archives(run)

@@ -10,7 +10,7 @@ from prefect.logging import get_run_logger
 from cycleqd import steps
 from cycleqd.report import write_report
 from cycleqd.run.names import REPORT_KEY, RunRef
-from cycleqd.run.records import Phases, Score
+from cycleqd.run.records import Phases, Score, Split
 from cycleqd.skills.parts import Part
 from cycleqd.steps.workspace import opened
 from tasks import announcing, artifacts
@@ -54,11 +54,18 @@ def breed(run: RunRef, generation: int) -> tuple[str, Part]:
 
 
 @task(task_run_name="g{generation:04d} commit", **RETRIED)
-def commit(run: RunRef, generation: int, scores: Mapping[str, Score], seconds: Phases, total: int) -> str:
+def commit(
+    run: RunRef,
+    generation: int,
+    scores: Mapping[str, Score],
+    seconds: Phases,
+    total: int,
+    split: Split | None = None,
+) -> str:
     """Offers the child to all archives and commits the generation; returns one line that says what came out."""
     tag_task(run, generation=generation)
     with opened(run) as ws:
-        record = steps.commit(ws, generation, scores, seconds)
+        record = steps.commit(ws, generation, scores, seconds, split)
         announcing.committed(ws.store, record, total)
         artifacts.show_generation(ws, generation, total)
     cells = ", ".join(

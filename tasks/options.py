@@ -13,8 +13,9 @@ from prefect.tasks import Task
 from cycleqd.evaluation.rounds import RoundBroken
 from cycleqd.sandbox import SandboxUnavailable
 
-THREADS: TaskRunner[Any] = ThreadPoolTaskRunner(max_workers=16)
-"""Evaluations share this process' engine and sandboxes; the pool of containers bounds what really runs at a time."""
+THREADS: TaskRunner[Any] = ThreadPoolTaskRunner(max_workers=256)
+"""Evaluations share this process' engine and sandboxes; the pool of containers bounds what really runs at a time. Most
+threads only wait: up to 64 children in flight (`search.in_flight`) have one per skill, or one each."""
 
 INFRASTRUCTURE_FAULTS = (SandboxUnavailable, ConnectionError, TimeoutError)
 """Faults that may be gone on the next attempt. Everything else would only repeat itself."""

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
+from typing import Protocol
 
-from prefect import task
+from prefect import Task, task
 from prefect.futures import PrefectFuture
 from prefect.logging import get_run_logger
 from prefect.runtime import task_run
 
 from cycleqd.config import TaskConfig
+from cycleqd.evaluation.scope import Scope
+from cycleqd.evaluators import Outcome
 from cycleqd.report.reading import verdicts_line
 from cycleqd.run.names import BASE, RunRef, episodes_key
-from cycleqd.run.records import Score
+from cycleqd.run.records import Score, Split
 from cycleqd.skills.parts import Part
 from cycleqd.steps.workspace import Workspace, opened
 from cycleqd.telemetry import metrics
@@ -54,17 +58,28 @@ def evaluate_individual(run: RunRef, individual: str, part: Part, skill: str, ge
     return record.score
 
 
-class Scoring:
-    """Evaluations of one individual that are under way; `result` or `abandon` ends them.
+@task(task_run_name="{individual} wait for its evaluator", **RETRIED)
+def evaluate_elsewhere(run: RunRef, individual: str, part: Part, generation: int | None = None) -> Outcome:
+    """Has an individual scored on all skills by an evaluator in another process."""
+    tag_task(run, generation=generation)
+    with opened(run) as ws:
+        if (evaluators := ws.evaluators) is None:
+            raise RuntimeError("this run's own process scores: no evaluators are open")
+        outcome = evaluators.submit(individual, part).result()
+        records = Scope(ws.evaluator, individual, part).records()
+        for skill in outcome.evaluated:
+            ws.evaluator.count(records[skill])
+    get_run_logger().info("%s was scored by %s in %.1f s", individual, outcome.evaluator, outcome.split.total)
+    return outcome
 
-    Args:
-        ws: The workspace in which they play.
-        futures: By skill.
-        opened: What is to be closed behind them.
-    """
 
-    def __init__(self, ws: Workspace, futures: Mapping[str, PrefectFuture[Score]], opened: ExitStack) -> None:
-        self._ws, self._futures, self._opened = ws, futures, opened
+class Scoring(Protocol):
+    """Evaluations of one individual that are under way; `result` or `abandon` ends them."""
+
+    @property
+    def split(self) -> Split | None:
+        """Where the evaluator's time went, when there is a result; None where this process is the evaluator."""
+        ...
 
     def result(self) -> dict[str, Score]:
         """Waits for the scores, by skill.
@@ -72,6 +87,29 @@ class Scoring:
         Raises:
             Exception: Whatever an evaluation failed with after its retries; the others are waited for first.
         """
+        ...
+
+    def abandon(self) -> None:
+        """Ends the evaluations at their next turn; their scores are wanted by nobody."""
+        ...
+
+
+class ScoringHere:
+    """Evaluations in this process.
+
+    Args:
+        ws: The workspace in which they play.
+        futures: By skill.
+        opened: What is to be closed behind them.
+    """
+
+    split: Split | None = None
+
+    def __init__(self, ws: Workspace, futures: Mapping[str, PrefectFuture[Score]], opened: ExitStack) -> None:
+        self._ws, self._futures, self._opened = ws, futures, opened
+
+    def result(self) -> dict[str, Score]:
+        """See `Scoring.result`."""
         with self._opened:
             try:
                 for future in self._futures.values():
@@ -82,11 +120,41 @@ class Scoring:
             return {skill: future.result() for skill, future in self._futures.items()}
 
     def abandon(self) -> None:
-        """Ends the evaluations at their next turn; their scores are wanted by nobody."""
+        """See `Scoring.abandon`."""
         self._ws.evaluator.stop.set()
         with self._opened:
             for future in self._futures.values():
                 future.wait()
+
+
+class ScoringElsewhere:
+    """An individual that an evaluator in another process scores.
+
+    Args:
+        ws: The workspace, which has the evaluators.
+        future: Of the task that waits for it.
+        read: Reads the scores when they are there, one task per skill.
+    """
+
+    split: Split | None = None
+
+    def __init__(self, ws: Workspace, future: PrefectFuture[Outcome], read: Callable[[], dict[str, Score]]) -> None:
+        self._ws, self._future, self._read = ws, future, read
+
+    def result(self) -> dict[str, Score]:
+        """See `Scoring.result`."""
+        try:
+            self._future.wait()
+        except BaseException:  # as above
+            self._ws.end_evaluators()
+            raise
+        self.split = self._future.result().split
+        return self._read()
+
+    def abandon(self) -> None:
+        """See `Scoring.abandon`."""
+        self._ws.end_evaluators()
+        self._future.wait()
 
 
 def begin_scoring(
@@ -106,6 +174,23 @@ def begin_scoring(
         retry_delay_seconds=[options.retry_seconds * 2**attempt for attempt in range(options.retries)],
         timeout_seconds=options.timeout_seconds,
     )
+
+    def read() -> dict[str, Score]:
+        return _begin_here(run, individual, part, evaluation, generation).result()
+
+    with opened(run) as ws:
+        # Who is scored already, in a run that is continued, needs no evaluator.
+        if ws.evaluators is None or not Scope(ws.evaluator, individual, part).missing:
+            return _begin_here(run, individual, part, evaluation, generation)
+        waiting = evaluate_elsewhere.with_options(
+            retries=options.retries, retry_delay_seconds=evaluation.retry_delay_seconds
+        )
+        return ScoringElsewhere(ws, waiting.submit(run, individual, part, generation), read)
+
+
+def _begin_here(
+    run: RunRef, individual: str, part: Part, evaluation: Task[..., Score], generation: int | None
+) -> ScoringHere:
     with ExitStack() as stack:
         ws = stack.enter_context(opened(run))
         scope = stack.enter_context(ws.evaluator.evaluating(individual, part))
@@ -113,7 +198,7 @@ def begin_scoring(
             load_individual(run, individual, part, generation)
         skills = ws.config.skill_names
         futures = {skill: evaluation.submit(run, individual, part, skill, generation) for skill in skills}
-        return Scoring(ws, futures, stack.pop_all())
+        return ScoringHere(ws, futures, stack.pop_all())
 
 
 def evaluate_everywhere(
@@ -121,3 +206,28 @@ def evaluate_everywhere(
 ) -> dict[str, Score]:
     """Scores an individual on all skills and waits for the scores, by skill; see `begin_scoring`."""
     return begin_scoring(run, individual, part, options, generation).result()
+
+
+def evaluate_each(run: RunRef, individuals: Sequence[str], part: Part, options: TaskConfig) -> Iterator[str]:
+    """Scores individuals on all skills, as many at a time as there are evaluators.
+
+    Yields:
+        Their ids in the given order, each when it is scored.
+    """
+    with opened(run) as ws:
+        under_way: deque[tuple[str, Scoring]] = deque()
+        try:
+            for individual in individuals:
+                under_way.append((individual, begin_scoring(run, individual, part, options)))
+                if len(under_way) == ws.config.evaluators.count:
+                    yield _scored(*under_way.popleft())
+            while under_way:
+                yield _scored(*under_way.popleft())
+        finally:
+            for _, scoring in under_way:
+                scoring.abandon()
+
+
+def _scored(individual: str, scoring: Scoring) -> str:
+    scoring.result()
+    return individual

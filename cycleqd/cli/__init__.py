@@ -17,6 +17,7 @@ from cycleqd.cli.data import data
 from cycleqd.cli.experiment import experiment, pairs
 from cycleqd.cli.generalise import generalise
 from cycleqd.cli.inspect import inspect
+from cycleqd.cli.plan import plan
 from cycleqd.cli.show import show
 from cycleqd.machine.loopback import exempt_loopback
 
@@ -57,6 +58,7 @@ app.command(epilog="Example: cycleqd report demo")(results.report)
 app.command(epilog="Example: cycleqd export demo ./model --elite os, then cycleqd chat ./model")(results.export)
 app.command(epilog="Example: cycleqd compare seed0 seed1 cma, cycleqd compare 'nightly-*' --out week.html")(compare)
 app.command(epilog='Example: cycleqd chat ./model --prompt "Write a function that adds two numbers."')(results.chat)
+app.command(epilog="Example: cycleqd plan demo --evaluators 1,2,4 --like seed0")(plan)
 app.command("inspect", epilog="Example: cycleqd inspect ./my-lora someone/other-lora --base ./base")(inspect)
 app.command("audit", epilog="Example: cycleqd audit mbpp_plus --data MbppPlus.jsonl.gz --json audit.json")(audit.audit)
 app.command(epilog="Example: cycleqd evaluate --endpoint http://localhost:8000/v1 --model NAME --out reference")(

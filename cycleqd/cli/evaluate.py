@@ -155,7 +155,7 @@ def _play(
         for name, part in skills.items():
             skill = Whole(part) if whole else part
             task = bar.add_task(name, total=len(skill.samples(split)))
-            record, episodes = play(
+            played = play(
                 skill,
                 split,
                 subject.engine,
@@ -165,8 +165,9 @@ def _play(
                 workers=settings.sandbox.workers,
                 progress=partial(_advance, bar, task),
             )
-            record = record.model_copy(update={"genome": subject.genome} | ({"split": BOTH} if whole else {}))
-            evaluations.append(Evaluation(record, episodes))
+            changes = {"genome": subject.genome} | ({"split": BOTH} if whole else {})
+            record = played.record.model_copy(update=changes)
+            evaluations.append(Evaluation(record, played.episodes, played.files))
     return evaluations
 
 

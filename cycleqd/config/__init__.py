@@ -4,11 +4,12 @@
 path of its field. Configuration stays at the edge: builders turn it into plain keyword arguments.
 
 The modules: `run` has the whole and what must hold between its sections, which are in `model`, `skills`, `experts`,
-`search`, `operators`, `baselines`, `machine` and `trackers`; `section` is what they have in common, `named` what those
-have that choose a class by name. `loading` reads a profile or a file, `files` knows its syntax.
+`search`, `operators`, `baselines`, `evaluators`, `machine` and `trackers`; `section` is what they have in common,
+`named` what those have that choose a class by name. `loading` reads a profile or a file, `files` knows its syntax.
 """
 
 from cycleqd.config.baselines import BaselineConfig, ComparisonConfig
+from cycleqd.config.evaluators import EvaluatorsConfig
 from cycleqd.config.experts import DataConfig, DataSourceConfig, ExpertConfig, RecipeName
 from cycleqd.config.files import PROFILES, ConfigError, explain, read_settings, write_yaml
 from cycleqd.config.loading import load_config, parse_config
@@ -35,6 +36,7 @@ __all__ = [
     "DataConfig",
     "DataSourceConfig",
     "EngineConfig",
+    "EvaluatorsConfig",
     "ExpertConfig",
     "GridConfig",
     "ModelConfig",

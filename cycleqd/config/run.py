@@ -9,6 +9,7 @@ from pydantic import AfterValidator, ConfigDict, Field, ValidationError, Validat
 from pydantic_core import InitErrorDetails
 
 from cycleqd.config.baselines import BaselineConfig, ComparisonConfig, RegMeanConfig
+from cycleqd.config.evaluators import EvaluatorsConfig
 from cycleqd.config.experts import ExpertConfig
 from cycleqd.config.files import write_yaml
 from cycleqd.config.machine import EngineConfig, RetentionConfig, SandboxConfig, TaskConfig
@@ -76,7 +77,8 @@ class RunConfig(Section):
     """Merges of the experts without a search, for comparison; every scale costs as much as a generation."""
     regmean: RegMeanConfig = RegMeanConfig()
     comparison: ComparisonConfig = ComparisonConfig()
-    engine: EngineConfig = EngineConfig()
+    evaluators: EvaluatorsConfig = EvaluatorsConfig()
+    engine: Annotated[EngineConfig, Field(validate_default=True)] = EngineConfig()
     sandbox: SandboxConfig = SandboxConfig()
     tasks: TaskConfig = TaskConfig()
     retention: RetentionConfig = RetentionConfig()
@@ -145,6 +147,17 @@ class RunConfig(Section):
             raise ValueError(f"crossover {crossover.kind} can't decompose vectors with Gaussian noise; choose another")
         return mutation
 
+    @field_validator("evaluators")
+    @classmethod
+    def _all_have_a_child(cls, evaluators: EvaluatorsConfig, info: ValidationInfo) -> EvaluatorsConfig:
+        search = info.data.get("search")
+        if search is not None and evaluators.count > search.in_flight:
+            raise ValueError(
+                f"{evaluators.count} evaluators want as many children in flight: set search.in_flight to "
+                f"{evaluators.count} or more, or evaluators.count to {search.in_flight}"
+            )
+        return evaluators
+
     @field_validator("engine")
     @classmethod
     def _serves_what_is_evolved(cls, engine: EngineConfig, info: ValidationInfo) -> EngineConfig:
@@ -153,10 +166,17 @@ class RunConfig(Section):
             raise ValueError("a model that segments computes in transformers: set engine.kind to auto")
         if engine.kind == "server" and any(skill.row.sees for skill in info.data.get("skills") or ()):
             raise ValueError("servers are shown no images: set engine.kind to auto, vllm or transformers")
+        evaluators = info.data.get("evaluators")
+        elsewhere = evaluators is not None and evaluators.kind != "threads"
         if engine.kind != "server":
-            if search is not None and search.in_flight > 1:
-                raise ValueError("this engine holds one child at a time: set search.in_flight to 1, or kind to server")
+            if search is not None and search.in_flight > 1 and not elsewhere and evaluators is not None:
+                raise ValueError(
+                    "this engine holds one child at a time: set search.in_flight to 1, kind to server, or "
+                    "evaluators.kind to process or dask"
+                )
             return engine
+        if elsewhere:
+            raise ValueError("servers score several children for one process: set evaluators.kind to threads")
         experts, mutation = info.data.get("experts"), info.data.get("mutation")
         if experts is not None and experts.method != "lora":
             raise ValueError("a server loads LoRA adapters alone: set experts.method to lora, or engine.kind to vllm")

@@ -32,9 +32,9 @@ class SearchConfig(NamedSection):
     """Optimization samples of a skill that a child meets, for searches that spend samples where they decide. Unless
     given: all of the split, as in the paper."""
     in_flight: Annotated[int, Field(ge=1, le=64)] = 1
-    """Children that are evaluated at a time, which takes servers (`engine.kind: server`). A child is bred from what
-    was known so many children before. Results are committed in the order of the children, so who is faster changes
-    nothing."""
+    """Children that are evaluated at a time, which takes servers (`engine.kind: server`) or evaluators
+    (`evaluators`). A child is bred from what was known so many children before. Results are committed in the order of
+    the children, so who is faster changes nothing."""
     low: float = 0.0
     """Lower end of a coefficient's range, for searches over coefficients."""
     high: Annotated[float, Field(validate_default=True)] = 1.0

@@ -25,17 +25,19 @@ from cycleqd.evaluation.resources import (
     start_engine,
 )
 from cycleqd.evaluation.scope import Scope
-from cycleqd.models.causal_lm.protocol import Engine
+from cycleqd.models.causal_lm.protocol import Engine, prefill_seconds
 from cycleqd.models.hardware import pinned
 from cycleqd.models.vision_language import Sight
 from cycleqd.run.base_identity import BaseRecord, identify
 from cycleqd.run.clock import Clock
+from cycleqd.run.ledger import Ledger
 from cycleqd.run.names import RunRef
-from cycleqd.run.records import EvaluationRecord, Phases
+from cycleqd.run.records import EvaluationRecord, Phases, Split
 from cycleqd.run.store import RunStore
 from cycleqd.sandbox import Sandboxes
 from cycleqd.skills.parts import Part
 from cycleqd.skills.protocol import Skill
+from cycleqd.telemetry import metrics
 
 
 class Evaluator:
@@ -56,6 +58,8 @@ class Evaluator:
         self.store = store
         self.config: RunConfig = store.config()
         self.clock = clock or Clock()
+        self.ledger = Ledger()
+        """Where the time goes, activity by activity."""
         self.stop = threading.Event()
         """Set when the run is to end: evaluations stop at their next turn."""
         self.tokens = 0
@@ -122,6 +126,10 @@ class Evaluator:
         """Where this process' time on the run went so far."""
         return self.clock.phases(max((engine.busy_seconds() for engine in self._engines.values()), default=0.0))
 
+    def split(self) -> Split:
+        """Where this process' time went so far, activity by activity."""
+        return self.ledger.split(max((prefill_seconds(engine) for engine in self._engines.values()), default=0.0))
+
     def fingerprint(self, skill: str, part: Part) -> dict[str, str]:
         """What this process' scores on a skill depend on besides weights and samples; thread-safe."""
         with self._opening:
@@ -179,9 +187,16 @@ class Evaluator:
             ) from None
 
     def count(self, record: EvaluationRecord) -> None:
-        """Adds a finished evaluation's tokens; thread-safe."""
+        """Takes in a finished evaluation, of this process or of another evaluator; thread-safe."""
         with self._opening:
             self.tokens += record.tokens
+        metrics.count_evaluation(
+            self.store.run_id,
+            record.skill,
+            scores=[sample.score for sample in record.samples],
+            tokens=record.tokens,
+            seconds=record.seconds,
+        )
 
     def close(self) -> None:
         """Stops evaluations, removes all containers, frees the engine."""

@@ -14,14 +14,16 @@ import hashlib
 import json
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Literal, NamedTuple, TypeVar
 
 from cycleqd.evaluation.rounds import EvaluationStopped, Rounds, Seat
 from cycleqd.models.causal_lm.protocol import ChatRequest, Engine, Reply
+from cycleqd.run.ledger import Ledger
 from cycleqd.run.records import EpisodeRecord, EvaluationRecord, SampleScore, Score
 from cycleqd.sandbox import Sandboxes
 from cycleqd.skills.parts import Part, samples_of
@@ -32,10 +34,11 @@ T = TypeVar("T")
 
 
 class Evaluation(NamedTuple):
-    """A finished evaluation: its record and the episodes to read."""
+    """A finished evaluation: its record, the episodes to read, and files that the skill wants kept, by name."""
 
     record: EvaluationRecord
     episodes: list[EpisodeRecord]
+    files: Mapping[str, bytes] = MappingProxyType({})
 
 
 @dataclass(slots=True)
@@ -45,6 +48,7 @@ class _Play:
     sample: Sample
     messages: list[Message]
     start: Future[Episode]
+    ledger: Ledger
     turns: int = 0
     tokens: int = 0
     finished: bool = False
@@ -60,14 +64,17 @@ class _Play:
             self.episode = self.start.result()
         self.turns += 1
         self.tokens += reply.tokens
-        self.finished = self.episode.act(reply.text)
+        with self.ledger.doing("sandbox"):
+            self.finished = self.episode.act(reply.text)
         self.messages = self.episode.messages
 
     def end(self) -> None:
         """Judges the finished episode and gives back its sandbox."""
         if self.episode is not None:
-            self.verdict = self.episode.judge()
-            self.episode.close()
+            with self.ledger.doing("judge"):
+                self.verdict = self.episode.judge()
+            with self.ledger.doing("sandbox"):
+                self.episode.close()
 
 
 def samples_hash(samples: Sequence[Sample]) -> str:
@@ -88,6 +95,7 @@ def evaluate(
     rounds: Rounds | None = None,
     stop: threading.Event | None = None,
     progress: Callable[[int], None] | None = None,
+    ledger: Ledger | None = None,
 ) -> Evaluation:
     """Plays every sample of `split` with the weights that the engine holds.
 
@@ -102,6 +110,7 @@ def evaluate(
         rounds: Where strict batches are shared with the individual's other skills; None shares with nobody.
         stop: When set, the evaluation ends with `EvaluationStopped` at the next turn.
         progress: Called with the number of finished episodes whenever some finished.
+        ledger: Counts where the time goes; None counts for nobody.
 
     Raises:
         SandboxUnavailable: The machine failed, not a reply (`cycleqd.skills.replaying`). Nothing is scored; the
@@ -113,22 +122,25 @@ def evaluate(
     samples = samples_of(skill, split)
     genome = engine.loaded
     stop = stop or threading.Event()
-    rounds = rounds or Rounds(engine, (skill.name,), {})
+    ledger = ledger or Ledger()
+    rounds = rounds or Rounds(engine, (skill.name,), {}, ledger=ledger)
     plays: list[_Play] = []
     with (
         rounds.seat(skill.name, stop) if batching == "strict" else nullcontext() as seat,
         replaying_session(skill, sandboxes) as session,
         ThreadPoolExecutor(workers, thread_name_prefix=skill.name) as pool,
     ):
+        session.expect(samples, live_episodes)
         for wave in _waves(samples, live_episodes):
-            with _opened(skill, session, wave, pool) as live:
+            with _opened(skill, session, wave, pool, ledger) as live:
                 if seat is None:
-                    _play_freely(live, skill, engine, pool, stop)
+                    _play_freely(live, skill, engine, pool, stop, ledger)
                 else:
                     _play_strictly(live, skill, seat, pool, stop, last=len(plays) + len(live) == len(samples))
             plays += live
             if progress:
                 progress(len(plays))
+        files = session.files()
     seconds = time.monotonic() - began
     verdicts = [_verdict(play) for play in plays]
     record = EvaluationRecord(
@@ -165,18 +177,24 @@ def evaluate(
             score=score,
             reason=reason,
             messages=play.messages,
+            asked=getattr(play.episode, "asked", None),
         )
         for play, (score, reason, _) in zip(plays, verdicts, strict=True)
     ]
-    return Evaluation(record, episodes)
+    return Evaluation(record, episodes, files)
 
 
 @contextmanager
 def _opened(
-    skill: Skill, session: SkillSession, samples: Sequence[Sample], pool: ThreadPoolExecutor
+    skill: Skill, session: SkillSession, samples: Sequence[Sample], pool: ThreadPoolExecutor, ledger: Ledger
 ) -> Iterator[list[_Play]]:
     """Starts the episodes' sandboxes in the background (the first replies need none) and closes all in the end."""
-    plays = [_Play(sample, skill.initial_messages(sample), pool.submit(session.start, sample)) for sample in samples]
+
+    def start(sample: Sample) -> Episode:
+        with ledger.doing("sandbox"):
+            return session.start(sample)
+
+    plays = [_Play(sample, skill.initial_messages(sample), pool.submit(start, sample), ledger) for sample in samples]
     try:
         yield plays
     finally:
@@ -205,11 +223,23 @@ def requests_of(
     asked: list[list[ChatRequest]] = []
     for wave in _waves(list(zip(samples_of(skill, split), episodes, strict=True)), live_episodes):
         prompts = [len(skill.initial_messages(sample)) for sample, _ in wave]
-        live = [(episode.messages, size) for (_, episode), size in zip(wave, prompts, strict=True)]
-        while live := [(messages, size) for messages, size in live if size < len(messages)]:
-            asked.append([ChatRequest(messages[:size], skill.max_new_tokens, skill.stop) for messages, size in live])
-            live = [(messages, size + 2) for messages, size in live]
+        live = [_asked_of(episode, size) for (_, episode), size in zip(wave, prompts, strict=True)]
+        while live := [turns for turns in live if turns]:
+            asked.append([ChatRequest(turns[0], skill.max_new_tokens, skill.stop) for turns in live])
+            live = [turns[1:] for turns in live]
     return asked
+
+
+def _asked_of(episode: EpisodeRecord, prompt: int) -> list[list[Message]]:
+    """What an episode asked, turn by turn.
+
+    Args:
+        episode: The episode.
+        prompt: Messages of its first turn.
+    """
+    if episode.asked is not None:
+        return episode.asked
+    return [episode.messages[:size] for size in range(prompt, len(episode.messages), 2)]
 
 
 def _play_strictly(
@@ -230,12 +260,18 @@ def _play_strictly(
 
 
 def _play_freely(
-    plays: list[_Play], skill: Skill, engine: Engine, pool: ThreadPoolExecutor, stop: threading.Event
+    plays: list[_Play],
+    skill: Skill,
+    engine: Engine,
+    pool: ThreadPoolExecutor,
+    stop: threading.Event,
+    ledger: Ledger,
 ) -> None:
     def play_through(play: _Play) -> None:
         while not play.finished:
             _refuse_when(stop)
-            (reply,) = engine.chat([play.request(skill)])
+            with ledger.doing("generate"):  # while anybody waits for a reply, the engine generates
+                (reply,) = engine.chat([play.request(skill)])
             pool.submit(play.step, reply).result()
         pool.submit(play.end).result()
 

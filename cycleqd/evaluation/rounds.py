@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 from cycleqd.models.causal_lm.protocol import ChatRequest, Engine, Reply
+from cycleqd.run.ledger import Ledger
 
 _POLL_SECONDS = 0.5
 
@@ -59,6 +60,7 @@ class Rounds:
         skills: The skills, in the order of the batch.
         finished: The requests, round by round, of skills that were evaluated before.
         patience: Seconds to wait for the others before giving up.
+        ledger: Counts the time in which the engine generates; None counts for nobody.
     """
 
     def __init__(
@@ -68,7 +70,9 @@ class Rounds:
         finished: Mapping[str, list[list[ChatRequest]]],
         *,
         patience: float = 1800.0,
+        ledger: Ledger | None = None,
     ) -> None:
+        self._ledger = ledger or Ledger()
         self._engine = engine
         self._skills = tuple(skills)
         self._finished = dict(finished)
@@ -163,7 +167,7 @@ class Rounds:
         self._generating = True
         self._changed.release()
         try:
-            with self._engine.exclusive():
+            with self._engine.exclusive(), self._ledger.doing("generate"):
                 replies = iter(self._engine.chat(requests))
         finally:
             self._changed.acquire()

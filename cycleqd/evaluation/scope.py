@@ -14,13 +14,13 @@ from cycleqd.evaluation.rounds import Rounds
 from cycleqd.models.causal_lm.protocol import ChatRequest, Engine
 from cycleqd.run.clock import Clock
 from cycleqd.run.genomes import task_vector
-from cycleqd.run.names import BASE
+from cycleqd.run.ledger import Ledger
+from cycleqd.run.names import BASE, log_key
 from cycleqd.run.records import EvaluationRecord, IndividualRecord
 from cycleqd.run.store import RunStore
 from cycleqd.sandbox import Sandboxes
 from cycleqd.skills.parts import Part
 from cycleqd.skills.protocol import Skill
-from cycleqd.telemetry import metrics
 from cycleqd.telemetry.events import about, event
 
 
@@ -30,6 +30,7 @@ class Resources(Protocol):
     store: RunStore
     config: RunConfig
     clock: Clock
+    ledger: Ledger
     stop: threading.Event
 
     @property
@@ -84,7 +85,7 @@ class Scope:
         """Makes the engine hold the individual's weights, if it does not yet; returns the genome."""
         resources = self._resources
         engine = resources.engine_at(self.place)
-        with resources.clock.measuring("merge"):
+        with resources.clock.measuring("merge"), resources.ledger.doing("transfer"):
             if self.individual == BASE:
                 engine.load(BASE, None)
             elif engine.loaded != self.genome:
@@ -127,17 +128,15 @@ class Scope:
                     workers=settings.sandbox.workers,
                     rounds=self._shared_rounds(),
                     stop=resources.stop,
+                    ledger=resources.ledger,
                 )
             record = result.record.model_copy(update={"fingerprint": fingerprint})
+            with resources.ledger.doing("store"):
+                for name, content in result.files.items():
+                    key = log_key(self.individual, skill, self.part, name)
+                    resources.store.write_bytes(key, content, replace=True)
+                record = resources.store.write_evaluation(record, result.episodes)
             resources.count(record)
-            record = resources.store.write_evaluation(record, result.episodes)
-            metrics.count_evaluation(
-                run,
-                skill,
-                scores=[sample.score for sample in record.samples],
-                tokens=record.tokens,
-                seconds=record.seconds,
-            )
             _tell(record)
         return record
 
@@ -170,7 +169,8 @@ class Scope:
                 names = resources.config.skill_names
                 finished = {skill: self._asked(skill) for skill in names if self._finished(skill)}
                 patience = resources.config.tasks.timeout_seconds
-                self._rounds = Rounds(resources.engine_at(self.place), names, finished, patience=patience)
+                engine = resources.engine_at(self.place)
+                self._rounds = Rounds(engine, names, finished, patience=patience, ledger=resources.ledger)
             return self._rounds
 
     def _asked(self, skill: str) -> list[list[ChatRequest]]:

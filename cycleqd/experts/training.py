@@ -25,6 +25,7 @@ from cycleqd.experts.conversations import (
 )
 from cycleqd.experts.packing import collate_packed, pack
 from cycleqd.experts.progress import ProgressCallback, TrainingProgress, default_progress
+from cycleqd.experts.resuming import Best, Done, Kept, Place
 from cycleqd.models.causal_lm.rendering import TEMPLATE_DATE, end_tokens, load_tokenizer
 
 if TYPE_CHECKING:  # peft and transformers' models take ten seconds to load, and most processes train nothing
@@ -101,12 +102,13 @@ def train_expert(
     sight: Sight | None = None,
     progress: ProgressCallback | None = None,
     stop: threading.Event | None = None,
+    place: Place | None = None,
 ) -> TrainingSummary:
     """Fine-tunes the base on conversations and saves the expert.
 
     AdamW, linear warm-up, then a cosine down to zero; the loss is the mean over the assistant's tokens of a global
     batch, however it is cut into micro batches. On a CPU the same arguments give the same expert, bit for bit, with
-    the same number of threads.
+    the same number of threads, also where it was killed in between and went on from what `place` kept.
 
     Args:
         base: The base's checkpoint directory.
@@ -134,11 +136,14 @@ def train_expert(
         date: Today, as far as the chat template is concerned.
         sight: Sees the images that conversations show, and is not trained; None where they show none.
         progress: Called after each step; by default a progress bar, or log lines without a terminal.
-        stop: When set, training ends at its next step, and nothing is saved.
+        stop: When set, training ends at its next step, and no expert is saved.
+        place: Where the state of the training is kept now and then, and when it is stopped. A state that it has is
+            taken up if it is of the same settings and conversations.
 
     Raises:
         TrainingStopped: `stop` was set.
-        ValueError: Nothing to train on (no conversations, all too long), or images without `sight`.
+        ValueError: Nothing to train on (no conversations, all too long), images without `sight`, or the kept state is
+            damaged.
         RuntimeError: The loss is not finite any more.
     """
     tokenizer = load_tokenizer(base)
@@ -158,15 +163,24 @@ def train_expert(
     rates = torch.optim.lr_scheduler.LambdaLR(optimizer, _warmup_then_cosine(len(order), warmup_fraction))
     epoch_steps = math.ceil(len(train) / global_batch)
     loss_of = _loss_function(model, dtype, device, sight)
-    losses: list[float] = []
-    best = _Best(trained)
-    tokens = positions = 0
+    best = Best(trained)
+    settings = {
+        **{"method": method, "rank": rank, "alpha": alpha, "epochs": epochs, "learning_rate": learning_rate},
+        **{"global_batch": global_batch, "micro_batch": micro_batch, "max_length": max_length, "packing": packing},
+        **{"warmup_fraction": warmup_fraction, "max_grad_norm": max_grad_norm, "weight_decay": weight_decay},
+        **{"betas": betas, "seed": seed, "dtype": dtype, "validation_fraction": validation_fraction},
+        **{"date": date, "conversations": content_hash(conversations)},
+    }
+    kept = Kept(place, settings, trained, optimizer, rates, best)
+    done = kept.restore()
+    losses, tokens, positions = list(done.losses), done.tokens, done.positions
     with ExitStack() as stack:
         report = progress or stack.enter_context(default_progress())
         model.train()
-        started = time.perf_counter()
-        for step, indices in enumerate(order, start=1):
+        started = time.perf_counter() - done.seconds
+        for step, indices in enumerate(order[done.step :], start=done.step + 1):
             if stop and stop.is_set():
+                kept.save(Done(step - 1, tokens, positions, time.perf_counter() - started, tuple(losses)))
                 raise TrainingStopped("the run is being stopped")
             rows = [train[index] for index in indices]  # of ascending length, so that micro batches are of alike ones
             targets = sum(_targets(row) for row in rows)
@@ -187,6 +201,7 @@ def train_expert(
             report(TrainingProgress(step, len(order), loss, tokens / (time.perf_counter() - started)))
             if held_out and (step % epoch_steps == 0 or step == len(order)):
                 best.offer(step, _mean_loss(model, loss_of, held_out, micro_batch, ends[0]))
+            kept.offer(Done(step, tokens, positions, time.perf_counter() - started, tuple(losses)))
         seconds = time.perf_counter() - started
     best.restore()
     _save(model, tokenizer, out, method)
@@ -330,27 +345,6 @@ def _mean_loss(
         )
     model.train()
     return total / sum(map(_targets, rows))
-
-
-class _Best:
-    """Keeps the trained parameters of the lowest validation loss."""
-
-    def __init__(self, parameters: Sequence[torch.nn.Parameter]) -> None:
-        self._parameters = parameters
-        self._values: list[torch.Tensor] | None = None
-        self.loss: float | None = None
-        self.seen: list[tuple[int, float]] = []
-
-    def offer(self, step: int, loss: float) -> None:
-        self.seen.append((step, _shortened(loss)))
-        if self.loss is None or loss < self.loss:
-            self.loss = loss
-            self._values = [parameter.detach().clone() for parameter in self._parameters]
-
-    @torch.no_grad()
-    def restore(self) -> None:
-        for parameter, value in zip(self._parameters, self._values or (), strict=False):
-            parameter.copy_(value)
 
 
 def _save(model: Any, tokenizer: Any, out: Path, method: Method) -> None:

@@ -82,7 +82,7 @@ class CodeBenchmark:
         """
         settings = group.config.sandbox
         with open_sandboxes(group.config) as sandboxes:
-            record, _ = evaluate(
+            played = evaluate(
                 self._skill,
                 self._part,
                 engine,
@@ -92,7 +92,9 @@ class CodeBenchmark:
                 workers=settings.workers,
                 progress=lambda done: progress(done, self.n),
             )
-        return [Problem(sample.id, min(sample.score, sample.extra.get("plus", 0.0))) for sample in record.samples]
+        return [
+            Problem(sample.id, min(sample.score, sample.extra.get("plus", 0.0))) for sample in played.record.samples
+        ]
 
 
 def _download(benchmark: Benchmark) -> Path:

@@ -48,6 +48,13 @@ def has_vllm() -> bool:
     return find_spec("vllm") is not None
 
 
+def gpu_count() -> int:
+    """GPUs that this process sees."""
+    import torch
+
+    return torch.cuda.device_count() if torch.cuda.is_available() else 0
+
+
 def native_dtype() -> Literal["bfloat16", "float32"]:
     """``bfloat16`` where the GPU, or without one the CPU, has instructions for it; otherwise ``float32``.
 

@@ -54,6 +54,7 @@ def check(config: RunConfig) -> list[Check]:
         _guarded("trackers", config, _trackers),
         *([_guarded("vision", config, _vision)] if config.shows_images else []),
         *([_guarded("memory", config, _memory)] if config.uses_regmean else []),
+        *([_guarded("evaluators", config, _evaluators)] if config.evaluators.kind != "threads" else []),
         _guarded("storage", config, _storage),
         _guarded("disk", config, _disk),
     ]
@@ -307,6 +308,23 @@ def _memory(config: RunConfig) -> Check:
             "memory", False, lacking, "choose another baseline or search.merge, or a machine with more memory"
         )
     return Check("memory", True, f"room for what RegMean measures on {len(widths)} matrices")
+
+
+def _evaluators(config: RunConfig) -> Check:
+    """Whether their package is there, and memory for an engine each."""
+    from cycleqd.evaluators.memory import lacking_memory
+    from cycleqd.evaluators.protocol import PACKAGES, missing
+    from cycleqd.models.hardware import gpu_count
+
+    settings = config.evaluators
+    package = PACKAGES.get(settings.kind)
+    if package and importlib.util.find_spec(package) is None:
+        return Check("evaluators", False, str(missing(package, settings.kind)), "install it, or set evaluators.kind")
+    if lacking := lacking_memory(config, find_base(config), gpu_count()):
+        remedy = "set evaluators.count or engine.kv_cache_gb lower, or name evaluators.devices"
+        return Check("evaluators", False, lacking, remedy)
+    where = f" at {settings.address}" if settings.address else ""
+    return Check("evaluators", True, f"{settings.count} by {settings.kind}{where}")
 
 
 def _is_of_tokens(name: str) -> bool:

@@ -18,6 +18,18 @@ from cycleqd.report.tables import PHASE_NAMES, duration, percent, row_name
 from cycleqd.run.records import Score
 from cycleqd.statistics import Interval
 
+WORK_COLOURS = {
+    "prefill": "#004C78",
+    "decode": "#0072B2",
+    "sandbox": "#56B4E9",
+    "judge": "#009E73",
+    "propose": "#F0E442",
+    "merge": "#E69F00",
+    "transfer": "#D55E00",
+    "store": "#CC79A7",
+    "idle": "#BBBBBB",
+}
+"""Of the activities in `cycleqd.run.seconds.Split`; the engine's are at the bottom."""
 PHASE_COLOURS = dict(zip(PHASES, ("#0072B2", "#56B4E9", "#E69F00", "#CC79A7", "#BBBBBB"), strict=True))
 
 DASHED = (0, (4, 3))
@@ -123,7 +135,7 @@ def time_figure(summary: Summary, history: History) -> Figure:
     whole.spines["left"].set_visible(False)
     figure.legend(ncols=3, loc="outside lower center", handlelength=1)
     if history.children:
-        _seconds_per_generation(panels[1, 0], history)
+        seconds_per_generation(panels[1, 0], history)
     return figure
 
 
@@ -187,14 +199,25 @@ def _filled(axes: Axes, history: History) -> None:
     axes.legend(loc="upper left", handlelength=1.6)
 
 
-def _seconds_per_generation(axes: Axes, history: History) -> None:
+def seconds_per_generation(axes: Axes, history: History) -> None:
+    """Draws where the time of each generation went: by activity where all records say so, by phase otherwise."""
     steps = np.arange(1, len(history.children) + 1)
     bottom = np.zeros(len(history.children))
-    for phase in PHASES:
-        seconds = np.array([getattr(record.seconds, phase) for record in history.children])
-        axes.bar(steps, seconds, bottom=bottom, width=0.85, color=PHASE_COLOURS[phase])
+    splits = [record.split.seconds for record in history.children if record.split is not None]
+    if len(splits) == len(history.children):
+        colours = WORK_COLOURS
+        parts = {name: np.array([split[name] for split in splits]) for name in colours}
+    else:
+        colours = PHASE_COLOURS
+        parts = {name: np.array([getattr(record.seconds, name) for record in history.children]) for name in colours}
+    total = max(1e-9, sum(float(seconds.sum()) for seconds in parts.values()))
+    for name, seconds in parts.items():
+        label = f"{name} {100 * float(seconds.sum()) / total:.0f} %"
+        axes.bar(steps, seconds, bottom=bottom, width=0.85, color=colours[name], label=label)
         bottom += seconds
     axes.set_title(f"Each generation: {bottom.mean():.1f} s on average")
+    if colours is WORK_COLOURS:
+        axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), handlelength=1, fontsize="small")
     axes.set_xlabel("generation")
     axes.set_ylabel("seconds")
     axes.set_xlim(0.4, len(steps) + 0.6)

@@ -115,8 +115,12 @@ def model_table(summary: ModelSummary) -> TextTable:
 def write_model(out: Path, summary: ModelSummary, evaluations: Sequence[Evaluation]) -> None:
     """Writes each evaluation's record and episodes, as a run keeps them, and the summary last."""
     out.mkdir(parents=True, exist_ok=True)
-    for record, episodes in evaluations:
+    for record, episodes, files in evaluations:
         stem = out / f"{record.skill}-{record.split}"
         stem.with_suffix(".jsonl.gz").write_bytes(pack_episodes(episodes))
         stem.with_suffix(".json").write_text(record.model_dump_json(indent=1) + "\n")
+        for name, content in files.items():
+            log = out / "logs" / stem.name / name
+            log.parent.mkdir(parents=True, exist_ok=True)
+            log.write_bytes(content)
     (out / "summary.json").write_text(summary.model_dump_json(indent=1) + "\n")

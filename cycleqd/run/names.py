@@ -30,6 +30,8 @@ SIMILARITY_KEY = "experts/similarity.json"
 """How alike the experts are, pair by pair."""
 REGMEAN_KEY = "experts/regmean.safetensors"
 """The experts' shares of RegMean, as low-rank factors."""
+TRAINING = "training.safetensors"
+"""Of an expert: where its training stands, until it is finished."""
 SEED_KEY = "generations/seed.json"
 """The commit record of the seeding."""
 EXPORT_KEY = "aggregate/export.json"
@@ -81,7 +83,7 @@ def child_id(generation: int) -> str:
 
 
 def expert_key(skill: str, name: str) -> str:
-    """Where something of an expert lies: ``model`` and, each a ``.json``: summary, source, data, demonstrations."""
+    """Where something of an expert lies: ``model``; summary, source, data, demonstrations as ``.json``; `TRAINING`."""
     return f"experts/{skill}/{name}"
 
 
@@ -133,6 +135,18 @@ def evaluation_name(key: str) -> EvaluationName | None:
 def episodes_key(genome: str, skill: str, part: str) -> str:
     """Where the episodes of an evaluation lie; arguments as for `evaluation_key`."""
     return f"evaluations/{genome}/{skill}-{part}.jsonl.gz"
+
+
+def log_key(individual: str, skill: str, part: str, name: str) -> str:
+    """Where a file lies that a skill keeps of an evaluation, such as the log of inspect_ai.
+
+    Args:
+        individual: The individual's id, or `BASE`.
+        skill: The skill.
+        part: The split or the part of one.
+        name: The file's own name.
+    """
+    return f"logs/{individual}/{skill}-{part}/{name}"
 
 
 def commit_key(generation: int) -> str:

@@ -21,6 +21,8 @@ from pydantic import (
 )
 
 from cycleqd.messages import Message, whole_text, whole_texts
+from cycleqd.run.seconds import Phases as Phases
+from cycleqd.run.seconds import Split as Split
 from cycleqd.statistics import Interval, wilson
 
 Text = Annotated[str, BeforeValidator(lambda text: whole_text(text) if isinstance(text, str) else text)]
@@ -122,6 +124,8 @@ class EpisodeRecord(Record):
     score: float
     reason: Text
     messages: Annotated[list[Message], BeforeValidator(whole_texts)]
+    asked: Annotated[list[list[Message]] | None, BeforeValidator(whole_texts)] = None
+    """What the model was asked, turn by turn, where that is not the growing conversation of `messages`."""
 
 
 class EvaluationRecord(Record):
@@ -231,47 +235,6 @@ class IndividualRecord(Record):
         return _shown(serialise(self), merge={})
 
 
-class Phases(Record):
-    """Wall-clock seconds, each counted once: they add up to the time that passed.
-
-    Attributes:
-        train: Fine-tuning of experts and recording of their demonstrations.
-        generate: The engine was generating.
-        sandbox: Episodes were acting or being judged while the engine had nothing to do.
-        merge: Crossover, mutation and loading of weights into the engine.
-        other: Everything else (start-up, storage, Prefect, reports).
-    """
-
-    train: float = 0.0
-    generate: float = 0.0
-    sandbox: float = 0.0
-    merge: float = 0.0
-    other: float = 0.0
-
-    @property
-    def total(self) -> float:
-        """All of them, in seconds."""
-        return self.train + self.generate + self.sandbox + self.merge + self.other
-
-    def __sub__(self, earlier: Phases) -> Phases:
-        return Phases(
-            train=self.train - earlier.train,
-            generate=self.generate - earlier.generate,
-            sandbox=self.sandbox - earlier.sandbox,
-            merge=self.merge - earlier.merge,
-            other=self.other - earlier.other,
-        )
-
-    def __add__(self, other: Phases) -> Phases:
-        return Phases(
-            train=self.train + other.train,
-            generate=self.generate + other.generate,
-            sandbox=self.sandbox + other.sandbox,
-            merge=self.merge + other.merge,
-            other=self.other + other.other,
-        )
-
-
 class WonCell(Record):
     """A cell that an individual won.
 
@@ -294,6 +257,7 @@ class GenerationRecord(Record):
         part: What the individual met: the optimization split, or a block of it.
         cells: Cells won, per archive; archives that kept their incumbent are absent.
         seconds: Wall-clock time by phase.
+        split: The same time, activity by activity; None in records of versions that did not measure it.
     """
 
     generation: int
@@ -305,11 +269,12 @@ class GenerationRecord(Record):
     cells: dict[str, WonCell]
     seconds: Phases
     part: str = "optimization"
+    split: Split | None = None
 
     @model_serializer(mode="wrap")
     def _as_before(self, serialise: SerializerFunctionWrapHandler) -> dict[str, Any]:
         # As for recipes.
-        return _shown(serialise(self), part="optimization")
+        return _shown(serialise(self), part="optimization", split=None)
 
 
 class SeedRecord(Record):

@@ -6,10 +6,12 @@ mutable ones, ``changes.json``, ``sessions/``, ``archives/`` and ``report/``, li
     config.json                 as the run began, with what ``auto`` meant then
     base.json                   which base model: name, revision, hashes of its files
     changes.json                what later starts changed of the configuration
-    experts/<skill>/            adapter or checkpoint, summary.json written last; source.json of one made elsewhere
+    experts/<skill>/            adapter or checkpoint, summary.json written last; source.json of one made elsewhere;
+                                training.safetensors is where a training stands
     bases.safetensors           shared bases of the factored task vectors
     individuals/<id>/           genome.safetensors, individual.json written last
     evaluations/<genome>/       <skill>-<split>.json written last, <skill>-<split>.jsonl.gz (episodes)
+    logs/<id>/<skill>-<split>/  what a skill keeps of an evaluation beside episodes, such as the log of inspect_ai
     generations/seed.json       commit record of the seeding
     generations/<t>.json        commit record of generation t
     archives/<t>.json           the archives after generation t (derived from the records)
@@ -68,7 +70,9 @@ __all__ = ["CHANGEABLE", "RecordUnreadable", "RunStore", "StoreError", "list_run
 R = TypeVar("R", bound=Record)
 N = TypeVar("N", bound=NamedTuple)
 
-CHANGEABLE = frozenset({"baselines", "comparison", "generations", "retention", "storage", "tasks", "trackers"})
+CHANGEABLE = frozenset(
+    {"baselines", "comparison", "evaluators", "generations", "retention", "storage", "tasks", "trackers"}
+)
 """Settings that may differ when a run is continued: they change how long and how it runs and what the final model is
 compared with, not what comes out."""
 

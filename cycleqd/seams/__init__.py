@@ -13,6 +13,7 @@ settings are the parameters of its constructor: the configuration's section take
 * `MUTATIONS`: how a child's task vector is changed at random.
 * `AGGREGATIONS`: how the archives' elites become one model.
 * `EXPERT_SOURCES`: where an expert comes from: trained here, an adapter, a checkpoint.
+* `EVALUATORS`: where children are scored, when that is not the run's own process.
 * `TRACKERS`: who else gets what a run measures.
 * `RECIPES`: how a row of a data set becomes a conversation to train on.
 
@@ -21,6 +22,7 @@ The table of skills is `cycleqd.skills.registry`.
 Public: these and `Row`, `SeamTable`.
 """
 
+from cycleqd.seams.evaluators import EVALUATORS
 from cycleqd.seams.expert_sources import EXPERT_SOURCES
 from cycleqd.seams.operators import AGGREGATIONS, BASELINES, CROSSOVERS, MERGE_METHODS, MUTATIONS, SAMPLERS
 from cycleqd.seams.searches import SEARCHES
@@ -32,6 +34,7 @@ __all__ = [
     "AGGREGATIONS",
     "BASELINES",
     "CROSSOVERS",
+    "EVALUATORS",
     "EXPERT_SOURCES",
     "MERGE_METHODS",
     "MUTATIONS",

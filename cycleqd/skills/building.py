@@ -8,7 +8,7 @@ from typing import Any, Final, Protocol, cast
 
 from cycleqd.skills.benchmarks.benchmark import DataUnavailable, Source
 from cycleqd.skills.protocol import Skill, Split
-from cycleqd.skills.registry import BUILT_IN, SkillRow, find, load
+from cycleqd.skills.registry import BUILT_IN, INSPECT, SkillRow, find, load
 
 NO_IMAGES: Final[Mapping[str, Any]] = MappingProxyType({})
 """The usual settings of segmentation."""
@@ -56,7 +56,7 @@ def build_skill(
     if row.model == "segmentation":
         return _segmentation(row, seed, counts, source, images)
     if row.kind in ("benchmark", "dataset"):
-        options = {"name": row.name} if row.target == BUILT_IN["jsonl"].target else {}
+        options = {"name": row.name} if row.target in (BUILT_IN["jsonl"].target, INSPECT.target) else {}
         return cast(BenchmarkBuilder, load(row.target))(counts=counts, source=source, **options)
     if source != Source():
         raise _takes_none(row)

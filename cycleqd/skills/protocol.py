@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Any, Final, Literal, NamedTuple, Protocol
+from typing import Any, Final, Literal, NamedTuple, Protocol, runtime_checkable
 
 from cycleqd.messages import Message as Message
 from cycleqd.sandbox import Sandboxes
@@ -134,6 +134,27 @@ class SkillSession(Protocol):
         Raises:
             SandboxUnavailable: What the episodes share died, or the episode's own sandbox can't be had.
         """
+        ...
+
+
+@runtime_checkable
+class Announced(Protocol):
+    """A `SkillSession` that is told beforehand what will be started, and that has files to keep.
+
+    Each of its episodes has a sandbox of its own: when one dies, the others go on in this session.
+    """
+
+    def expect(self, samples: Sequence[Sample], live: int) -> None:
+        """Says which samples will be started, in which order. Called once, before the first `SkillSession.start`.
+
+        Args:
+            samples: The samples; each of them is started, or the session is closed.
+            live: How many are played at a time.
+        """
+        ...
+
+    def files(self) -> Mapping[str, bytes]:
+        """What is to be kept with the evaluation, by name. Called when all announced samples were judged; blocks."""
         ...
 
 

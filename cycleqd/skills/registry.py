@@ -33,6 +33,8 @@ _NAME: Final = re.compile(r"[a-z][a-z0-9_]{0,39}")
 _CLASS: Final = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*")
 _OWN_FILE: Final = "jsonl:"
 """Begins the name of a user's file where a run has several."""
+_INSPECT: Final = "inspect:"
+"""Begins the name of a task of inspect_ai."""
 _MASKS: Final = "segmentation:"
 """Begins the name of a skill that images are segmented for."""
 _METHODS: Final = ("samples", "initial_messages", "gold_replies", "session")
@@ -158,6 +160,17 @@ BUILT_IN: Final[Mapping[str, SkillRow]] = {row.name: row for row in _ROWS}
 """The skills of this package, by name."""
 
 
+INSPECT: Final = SkillRow(
+    "inspect",
+    "cycleqd.skills.benchmarks.inspect_task.skill:InspectSkill",
+    "a task of inspect_ai (https://inspect.aisi.org.uk)",
+    "benchmark",
+    ("shell",),
+    takes_turns=True,
+)
+"""A task of inspect_ai, which a configuration names ``inspect:NAME``."""
+
+
 def _segmentation(name: str, source: str, kind: Literal["suite", "dataset"]) -> SkillRow:
     target = "GeneratedSegmentation" if kind == "suite" else "PublishedSegmentation"
     return SkillRow(name, f"cycleqd.skills.segmentation.skill:{target}", source, kind, (), model="segmentation")
@@ -192,13 +205,14 @@ def find(name: str) -> SkillRow:
 
     Args:
         name: One of `names`, of `SEGMENTATION`, a class as ``module:Class``, or a user's file under a name of its own,
-            ``jsonl:NAME``.
+            ``jsonl:NAME``, or a task of inspect_ai, ``inspect:NAME``.
 
     Raises:
         SkillUnavailable: There is no such skill, or more than one, or it can't be loaded, or the class is no skill.
     """
-    if name.startswith(_OWN_FILE):
-        return _own_file(name)
+    for prefix, row in ((_OWN_FILE, BUILT_IN["jsonl"]), (_INSPECT, INSPECT)):
+        if name.startswith(prefix):
+            return _aliased(name, prefix, row)
     if name.startswith(_MASKS):
         if name not in SEGMENTATION:
             raise SkillUnavailable(f"no skill is called {name!r}; there are {', '.join(SEGMENTATION)}")
@@ -215,16 +229,16 @@ def find(name: str) -> SkillRow:
     return BUILT_IN[name] if name in BUILT_IN else _of_package(name, givers[0])
 
 
-def _own_file(name: str) -> SkillRow:
-    """The row of a user's file under a name of its own: ``jsonl:trivia`` is the skill ``trivia``."""
-    alias = name.removeprefix(_OWN_FILE)
+def _aliased(name: str, prefix: str, row: SkillRow) -> SkillRow:
+    """The row of a user's own samples under a name of their own: ``jsonl:trivia`` is the skill ``trivia``."""
+    alias = name.removeprefix(prefix)
     if not _NAME.fullmatch(alias):
         raise SkillUnavailable(
-            f"{name!r}: a name has lower-case letters, digits and _, at most 40, as in jsonl:trivia"
+            f"{name!r}: a name has lower-case letters, digits and _, at most 40, as in {prefix}trivia"
         )
     if givers := _givers(alias):
         raise SkillUnavailable(f"{name!r}: a skill called {alias!r} is given by {givers[0].who}: choose another name")
-    return BUILT_IN["jsonl"]._replace(name=alias)
+    return row._replace(name=alias)
 
 
 def load(target: str) -> Any:

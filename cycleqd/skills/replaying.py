@@ -12,12 +12,12 @@ from __future__ import annotations
 import contextlib
 import logging
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Final
 
 from cycleqd.sandbox import Sandboxes, SandboxUnavailable
-from cycleqd.skills.protocol import Episode, Message, Sample, Skill, SkillSession, Verdict
+from cycleqd.skills.protocol import Announced, Episode, Message, Sample, Skill, SkillSession, Verdict
 
 log = logging.getLogger(__name__)
 
@@ -31,7 +31,7 @@ _JUDGING: Final = -1
 
 
 @contextmanager
-def replaying_session(skill: Skill, sandboxes: Sandboxes) -> Iterator[SkillSession]:
+def replaying_session(skill: Skill, sandboxes: Sandboxes) -> Iterator[ReplayingSession]:
     """Opens a session whose episodes raise `SandboxUnavailable` only where the machine is at fault.
 
     Args:
@@ -39,10 +39,10 @@ def replaying_session(skill: Skill, sandboxes: Sandboxes) -> Iterator[SkillSessi
         sandboxes: Where the episodes act.
     """
     with ExitStack() as opened:
-        yield _ReplayingSession(skill, sandboxes, opened)
+        yield ReplayingSession(skill, sandboxes, opened)
 
 
-class _ReplayingSession:
+class ReplayingSession:
     """The session that all episodes share; when it dies, the episodes that start later share another."""
 
     def __init__(self, skill: Skill, sandboxes: Sandboxes, opened: ExitStack) -> None:
@@ -53,6 +53,15 @@ class _ReplayingSession:
         self._shared = opened.enter_context(skill.session(sandboxes))
         self.alone = threading.Lock()
         """Held by the one episode that is played again."""
+
+    def expect(self, samples: Sequence[Sample], live: int) -> None:
+        """Announces what will be started, where the skill wants to know; see `Announced.expect`."""
+        if isinstance(self._shared, Announced):
+            self._shared.expect(samples, live)
+
+    def files(self) -> Mapping[str, bytes]:
+        """What is to be kept with the evaluation, by name; see `Announced.files`."""
+        return self._shared.files() if isinstance(self._shared, Announced) else {}
 
     def start(self, sample: Sample) -> Episode:
         """Opens an episode; see `SkillSession.start`."""
@@ -73,6 +82,8 @@ class _ReplayingSession:
 
     def give_up(self, dead: SkillSession) -> None:
         """Lets later episodes start in another session than one in which an episode just died."""
+        if isinstance(dead, Announced):
+            return
         with contextlib.suppress(SandboxUnavailable):
             self._other_than(dead)
 
@@ -92,7 +103,7 @@ class _ReplayingEpisode:
         episode: The episode in its first sandbox.
     """
 
-    def __init__(self, session: _ReplayingSession, shared: SkillSession, episode: Episode) -> None:
+    def __init__(self, session: ReplayingSession, shared: SkillSession, episode: Episode) -> None:
         self.sample = episode.sample
         self.messages = episode.messages
         self.failed = episode.failed
@@ -102,6 +113,12 @@ class _ReplayingEpisode:
         self._own = ExitStack()
         self._replies: list[str] = []
         self._verdict: Verdict | None = None
+
+    @property
+    def asked(self) -> list[list[Message]] | None:
+        """What was asked, turn by turn, where that is more than one conversation that grows."""
+        found: list[list[Message]] | None = getattr(self._episode, "asked", None)
+        return found
 
     def act(self, reply: str) -> bool:
         """Acts on a reply; see `Episode.act`."""
@@ -177,6 +194,7 @@ class _ReplayingEpisode:
                         return True
                     deaths.add(at)
                 else:
-                    self._episode.messages[: len(seen)] = seen
+                    if self.asked is None:
+                        self._episode.messages[: len(seen)] = seen
                     return finished
         raise death

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from itertools import combinations
 from math import prod
+from pathlib import Path
 from typing import Any, Final
 
 from cycleqd.experts import TrainingSummary, train_expert
@@ -12,8 +15,9 @@ from cycleqd.experts.segmentation import train_segmenter
 from cycleqd.experts.sources import Update, task_vectors
 from cycleqd.randomness import rng
 from cycleqd.run.genomes import add_individual, save_bases
-from cycleqd.run.names import ALL_DATA, AVERAGE, SIMILARITY_KEY, expert_id, expert_key, regmean_id
+from cycleqd.run.names import ALL_DATA, AVERAGE, SIMILARITY_KEY, TRAINING, expert_id, expert_key, regmean_id
 from cycleqd.run.records import IndividualRecord
+from cycleqd.run.store import RunStore
 from cycleqd.seams import EXPERT_SOURCES
 from cycleqd.search.operators import mean
 from cycleqd.search.similarity import similarity_matrix
@@ -21,8 +25,11 @@ from cycleqd.steps.regmean import regmean_shares
 from cycleqd.steps.sources import update_of
 from cycleqd.steps.training_data import pictures, training_data
 from cycleqd.steps.workspace import Workspace
+from cycleqd.storage import ObjectCorrupt
 from cycleqd.task_vector import FactoredTaskVector, TaskVector
 from cycleqd.telemetry.events import event
+
+log = logging.getLogger(__name__)
 
 _DECOMPOSED: Final = 20_000_000
 """Numbers of a dense task vector, at most, whose singular values are worth their time."""
@@ -96,12 +103,14 @@ def _fine_tune(
                 dtype=ws.config.model.dtype,
                 date=ws.config.model.date,
                 sight=ws.evaluator.sight,
+                place=_State(ws.store, expert_key(name, TRAINING)),
                 **common,
             )
         else:
             learned = [one for skill in skills for one in pictures(ws, skill)]
             result = train_segmenter(base, learned, out, prompt=ws.config.segmentation.prompt, **common)
     ws.store.write_json(summary, result._asdict())
+    ws.store.remove(expert_key(name, TRAINING))
     event(
         "expert_trained",
         run=ws.config.run_id,
@@ -112,6 +121,26 @@ def _fine_tune(
         seconds=result.seconds,
     )
     return _told(ws, name, result)
+
+
+class _State:
+    """Where the state of a training lies in its run; see `cycleqd.experts.resuming.Place`."""
+
+    def __init__(self, store: RunStore, key: str) -> None:
+        self._store = store
+        self._key = key
+
+    def read(self) -> Path | None:
+        """The state; a damaged one is told and not used."""
+        try:
+            return self._store.local(self._key) if self._store.exists(self._key) else None
+        except ObjectCorrupt as damage:
+            log.warning("run %s: the training starts anew: %s", self._store.run_id, damage)
+            return None
+
+    def write(self) -> AbstractContextManager[Path]:
+        """A path whose file takes the place of the state."""
+        return self._store.writing(self._key, replace=True)
 
 
 def _told(ws: Workspace, name: str, summary: TrainingSummary) -> TrainingSummary:

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from cycleqd.baselines import candidates, choices
 from cycleqd.evaluation.scope import Scope
 from cycleqd.run.names import archives_key, child_id, commit_key, expert_id, regmean_id
-from cycleqd.run.records import GenerationRecord, IndividualRecord, Phases, Score, SeedRecord, WonCell, means
+from cycleqd.run.records import GenerationRecord, IndividualRecord, Phases, Score, SeedRecord, Split, WonCell, means
 from cycleqd.run.replay import recipe_of, search_after_all
 from cycleqd.run.upkeep.prune import plan_pruning, prune
 from cycleqd.search import Recipe, Search, build_combination
@@ -87,12 +87,14 @@ def _individual_of(recipe: Recipe, generation: int) -> str:
 
 def breed(ws: Workspace, generation: int) -> IndividualRecord:
     """Makes the child that the search asks for next, unless it is there already."""
-    recipe = current_search(ws).ask(generation)
+    ledger = ws.evaluator.ledger
+    with ledger.doing("propose"):
+        recipe = current_search(ws).ask(generation)
     identifier = _individual_of(recipe, generation)
     if ws.store.has_individual(identifier):
         return ws.store.individual(identifier)
     config = ws.config
-    with ws.clock.measuring("merge"), metrics.merging(config.run_id):
+    with ws.clock.measuring("merge"), metrics.merging(config.run_id), ledger.doing("merge"):
         record = IndividualRecord(
             id=identifier,
             genome="",
@@ -114,7 +116,9 @@ def breed(ws: Workspace, generation: int) -> IndividualRecord:
     return record
 
 
-def commit(ws: Workspace, generation: int, scores: Mapping[str, Score], seconds: Phases) -> GenerationRecord:
+def commit(
+    ws: Workspace, generation: int, scores: Mapping[str, Score], seconds: Phases, split: Split | None = None
+) -> GenerationRecord:
     """Tells the search the scores of the generation's child and commits the generation; may be tried again.
 
     Args:
@@ -122,6 +126,7 @@ def commit(ws: Workspace, generation: int, scores: Mapping[str, Score], seconds:
         generation: The generation, whose child `breed` made.
         scores: The child's, by skill, on the part of the samples that `asked` named.
         seconds: Where the generation's time went.
+        split: The same, activity by activity, where it was measured.
     """
     if ws.store.exists(commit_key(generation)):  # by an attempt that failed after its record was written
         search = rebuild_search(ws)
@@ -136,7 +141,8 @@ def commit(ws: Workspace, generation: int, scores: Mapping[str, Score], seconds:
     identifier, part = asked(ws, generation)
     child = ws.store.individual(identifier)
     ws.search = None  # an attempt that fails to write must not count: the search is then rebuilt from the records
-    wins = search.tell(generation, child.id, means(scores))
+    with ws.evaluator.ledger.doing("propose"):
+        wins = search.tell(generation, child.id, means(scores))
     cells = {skill: WonCell(bins=list(win.cell), displaced=win.displaced) for skill, win in wins.items() if win}
     record = GenerationRecord(
         generation=generation,
@@ -148,13 +154,18 @@ def commit(ws: Workspace, generation: int, scores: Mapping[str, Score], seconds:
         cells=cells,
         seconds=seconds,
         part=part,
+        split=split,
     )
-    ws.store.write_generation(record)
-    ws.store.write_json(archives_key(generation), json.loads(search.archives.to_json()))
+    with ws.evaluator.ledger.doing("store"):
+        ws.store.write_generation(record)
+        ws.store.write_json(archives_key(generation), json.loads(search.archives.to_json()))
     ws.search = search
-    metrics.count_generation(
-        ws.config.run_id, generation, seconds=seconds.total, sandbox=seconds.sandbox, generate=seconds.generate
-    )
+    generate, sandbox = seconds.generate, seconds.sandbox
+    if split is not None and split.evaluator:  # the engine and the sandboxes are another process'
+        generate, sandbox = split.prefill + split.decode, split.sandbox + split.judge
+    metrics.count_generation(ws.config.run_id, generation, seconds=seconds.total, sandbox=sandbox, generate=generate)
+    if split is not None:
+        metrics.count_split(ws.config.run_id, split.seconds)
     ws.export_metrics()
     event(
         "generation_committed",

@@ -15,6 +15,7 @@ from importlib.metadata import PackageNotFoundError, version
 
 from cycleqd.config import RunConfig
 from cycleqd.evaluation.evaluator import Evaluator
+from cycleqd.evaluators import Evaluators, open_evaluators
 from cycleqd.machine.owner import remove_orphaned_folders
 from cycleqd.run.clock import Clock
 from cycleqd.run.lease import Lease
@@ -60,6 +61,24 @@ class Workspace:
         self.admitted = False
         """Whether base model and scores were held against what this process has (`cycleqd.steps.admission`)."""
         self._started = datetime.now(UTC)
+        self._evaluators: Evaluators | None = None
+        self._opening = threading.Lock()
+
+    @property
+    def evaluators(self) -> Evaluators | None:
+        """The evaluators in other processes, opened on first use; None where this process scores."""
+        with self._opening:
+            if self._evaluators is None:
+                run = RunRef(run_id=self.store.run_id, storage=self.store.storage)
+                self._evaluators = open_evaluators(run, self.config)
+            return self._evaluators
+
+    def end_evaluators(self) -> None:
+        """Ends the evaluators in other processes, and what they play; they come again when they are wanted."""
+        with self._opening:
+            evaluators, self._evaluators = self._evaluators, None
+        if evaluators is not None:
+            evaluators.close()
 
     @property
     def config(self) -> RunConfig:
@@ -102,8 +121,11 @@ class Workspace:
             log.warning("run %s: metrics were not written: %s", self.store.run_id, error)
 
     def close(self) -> None:
-        """Stops evaluations, removes all containers, frees the engine."""
-        self.evaluator.close()
+        """Stops evaluations, removes all containers, frees the engine; ends the evaluators in other processes."""
+        try:
+            self.end_evaluators()
+        finally:
+            self.evaluator.close()
 
 
 def package_versions() -> dict[str, str]:

@@ -13,7 +13,7 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, start_http_server
@@ -41,6 +41,10 @@ SANDBOX_SECONDS = Counter(
 GENERATE_SECONDS = Counter(
     "cycleqd_generate_seconds", "Seconds in which the engine generated.", ["run"], registry=REGISTRY
 )
+WORK_SECONDS = Counter(
+    "cycleqd_work_seconds", "Seconds of committed children, each counted once, by activity.", ["run", "activity"],
+    registry=REGISTRY,
+)  # fmt: skip
 GENERATION = Histogram("cycleqd_generation_seconds", "One generation.", ["run"], buckets=_SECONDS, registry=REGISTRY)
 MERGE = Histogram(
     "cycleqd_merge_seconds", "Crossover and mutation of one child.", ["run"], buckets=_SECONDS, registry=REGISTRY
@@ -94,6 +98,17 @@ def count_generation(run: str, generation: int, *, seconds: float, sandbox: floa
     GENERATE_SECONDS.labels(run).inc(max(0.0, generate))
     if seconds > 0:
         CHILDREN_PER_HOUR.labels(run).set(3600 / seconds)
+
+
+def count_split(run: str, seconds: Mapping[str, float]) -> None:
+    """Takes in where the time of a committed child went.
+
+    Args:
+        run: The run's id.
+        seconds: By activity, none below 0 (`cycleqd.run.seconds.Split`).
+    """
+    for activity, spent in seconds.items():
+        WORK_SECONDS.labels(run, activity).inc(spent)
 
 
 def set_pace(run: str, tokens: int, seconds: float) -> None:

@@ -10,6 +10,7 @@ name                           step                  value
 ``archive/<skill>/mean``       generation            mean score in that skill's archive
 ``archive/<skill>/cells``      generation            occupied cells
 ``seconds/<phase>``            generation            wall-clock seconds; ``seconds/total``
+``work/<activity>``            generation            the same seconds, activity by activity, where they were measured
 ``test/<row>/<skill>``         finished generations  score on the test split; ``mean``, and ``mean_low`` and
                                                      ``mean_high``, the ends of its 95 % interval
 ============================== ===================== =========================================================
@@ -65,6 +66,8 @@ def generation(record: GenerationRecord, progress: Progress) -> Row:
     values["best/mean"] = progress.best_overall
     values |= {metric("seconds", phase): seconds for phase, seconds in record.seconds.model_dump().items()}
     values["seconds/total"] = record.seconds.total
+    if record.split is not None:
+        values |= {metric("work", activity): seconds for activity, seconds in record.split.seconds.items()}
     return Row(record.generation, values)
 
 

@@ -66,7 +66,7 @@ def run(skill, engine, sandboxes, **changes):
 def test_only_the_solved_samples_score(name, batching, sandboxes):
     skill = build_skill(name, seed=0, counts=COUNTS)
     engine = ScriptedEngine(skill, "optimization", solves=lambda index: index % 2 == 0)
-    record, episodes = run(skill, engine, sandboxes, batching=batching)
+    record, episodes, _ = run(skill, engine, sandboxes, batching=batching)
     assert [sample.score for sample in record.samples] == [1.0, 0.0, 1.0, 0.0, 1.0, 0.0]
     assert record.score.score == 0.5
     assert record.score.n == 6
@@ -94,7 +94,7 @@ def test_more_samples_than_live_episodes_are_played_in_waves(sandboxes):
     skill = build_skill("os", seed=0, counts=COUNTS)
     engine = ScriptedEngine(skill, "optimization")
     progress = []
-    record, _ = run(skill, engine, sandboxes, live_episodes=4, progress=progress.append)
+    record, *_ = run(skill, engine, sandboxes, live_episodes=4, progress=progress.append)
     assert record.score.score == 1.0
     assert progress == [4, 6]
     assert max(map(len, engine.batches)) == 4
@@ -129,7 +129,7 @@ def test_containers_that_are_killed_once_cost_no_score(name):
             return replies
 
         engine.chat = chat_then_kill
-        record, _ = run(skill, engine, pool)
+        record, *_ = run(skill, engine, pool)
     assert [sample.reason for sample in record.samples if sample.score != 1.0] == []
 
 

@@ -3,6 +3,7 @@ import json
 import logging
 import shutil
 import threading
+from contextlib import contextmanager
 
 import pytest
 import torch
@@ -65,6 +66,70 @@ def test_training_that_is_told_to_stop_saves_nothing(tiny_tied, tmp_path):
         train(tiny_tied, tmp_path / "expert", stop=stop, progress=after_two)
     assert seen == [1, 2]
     assert not (tmp_path / "expert").exists()
+
+
+class Folder:
+    """A place for the state of a training, which stands for a run's."""
+
+    def __init__(self, folder):
+        self._file = folder / "training.safetensors"
+        self.written = 0
+
+    def read(self):
+        return self._file if self._file.exists() else None
+
+    @contextmanager
+    def write(self):
+        new = self._file.with_suffix(".new")
+        yield new
+        new.rename(self._file)
+        self.written += 1
+
+
+@pytest.mark.parametrize("settings", [{}, {"method": "full"}, {"validation_fraction": 0.25, "packing": True}])
+def test_a_training_that_was_killed_goes_on_and_gives_the_same_expert_bit_for_bit(
+    tiny_tied, tmp_path, monkeypatch, settings
+):
+    monkeypatch.setattr("cycleqd.experts.resuming.SECONDS", 0.0)
+    monkeypatch.setattr("cycleqd.experts.resuming.SHARE", 0.0)
+    weights = "model.safetensors" if "method" in settings else "adapter_model.safetensors"
+    whole = train(tiny_tied, tmp_path / "whole", epochs=3, **settings)
+    place, seen = Folder(tmp_path), []
+
+    def killed(state):
+        seen.append(state.step)
+        if len(seen) in (3, 6):
+            raise KeyboardInterrupt
+
+    for _ in range(2):  # what was done since the state was kept is done again
+        with pytest.raises(KeyboardInterrupt):
+            train(tiny_tied, tmp_path / "killed", epochs=3, place=place, progress=killed, **settings)
+    assert not (tmp_path / "killed").exists()
+    summary = train(tiny_tied, tmp_path / "killed", epochs=3, place=place, progress=killed, **settings)
+    assert seen == [1, 2, 3, 3, 4, 5, *range(5, whole.steps + 1)]
+    assert digest(tmp_path / "killed", weights) == digest(tmp_path / "whole", weights)
+    timed = {"seconds": 0.0, "tokens_per_second": 0.0}
+    assert summary._replace(**timed) == whole._replace(**timed)
+
+
+def test_a_training_that_is_stopped_goes_on_where_it_was(tiny_tied, tmp_path):
+    place, stop, seen = Folder(tmp_path), threading.Event(), []
+
+    def after_two(state):
+        seen.append(state.step)
+        if len(seen) == 2:
+            stop.set()
+
+    with pytest.raises(TrainingStopped):
+        train(tiny_tied, tmp_path / "expert", stop=stop, progress=after_two, place=place)
+    assert place.written == 1
+    train(tiny_tied, tmp_path / "expert", progress=after_two, place=place)
+    assert seen == [1, 2, 3]
+    train(tiny_tied, tmp_path / "other", progress=after_two, place=place, rank=2)  # another training's state
+    assert seen == [1, 2, 3, 1, 2, 3]
+    place.read().write_bytes(b"{}")
+    with pytest.raises(ValueError, match="cannot be read"):
+        train(tiny_tied, tmp_path / "damaged", place=place)
 
 
 def test_same_seed_gives_the_same_adapter_bit_for_bit(tiny_tied, tmp_path):

@@ -53,12 +53,15 @@ FAMILIES = {
         "max_position_embeddings": 256,
     },
     "Mixtral": SHAPE | {"num_local_experts": 2, "num_experts_per_tok": 1},
+    "Qwen3Moe": SHAPE | {"head_dim": 16, "moe_intermediate_size": 24, "num_experts": 2, "num_experts_per_tok": 1},
 }  # fmt: skip
 REFUSED = {
     ("GPTNeoX", "lora"): "embed_out.weight",
     ("GPTNeoX", "full"): "embed_out.weight",
     ("Mixtral", "lora"): "experts",
     ("Mixtral", "full"): "stored under other names",
+    ("Qwen3Moe", "lora"): "experts",
+    ("Qwen3Moe", "full"): "stored under other names",
 }
 TALKS = [
     [

@@ -2,19 +2,21 @@ from __future__ import annotations
 
 import io
 from copy import deepcopy
+from dataclasses import replace
 from itertools import product
 
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
 from PIL import Image
 
 from cycleqd.config import RunConfig
 from cycleqd.report import replay, summarise
-from cycleqd.report.figures import draw, progress_figure
+from cycleqd.report.figures import WORK_COLOURS, draw, progress_figure, seconds_per_generation
 from cycleqd.report.heatmaps import archive_figure, growth_figure
 from cycleqd.report.history import History, rebuild
 from cycleqd.report.style import drawing, png
-from cycleqd.run.records import GenerationRecord, Phases, Score, means
+from cycleqd.run.records import GenerationRecord, Phases, Score, Split, means
 from cycleqd.run.store import RunStore
 from cycleqd.search.archive import Archives, Grid
 from tests.report.synthetic import synthetic_run
@@ -129,3 +131,23 @@ def test_equal_records_give_equal_images(finished: RunStore) -> None:
     history = replay(finished)
     with drawing():
         assert png(archive_figure(history, "os")) == png(archive_figure(history, "os"))
+
+
+@pytest.mark.parametrize("measured", ["all", "some", "none"])
+def test_time_of_a_generation_is_drawn_by_activity_where_all_records_have_it_and_by_phase_otherwise(measured):
+    history = search_of(("coding", "os"))
+    split = Split(merge=1.0, decode=2.0, idle=1.0)
+    children = [
+        record.model_copy(update={"split": split if measured == "all" or (measured == "some" and number) else None})
+        for number, record in enumerate(history.children)
+    ]
+    axes = Figure().subplots()
+    seconds_per_generation(axes, replace(history, children=tuple(children)))
+    names = [str(container.get_label()).split()[0] for container in axes.containers]
+    assert names == (list(WORK_COLOURS) if measured == "all" else ["train", "generate", "sandbox", "merge", "other"])
+    assert (axes.get_legend() is not None) == (measured == "all")
+
+
+def test_every_activity_has_a_colour_of_its_own():
+    assert set(WORK_COLOURS) == set(Split().seconds)
+    assert len(set(WORK_COLOURS.values())) == len(WORK_COLOURS)

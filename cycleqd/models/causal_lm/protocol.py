@@ -157,6 +157,14 @@ class Engine(Protocol):
         ...
 
 
+def prefill_seconds(engine: Engine) -> float:
+    """Of an engine's busy seconds, those in which some conversation had no token of its reply yet.
+
+    0 for engines that cannot tell; the others have an attribute ``prefill``.
+    """
+    return float(getattr(engine, "prefill", 0.0))
+
+
 class TextEngine(Engine, Protocol):
     """An engine that also takes plain tokens: what benchmarks of base models ask for. An endpoint is none."""
 

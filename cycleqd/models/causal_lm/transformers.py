@@ -78,6 +78,7 @@ class TransformersEngine:
         compare_names(base, self._parameters, self._weights)
         self._loaded = "base"
         self._busy = 0.0
+        self.prefill = 0.0
         self._lock = threading.Lock()
         self._exclusive = threading.Lock()
         prompt = self._tokenizer(CANARY_TEXT, add_special_tokens=False)["input_ids"][:CANARY_TOKENS]
@@ -209,12 +210,15 @@ class TransformersEngine:
         )
         inputs, shown = self._inputs(ids.to(self._device), requests)
         criterion = _RowsFinished(self._tokenizer, shown, requests)
+        started = time.perf_counter()
         output = self._model.generate(
             **inputs,
             attention_mask=mask.to(self._device),
             generation_config=settings,
             stopping_criteria=[criterion],
         )
+        if criterion.began is not None:
+            self.prefill += criterion.began - started
         rows = output[:, shown:].tolist()
         return [
             self._reply(prompt, row, request) for prompt, row, request in zip(prompts, rows, requests, strict=True)
@@ -250,8 +254,11 @@ class _RowsFinished(StoppingCriteria):  # type: ignore[misc] # transformers is u
         self._width = width
         self._requests = requests
         self._finished = [False] * len(requests)
+        self.began: float | None = None
+        """When the rows had their first tokens; None before."""
 
     def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor, **kwargs: Any) -> torch.Tensor:
+        self.began = self.began or time.perf_counter()
         generated = input_ids[:, self._width :]
         for row, request in enumerate(self._requests):
             if self._finished[row]:

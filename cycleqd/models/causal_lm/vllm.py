@@ -102,14 +102,15 @@ class VllmEngine:
         self.max_model_len = max_model_len
         self._loaded = "base"
         self._busy = 0.0
+        self.prefill = 0.0
+        self._unanswered: set[str] = set()
         self._running: dict[str, tuple[_Batch, int]] = {}
         self._submitted = 0
         self._cached_tokens = 0
         self._inbox: queue.SimpleQueue[_Batch | _Command] = queue.SimpleQueue()
         self._exclusive = threading.Lock()
         self._exclusive_owner: int | None = None
-        self._closed = False
-        self._stopped = False
+        self._closed = self._stopped = False
         self._thread = threading.Thread(target=self._serve, name="vllm", daemon=True)
         self._thread.start()
 
@@ -326,6 +327,7 @@ class VllmEngine:
             self._submitted += 1
             self._llm.llm_engine.add_request(key, text_prompt, parameters)
             self._running[key] = (batch, position)
+            self._unanswered.add(key)
         self._finish_if_complete(batch)
 
     def _step(self) -> None:
@@ -338,8 +340,12 @@ class VllmEngine:
             self._running.clear()
             return
         finally:
-            self._busy += time.perf_counter() - started
+            seconds = time.perf_counter() - started
+            self._busy += seconds
+            self._unanswered &= self._running.keys()
+            self.prefill += seconds if self._unanswered else 0.0
         for output in outputs:
+            self._unanswered.discard(output.request_id)
             if not output.finished:
                 continue
             batch, position = self._running.pop(output.request_id)

@@ -10,7 +10,7 @@ import logging
 from collections.abc import Iterable
 from typing import Any
 
-from cycleqd.run.names import expert_key, final_key, individual_key
+from cycleqd.run.names import TRAINING, expert_key, final_key, individual_key
 from cycleqd.run.store import RunStore
 from cycleqd.run.upkeep.inventory import Inventory
 from cycleqd.storage import SUFFIX, open_filesystem
@@ -88,6 +88,8 @@ def _why(key: str, present: set[str]) -> str | None:
         return "model that was not written in full"
     if folder == "experts" and len(rest) > 1 and rest[1] == "model":
         return None if expert_key(rest[0], "summary.json") in present else "expert whose training was not finished"
+    if folder == "experts" and rest[1:] == [TRAINING] and expert_key(rest[0], "summary.json") in present:
+        return "state of a training that was finished"
     if folder == "archives" and f"generations/{rest[0]}" not in present:
         return "archives of a generation that was not committed"
     return None

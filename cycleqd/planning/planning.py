@@ -1,0 +1,108 @@
+"""What a run would take, with all that was assumed."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Sequence
+from typing import Final, NamedTuple
+
+from cycleqd.planning.simulation import simulate
+from cycleqd.planning.traces import Trace
+from cycleqd.randomness import rng
+
+_REPETITIONS: Final = 20
+
+
+class Plan(NamedTuple):
+    """A search, planned.
+
+    Attributes:
+        generations: Children.
+        evaluators: Children that are scored at a time.
+        in_flight: Children that are under way at a time.
+        seconds: Of the search; the median of the simulations.
+        seconds_low: The shortest simulation.
+        seconds_high: The longest simulation.
+        busy: The share of the evaluators' time in which their engines generate, in [0, 1].
+        tokens: Generated.
+        bytes: What the children leave in the store; None where nothing is known of it.
+        cost: Of all evaluators for the whole time, in the price's currency; None without a price.
+        assumptions: In words, one line each.
+    """
+
+    generations: int
+    evaluators: int
+    in_flight: int
+    seconds: float
+    seconds_low: float
+    seconds_high: float
+    busy: float
+    tokens: int
+    bytes: float | None
+    cost: float | None
+    assumptions: tuple[str, ...]
+
+
+def plan(
+    traces: Sequence[Trace],
+    *,
+    source: str,
+    generations: int,
+    evaluators: int,
+    in_flight: int,
+    seed: int = 0,
+    tokens_per_second: float | None = None,
+    bytes_each: float | None = None,
+    price: float | None = None,
+) -> Plan:
+    """Plans a search whose children are like those of the traces.
+
+    Args:
+        traces: What children took; at least one.
+        source: Where they are from, in words.
+        generations: Children to plan, at least 1.
+        evaluators: Children that are scored at a time, at least 1.
+        in_flight: Children that are under way at a time; raised to `evaluators` where it is lower.
+        seed: Of the draws from the traces.
+        tokens_per_second: What an engine generates, in place of what it did in the traces; above 0.
+        bytes_each: What a child leaves in the store.
+        price: Of one evaluator for an hour.
+
+    Raises:
+        SimulatorMissing: simpy is not installed.
+        ValueError: There are no traces.
+    """
+    if not traces:
+        raise ValueError("no children to learn from: name a run that has finished generations, or give figures")
+    assumptions = [
+        f"each child takes what one of {len(traces)} children took, drawn at random ({source})",
+        "only the search is planned: training, baselines, the test split and the report are not in it",
+        "evaluators do not slow each other down: each has cores, a GPU and sandboxes of its own",
+        "no evaluator fails; engines are warm",
+    ]
+    if tokens_per_second is not None:
+        traces = [one._replace(engine=one.tokens / tokens_per_second) for one in traces]
+        assumptions.append(f"each engine generates {tokens_per_second:,.0f} tokens/s with one child's episodes")
+    if in_flight < evaluators:
+        assumptions.append(f"{evaluators} children are in flight instead of {in_flight}, one for each evaluator")
+        in_flight = evaluators
+    if in_flight > 1:
+        assumptions.append("a child is as good although it is bred from archives some children older")
+    found = []
+    for repetition in range(_REPETITIONS):
+        draws = rng(seed, repetition, "plan").integers(len(traces), size=generations)
+        found.append(simulate([traces[draw] for draw in draws], evaluators=evaluators, in_flight=in_flight))
+    seconds = statistics.median(one.seconds for one in found)
+    return Plan(
+        generations=generations,
+        evaluators=evaluators,
+        in_flight=in_flight,
+        seconds=seconds,
+        seconds_low=min(one.seconds for one in found),
+        seconds_high=max(one.seconds for one in found),
+        busy=statistics.median(one.busy for one in found),
+        tokens=round(statistics.median(one.tokens for one in found)),
+        bytes=None if bytes_each is None else bytes_each * generations,
+        cost=None if price is None else price * evaluators * seconds / 3600,
+        assumptions=tuple(assumptions),
+    )

@@ -1,0 +1,61 @@
+"""What the children of a run took."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from cycleqd.run.records import GenerationRecord
+from cycleqd.run.store import RunStore
+
+
+class Trace(NamedTuple):
+    """What one child took, in seconds.
+
+    Attributes:
+        coordinator: Proposing, merging, committing: one child after the other, whatever evaluators there are.
+        engine: The evaluator's engine generated.
+        rest: The evaluator's time besides: loading weights, sandboxes, judges, writing.
+        tokens: Generated.
+    """
+
+    coordinator: float
+    engine: float
+    rest: float
+    tokens: int
+
+
+def traces_of(store: RunStore) -> list[Trace]:
+    """The traces of a run's children, in their order; those of older versions from their phases."""
+    return [_trace(store, record) for record in store.generations()]
+
+
+def bytes_per_child(store: RunStore, traces: Sequence[Trace]) -> float | None:
+    """What a child left on disk on average, or None where the run lies in a bucket or has no children.
+
+    Counted is what grows with the children: recipes, genomes, evaluations, commit records, archives.
+    """
+    if not traces or not store.is_local:
+        return None
+    root = store.local("config.json").parent
+    folders = ("individuals", "evaluations", "generations", "archives")
+    sizes = (file.stat().st_size for folder in folders for file in (root / folder).rglob("*") if file.is_file())
+    # Experts, baselines and the final model are counted with them: an upper bound.
+    return sum(sizes) / len(traces)
+
+
+def _trace(store: RunStore, record: GenerationRecord) -> Trace:
+    found = (store.evaluation(record.genome, skill, record.part) for skill in record.scores)
+    tokens = sum(one.tokens for one in found if one is not None)
+    split, seconds = record.split, record.seconds
+    if split is None:
+        # An older record's `merge` holds the load into the engine, too: how much of it is not known.
+        return Trace(seconds.other + seconds.merge, seconds.generate, seconds.sandbox, tokens)
+    # Where another process scored, its idle time is what it waited, and the simulation has waits of its own.
+    idle = 0.0 if split.evaluator else split.idle
+    return Trace(
+        split.propose + split.merge + idle,
+        split.prefill + split.decode,
+        split.transfer + split.sandbox + split.judge + split.store,
+        tokens,
+    )

@@ -1,0 +1,17 @@
+"""Evaluators in other processes by name."""
+
+from __future__ import annotations
+
+from cycleqd.seams.table import Row, SeamTable
+
+_EVALUATORS = "cycleqd.evaluators"
+
+EVALUATORS = SeamTable(
+    "kind of evaluators",
+    {
+        "process": Row(f"{_EVALUATORS}.processes:ProcessEvaluators", "the standard library's subprocess"),
+        "dask": Row(f"{_EVALUATORS}.dask_cluster:DaskEvaluators", "https://distributed.dask.org"),
+    },
+)
+"""Fulfil `cycleqd.evaluators.Evaluators`; a class is called with the run and those of its settings that it names. It
+imports its package when it is called."""

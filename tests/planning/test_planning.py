@@ -1,0 +1,77 @@
+"""Plans against what can be computed by hand."""
+
+import sys
+
+import pytest
+
+from cycleqd.planning import Trace, plan
+from cycleqd.planning.simulation import SimulatorMissing, simulate
+
+
+def test_without_its_package_the_install_command_is_told(monkeypatch):
+    monkeypatch.setitem(sys.modules, "simpy", None)
+    with pytest.raises(SimulatorMissing, match=r"pip install 'cycleqd\[plan\]'"):
+        simulate([Trace(0, 1, 0, 1)], evaluators=1, in_flight=1)
+
+
+@pytest.fixture(autouse=True)
+def _simulator(request):
+    if "install_command" not in request.node.name:
+        pytest.importorskip("simpy", reason="pip install 'cycleqd[plan]'")
+
+
+CHILDREN = [Trace(coordinator=1.0, engine=6.0, rest=3.0, tokens=100)] * 12
+
+
+def test_one_evaluator_takes_what_its_children_take():
+    found = simulate(CHILDREN, evaluators=1, in_flight=1)
+    assert found.seconds == pytest.approx(12 * 10)
+    assert found.busy == pytest.approx(0.6)
+    assert found.tokens == 1200
+
+
+def test_with_more_in_flight_breeding_hides_behind_scoring():
+    assert simulate(CHILDREN, evaluators=1, in_flight=2).seconds == pytest.approx(1 + 12 * 9)
+
+
+def test_a_search_is_never_faster_than_its_coordinator():
+    assert simulate(CHILDREN, evaluators=12, in_flight=64).seconds >= 12 * 1.0
+
+
+@pytest.mark.parametrize("evaluators", [1, 2, 3, 6])
+def test_more_evaluators_are_faster_and_none_is_busy_for_more_than_all_the_time(evaluators):
+    fewer = simulate(CHILDREN, evaluators=evaluators, in_flight=12)
+    more = simulate(CHILDREN, evaluators=2 * evaluators, in_flight=12)
+    assert more.seconds < fewer.seconds
+    assert fewer.seconds * evaluators >= 12 * 9
+    assert 0 < more.busy <= fewer.busy <= 1
+
+
+def test_who_waits_for_a_slow_child_is_committed_after_it():
+    slow, fast = Trace(0.0, 10.0, 0.0, 1), Trace(0.0, 1.0, 0.0, 1)
+    # Child 2 may begin only when child 0 is committed, although an evaluator is free long before.
+    assert simulate([slow, fast, fast], evaluators=2, in_flight=2).seconds == pytest.approx(11.0)
+
+
+def test_plans_repeat_themselves_and_say_what_they_assume():
+    traces = [Trace(1.0, 4.0, 2.0, 100), Trace(1.0, 8.0, 2.0, 300)]
+    settings = {"source": "run x", "generations": 40, "in_flight": 1, "seed": 3, "price": 2.0, "bytes_each": 10.0}
+    one, two = (plan(traces, evaluators=number, **settings) for number in (1, 2))
+    assert plan(traces, evaluators=1, **settings) == one
+    assert one.seconds_low <= one.seconds <= one.seconds_high
+    assert one.seconds == pytest.approx(40 * 9, rel=0.2)
+    assert one.cost == pytest.approx(2.0 * one.seconds / 3600)
+    assert one.bytes == 400.0
+    assert two.in_flight == 2
+    assert any("2 children are in flight instead of 1" in line for line in two.assumptions)
+
+
+def test_another_engine_takes_the_tokens_it_has_to_generate():
+    traces = [Trace(0.0, 99.0, 1.0, 500)]
+    found = plan(traces, source="x", generations=10, evaluators=1, in_flight=1, tokens_per_second=100.0)
+    assert found.seconds == pytest.approx(10 * 6.0)
+
+
+def test_nothing_is_planned_from_nothing():
+    with pytest.raises(ValueError, match="no children to learn from"):
+        plan([], source="x", generations=1, evaluators=1, in_flight=1)

@@ -1,0 +1,261 @@
+"""Tasks of inspect_ai as skills: played models really call tools, in real containers."""
+
+import io
+import os
+import threading
+import zipfile
+from contextlib import contextmanager
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+
+from cycleqd.evaluation.play import evaluate, requests_of
+from cycleqd.models.causal_lm.protocol import Reply
+from cycleqd.run.store import RunStore
+from cycleqd.run.upkeep import verify
+from cycleqd.sandbox import NoSandboxes, Sandboxes
+from cycleqd.skills.benchmarks.benchmark import DataUnavailable, Source
+from cycleqd.skills.benchmarks.inspect_task.client import INSTALL, PYTHON_VARIABLE
+from cycleqd.skills.benchmarks.inspect_task.skill import read_task
+from cycleqd.skills.building import build_skill
+from cycleqd.skills.protocol import NoReference
+from cycleqd.skills.registry import SkillUnavailable, find
+
+TASKS = Path(__file__).with_name("tasks.py")
+needs_inspect = pytest.mark.skipif(
+    not (find_spec("inspect_ai") or os.environ.get(PYTHON_VARIABLE)), reason=f"needs inspect_ai: {INSTALL}"
+)
+
+
+def built(task, counts=None, **source):
+    return build_skill("inspect:mine", counts=counts or {}, source=Source(data=f"{TASKS}@{task}", **source))
+
+
+class Played:
+    """An engine whose replies are a function of the conversation."""
+
+    name = "played"
+    loaded = "f" * 64
+
+    def __init__(self, reply):
+        self._reply = reply
+        self._lock = threading.RLock()
+        self.batches = []
+
+    def chat(self, requests):
+        with self._lock:
+            self.batches.append([[*request.messages] for request in requests])
+        return [Reply(self._reply([m["content"] for m in request.messages]), 1, 1, "stop") for request in requests]
+
+    @contextmanager
+    def exclusive(self):
+        with self._lock:
+            yield
+
+
+def play(skill, reply, sandboxes=None, **changes):
+    settings = {"batching": "strict", "live_episodes": 2, "workers": 2} | changes
+    engine = Played(reply)
+    return engine, evaluate(skill, "optimization", engine, sandboxes or NoSandboxes(), **settings)
+
+
+def test_a_task_is_named_with_its_arguments(tmp_path):
+    file = tmp_path / "t.py"
+    file.touch()
+    assert read_task("inspect_evals/gsm8k", "x") == ("inspect_evals/gsm8k", {}, None)
+    assert read_task(f"{file}@one?size=3&hard=true&words=[a, b]", "x") == (
+        f"{file}@one",
+        {"size": 3, "hard": True, "words": ["a", "b"]},
+        file,
+    )
+
+
+@pytest.mark.parametrize("data", [None, "", "gone.py@sums", "a/b?size", "a/b?1=2", "a/b?x=[1"])
+def test_what_names_no_task_is_refused(data):
+    with pytest.raises(DataUnavailable, match=r"^mine: "):
+        read_task(data, "mine")
+
+
+def test_the_table_gives_a_task_a_name_of_its_own():
+    assert find("inspect:mine").name == "mine"
+    assert find("inspect:mine").takes_turns
+    for name in ("inspect:No", "inspect:coding", "inspect:"):
+        with pytest.raises(SkillUnavailable):
+            find(name)
+
+
+def test_without_inspect_ai_the_message_has_the_command(tmp_path, monkeypatch):
+    (tmp_path / "inspect_ai").mkdir()
+    (tmp_path / "inspect_ai" / "__init__.py").write_text("raise ImportError('there is none')")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    with pytest.raises(DataUnavailable, match="there is none") as caught:
+        built("says")
+    assert INSTALL in str(caught.value)
+
+
+@needs_inspect
+class TestSamples:
+    def test_halves_and_ids_stay_where_the_data_are_reordered(self):
+        skill, turned = built("sums"), built("sums?order=-1")
+        for split in ("optimization", "test"):
+            assert [sample.id for sample in skill.samples(split)] == [sample.id for sample in turned.samples(split)]
+            assert skill.samples(split)
+        ids = [sample.id for split in ("optimization", "test") for sample in skill.samples(split)]
+        assert len({*ids}) == 12
+        assert [s.id for s in built("sums", split_seed=1).samples("test")] != [s.id for s in skill.samples("test")]
+
+    def test_the_first_question_is_the_solvers_with_the_tools(self):
+        skill = built("sums", {"optimization": 1, "test": 1})
+        system, user = skill.initial_messages(skill.samples("test")[0])
+        assert "You reckon." in system["content"]
+        assert '"add"' in system["content"]
+        assert user["content"].startswith("What is")
+        with pytest.raises(NoReference):
+            skill.gold_replies(skill.samples("test")[0])
+
+    @pytest.mark.parametrize(
+        ("task", "reason"),
+        [
+            ("local_sandbox", "sandbox is 'local'"),
+            ("own_image", "wants an image of its own"),
+            ("no_scorer", "no scorer"),
+            ("no_such_task", "can't load"),
+        ],
+    )
+    def test_what_cannot_be_played_is_refused_with_the_reason(self, task, reason):
+        with pytest.raises(DataUnavailable, match=reason):
+            built(task)
+
+    def test_a_solver_that_uses_the_sandbox_before_it_asks_is_refused(self):
+        skill = built("touches", {"optimization": 1, "test": 1})
+        with pytest.raises(DataUnavailable, match="before it asks"):
+            skill.initial_messages(skill.samples("test")[0])
+
+
+@needs_inspect
+class TestPlaying:
+    @pytest.mark.docker
+    def test_a_model_that_calls_tools_in_a_container_without_network_scores(self):
+        def reply(said):
+            number = int(said[1].split()[2])
+            if number == zero:
+                return "I do not know."
+            if len(said) == 2:
+                terms = f'{{"x": {number}, "y": {number + 5}}}'
+                return f'Well. <tool_call>{{"name": "add", "arguments": {terms}}}</tool_call>'
+            if len(said) == 4:
+                assert said[-1] == f"Result of add:\n{2 * number + 5}"
+                command = "cat note.txt; ls /sys/class/net; pwd; echo wrong >&2; exit 3"
+                return f'<tool_call>{{"name": "shell", "arguments": {{"command": "{command}"}}}}</tool_call>'
+            if len(said) == 6:
+                assert said[-1] == f"Result of shell:\n3|note {number}lo\n/work\n|wrong\n"
+                return '<tool_call>{"name": "shell", nonsense</tool_call>'
+            return f"The sum is {2 * number + 5}"
+
+        skill = built("sums?size=20", {"optimization": 5, "test": 1})
+        samples = skill.samples("optimization")
+        zero = int(skill.initial_messages(samples[0])[-1]["content"].split()[2])
+        with Sandboxes(run_id="test-inspect", max_containers=2) as sandboxes:
+            engine, (record, episodes, files) = play(skill, reply, sandboxes)
+        assert [(sample.id, sample.score) for sample in record.samples] == [
+            (sample.id, float(sample is not samples[0])) for sample in samples
+        ]
+        assert record.samples[-1].reason.startswith("match says ")
+        assert record.samples[-1].extra.keys() == {"match", "includes"}
+        assert [[*request.messages] for asked in requests_of(skill, "optimization", episodes, live_episodes=2)
+                for request in asked] == [messages for batch in engine.batches for messages in batch]  # fmt: skip
+        ((name, content),) = files.items()
+        assert name.endswith(".eval")
+        log = zipfile.ZipFile(io.BytesIO(content))  # newer versions compress it as only they can read
+        assert "header.json" in log.namelist()  # which is written last
+        assert sum(entry.startswith("samples/") for entry in log.namelist()) == 5
+
+    @pytest.mark.parametrize("batching", ["strict", "throughput"])
+    def test_a_solver_that_asks_in_other_conversations_is_played_and_recorded(self, batching):
+        skill = built("critique", {"optimization": 3, "test": 1})
+        engine, (record, episodes, _) = play(skill, lambda said: f"{len(said)} {said[0]}", batching=batching)
+        assert {sample.turns for sample in record.samples} == {3}
+        assert record.score.score == 1.0
+        asked = [
+            [*request.messages] for turns in requests_of(skill, "optimization", episodes, live_episodes=2)
+            for request in turns
+        ]  # fmt: skip
+        played = [messages for batch in engine.batches for messages in batch]
+        assert asked == played if batching == "strict" else sorted(map(str, asked)) == sorted(map(str, played))
+
+    def test_a_sample_is_scored_as_it_stands_when_its_turns_are_used_up(self):
+        skill = built("never_ends", {"optimization": 2, "test": 1}, max_turns=3)
+        _, (record, *_) = play(skill, lambda said: said[0])
+        assert [(sample.score, sample.turns) for sample in record.samples] == [(1.0, 3)] * 2
+
+    def test_a_reply_that_breaks_the_task_scores_nothing_and_the_others_go_on(self):
+        skill = built("breaks", {"optimization": 4, "test": 1})
+        bad = skill.initial_messages(skill.samples("optimization")[0])[0]["content"]
+        _, (record, *_) = play(skill, lambda said: "x" if said[0] == bad else said[0].split()[1][:-1])
+        assert [sample.score for sample in record.samples] == [0.0, 1.0, 1.0, 1.0]
+        assert record.samples[0].reason.startswith("the sample failed: ValueError")
+
+    def test_values_of_scores_become_numbers_from_0_to_1(self):
+        wanted = {"C": 1.0, "I": 0.0, "P": 0.5, "N": 0.0, "true": 1.0, "0.25": 0.25, "7": 1.0, "many": 0.75}
+        skill = built("graded", split_seed=3)
+        values = dict(zip((sample.data["target"] for sample in skill.samples("optimization")), wanted, strict=False))
+        _, (record, *_) = play(skill, lambda said: values.get(said[0].split()[1][:-1], "C"), live_episodes=8)
+        found = {
+            values[sample.data["target"]]: scored.score
+            for sample, scored in zip(skill.samples("optimization"), record.samples, strict=True)
+            if sample.data["target"] in values
+        }
+        assert found == {value: wanted[value] for value in found}
+        assert len(found) > 3
+
+    def test_a_task_that_asks_something_else_each_time_is_no_skill(self):
+        skill = built("draws", {"optimization": 1, "test": 1})
+        with pytest.raises(RuntimeError, match="draws at random"):
+            play(skill, lambda _: "x")
+
+
+@needs_inspect
+@pytest.mark.docker
+@pytest.mark.slow
+def test_two_generations_of_a_search_over_tasks_with_a_real_engine(tmp_path):
+    from cycleqd import steps
+    from cycleqd.config import RunConfig
+    from cycleqd.run.names import RunRef, expert_id
+    from cycleqd.steps.workspace import opened
+    from tests.adapters import save_adapter
+    from tests.live_prefect import small_configuration
+    from tests.steps.small_run import next_generation, score
+    from tests.tiny_models import save_tied
+
+    tasks = {"inspect:looks": f"{TASKS}@looks", "inspect:says": f"{TASKS}@says"}
+    given = small_configuration(
+        tmp_path,
+        "tasks",
+        generations=2,
+        skills=[
+            {"name": name, "data": data, "optimization": 2, "test": 1, "max_turns": 2} for name, data in tasks.items()
+        ],
+    )
+    given["engine"] = {"kind": "transformers", "max_model_len": 8192, "batching": "strict"}
+    base = tmp_path / "long"  # one token a character: descriptions of tools take thousands
+    save_tied(base, max_position_embeddings=8192)
+    given["model"]["name"] = str(base)
+    given["experts"] = {
+        "source": {name: str(save_adapter(base, tmp_path / name[-4:], seed=n)) for n, name in enumerate(tasks)}
+    }
+    config = RunConfig.model_validate(given)
+    RunStore(config.storage, "tasks").open(config)
+    with opened(RunRef(run_id="tasks", storage=config.storage)) as ws:
+        for skill in config.skill_names:
+            steps.take_expert(ws, skill)
+        steps.derive_experts(ws)
+        for individual in ("base", "average", *map(expert_id, config.skill_names)):
+            score(ws.evaluator, individual, "optimization")
+        steps.seed_archives(ws)
+        for _ in range(2):
+            assert next_generation(ws).scores.keys() == {"looks", "says"}
+    store = RunStore(config.storage, "tasks")
+    assert verify(store).faults == []
+    logs = [key.split("/") for key in store.walk("logs") if key.endswith(".eval")]
+    assert len(logs) == len({(individual, part) for _, individual, part, _ in logs}) == 2 * (4 + 2)
