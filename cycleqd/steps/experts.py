@@ -102,8 +102,8 @@ def _fine_tune(
                 validation_fraction=settings.validation_fraction,
                 dtype=ws.config.model.dtype,
                 date=ws.config.model.date,
-                sight=ws.evaluator.sight,
                 place=_State(ws.store, expert_key(name, TRAINING)),
+                sight=ws.evaluator.sight,
                 **common,
             )
         else:
