@@ -207,7 +207,7 @@ def test_first_loss_is_the_mean_over_the_assistants_tokens(tiny_tied, tmp_path):
     model = AutoModelForCausalLM.from_pretrained(tiny_tied, dtype=torch.float32)
     total, count = 0.0, 0
     for conversation in conversations():
-        ids, labels = map(torch.tensor, encode(tokenizer, conversation, (2,))[0])
+        ids, labels = map(torch.tensor, encode(tokenizer, conversation, (2,))[0][:2])
         with torch.no_grad():
             logits = model(ids[None]).logits[0, :-1]
         total += torch.nn.functional.cross_entropy(logits, labels[1:], ignore_index=IGNORED, reduction="sum").item()

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from cycleqd.messages import images_of
-from cycleqd.models.causal_lm.protocol import ChatRequest, Engine, Reply, TextRequest
+from cycleqd.models.causal_lm.protocol import ChatRequest, Engine, Reply, TextRequest, prefill_seconds
 from cycleqd.models.causal_lm.rendering import TEMPLATE_DATE, render
 from cycleqd.models.causal_lm.transformers import TransformersEngine
 from cycleqd.models.vision_language.sight import Sight
@@ -84,6 +84,11 @@ class SharedEngine:
     def loaded(self) -> str:
         """The genome that both serve; empty where they differ after a failed load."""
         return self._text.loaded if self._text.loaded == self._seeing.loaded else ""
+
+    @property
+    def prefill(self) -> float:
+        """Seconds in which either engine read prompts; see `prefill_seconds`."""
+        return prefill_seconds(self._text) + prefill_seconds(self._seeing)
 
     def load(self, genome: str, task_vector: TaskVector | None) -> None:
         """See `Engine.load`; both engines prove it."""
