@@ -11,8 +11,8 @@ from importlib.metadata import EntryPoint, entry_points
 def offered(group: str) -> tuple[EntryPoint, ...]:
     """The entry points of a group, as they are now: a package that was installed a moment ago is among them.
 
-    Names are looked up for every setting that is read, and the metadata of some 250 packages takes 20 ms to read. It
-    is read again only when a folder of the search path has changed.
+    Names are looked up for every setting that is read, and to read the metadata of 360 packages took 27 ms. It is
+    read again only when a folder of the search path has changed.
     """
     return _read(group, tuple((folder, _changed(folder)) for folder in sys.path))
 
