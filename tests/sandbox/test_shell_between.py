@@ -25,12 +25,19 @@ def test_between_commands_nothing_runs(shell: ShellSession) -> None:
 
 
 def test_a_process_that_the_agent_stopped_stays_stopped(shell: ShellSession) -> None:
-    shell.run("sleep 1000 & echo $! >/tmp/pid; sleep 1001 & kill -STOP $(cat /tmp/pid)")
-    assert shell.run("ps -o stat= -p $(cat /tmp/pid)").output.startswith("T")
-    assert shell.run("ps -o stat= -p $(pgrep -f 'sleep 1001')").output.startswith("S")
+    def state(file: str, wanted: str) -> str:
+        """Waits, since on a busy machine a process is called running until it sees its signal."""
+        loop = f"until ps -o stat= -p $(cat {file}) | grep '^{wanted}'; do sleep 0.01; done"
+        return shell.run(loop, timeout=60).output
+
+    shell.run("sleep 1000 & echo $! >/tmp/x; sleep 1000 & echo $! >/tmp/y; kill -STOP $(cat /tmp/x)")
+    assert state("/tmp/x", "T")
+    assert state("/tmp/y", "S")
     shell.judge("true")
-    assert shell.run("ps -o stat= -p $(cat /tmp/pid)").output.startswith("T")
-    assert shell.run("kill -CONT $(cat /tmp/pid); ps -o stat= -p $(cat /tmp/pid)").output.startswith("S")
+    assert shell.run("ps -o stat= -p $(cat /tmp/x)").output.startswith("T")
+    assert state("/tmp/y", "S")
+    shell.run("kill -CONT $(cat /tmp/x)")
+    assert state("/tmp/x", "S")
 
 
 @pytest.mark.parametrize(

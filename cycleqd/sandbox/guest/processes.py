@@ -186,6 +186,12 @@ def processes() -> list[int]:
 
 def is_stopped(pid: int) -> bool:
     """Whether a process is stopped by a signal, or will be as soon as it sees one that was sent."""
+    # The state is written before the signals: a stop between the two shows in neither, but in the next reading.
+    return shows_stop(pid) or shows_stop(pid)
+
+
+def shows_stop(pid: int) -> bool:
+    """What one reading of a process's status says."""
     try:
         with open(f"/proc/{pid}/status", "rb") as file:
             fields = dict(line.split(b":", 1) for line in file.read().splitlines() if b":" in line)
