@@ -19,7 +19,16 @@ from cycleqd.experts import train_expert
 from cycleqd.experts.sources import Update, task_vectors
 from cycleqd.experts.sources.forms import product
 from cycleqd.run.genomes import add_individual, save_bases, task_vector
-from cycleqd.run.names import AGGREGATE, MERGED, REFINED, TRAINING, expert_key, individual_key, own_bases_key
+from cycleqd.run.names import (
+    AGGREGATE,
+    MERGED,
+    REFINED,
+    TRAINING,
+    episodes_key,
+    expert_key,
+    individual_key,
+    own_bases_key,
+)
 from cycleqd.run.records import EpisodeRecord, IndividualRecord
 from cycleqd.run.store import RunStore
 from cycleqd.seams import EXPERT_SOURCES
@@ -70,7 +79,7 @@ def _episodes(store: RunStore) -> Iterator[tuple[str, EpisodeRecord]]:
     scored += [(record.genome, record.part) for record in store.generations()]
     for genome, part in scored:
         for skill in store.config().skill_names:
-            if (genome, part, skill) not in seen:
+            if (genome, part, skill) not in seen and store.exists(episodes_key(genome, skill, part)):
                 seen.add((genome, part, skill))
                 yield from ((skill, episode) for episode in store.episodes(genome, skill, part))
 

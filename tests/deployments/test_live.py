@@ -101,7 +101,9 @@ def test_two_runs_queue_for_the_engine_and_a_cancelled_one_makes_way(live_prefec
     records = live_prefect.folder / "runs" / "endless" / "generations"
     try:
         wait_for(lambda: list(records.glob("*.json")), seconds=PATIENCE)
-        second = live_prefect.start("cycleqd/cycleqd", {"config": live_prefect.configuration("patient", generations=2)})
+        second = live_prefect.start(
+            "cycleqd/cycleqd", {"config": live_prefect.configuration("patient", generations=2)}
+        )
         wait_for(lambda: "waiting for the engine" in live_prefect.logs(second), seconds=PATIENCE)
         time.sleep(3)
         assert "holding" not in live_prefect.logs(second)
