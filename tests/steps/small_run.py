@@ -15,21 +15,14 @@ from tests.live_prefect import small_configuration
 
 
 def begin(folder, run_id, **changes) -> RunRef:
-    return begin_run(RunConfig.model_validate(small_configuration(folder, run_id, **changes)))
-
-
-def begin_run(config: RunConfig) -> RunRef:
-    run = RunRef(run_id=config.run_id, storage=config.storage)
-    RunStore.of(run).open(config)
-    return run
+    config = RunConfig.model_validate(small_configuration(folder, run_id, **changes))
+    RunStore(config.storage, run_id).open(config)
+    return RunRef(run_id=run_id, storage=config.storage)
 
 
 def make_experts(ws: Workspace) -> list[str]:
     """Everybody who is scored before the search."""
     for skill in ws.config.skill_names:
-        if skill not in ws.config.trained:
-            steps.take_expert(ws, skill)
-            continue
         steps.gather_training_data(ws, skill)
         steps.train(ws, skill)
     steps.derive_experts(ws)
