@@ -8,7 +8,7 @@ from prefect.logging import get_run_logger
 from cycleqd import steps
 from cycleqd.run.names import CHECKPOINT_KEY, RunRef
 from cycleqd.steps.export import export_final
-from tasks import evolution
+from tasks import evolution, lineage
 from tasks.options import THREADS
 from tasks.scoring import evaluate_each, evaluate_everywhere
 from tasks.work import at_work
@@ -30,7 +30,8 @@ def aggregate(run: RunRef) -> str:
             identifier = evolution.refine(run)
         evaluate_everywhere(run, identifier, steps.first_part(ws), ws.config.tasks)
         list(evaluate_each(run, steps.compared(ws), "test", ws.config.tasks))
-        export_final(ws.store, identifier)
+        with lineage.final_model(ws.store, identifier):
+            export_final(ws.store, identifier)
         get_run_logger().info("the final model lies in %s", ws.store.url(CHECKPOINT_KEY))
         return identifier
 

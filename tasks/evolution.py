@@ -9,11 +9,12 @@ from prefect.logging import get_run_logger
 
 from cycleqd import steps
 from cycleqd.report import write_report
+from cycleqd.report.tables import headline
 from cycleqd.run.names import REPORT_KEY, RunRef
 from cycleqd.run.records import Phases, Score, Split
 from cycleqd.skills.parts import Part
 from cycleqd.steps.workspace import opened
-from tasks import announcing, artifacts
+from tasks import announcing, artifacts, lineage
 from tasks.options import RETRIED
 from tasks.tags import tag_task
 
@@ -107,6 +108,7 @@ def report(run: RunRef) -> str:
         if ws.tracking:
             ws.tracking.reported(summary)
         announcing.finished(ws.store, summary)
+        lineage.report(ws.store, {"headline": headline(summary), "generations": summary.generations})
         artifacts.show_report(ws)
         return ws.store.url(REPORT_KEY)
 
