@@ -14,6 +14,7 @@ from cycleqd.checkpoint import BaseModelInvalid
 from cycleqd.config import RunConfig, SkillConfig
 from cycleqd.evaluation.resources import find_base
 from cycleqd.messages import Message
+from cycleqd.model_layout import is_one_expert
 from cycleqd.preflight.probe import Facts, TokenizerInvalid, probe
 from cycleqd.run.names import expert_id
 from cycleqd.run.store import RunStore
@@ -302,7 +303,11 @@ def _memory(config: RunConfig) -> Check:
     weights = BaseWeights(find_base(config))
     shapes = {name: weights.shape(name) for name in weights.names()}
     # Adapters leave embeddings and the head alone.
-    widths = [shape[1] for name, shape in shapes.items() if len(shape) == 2 and not _is_of_tokens(name)]
+    widths = [
+        shape[1]
+        for name, shape in shapes.items()
+        if len(shape) == 2 and not _is_of_tokens(name) and not is_one_expert(name)
+    ]
     if lacking := lacking_memory(widths, len(config.skills)):
         return Check(
             "memory", False, lacking, "choose another baseline or search.merge, or a machine with more memory"

@@ -52,16 +52,12 @@ FAMILIES = {
         "hidden_size": 32, "word_embed_proj_dim": 32, "ffn_dim": 48, "num_hidden_layers": 2, "num_attention_heads": 2,
         "max_position_embeddings": 256,
     },
-    "Mixtral": SHAPE | {"num_local_experts": 2, "num_experts_per_tok": 1},
-    "Qwen3Moe": SHAPE | {"head_dim": 16, "moe_intermediate_size": 24, "num_experts": 2, "num_experts_per_tok": 1},
+    "Mixtral": SHAPE | {"num_local_experts": 3, "num_experts_per_tok": 2},
+    "Qwen3Moe": SHAPE | {"head_dim": 16, "moe_intermediate_size": 24, "num_experts": 3, "num_experts_per_tok": 2},
 }  # fmt: skip
 REFUSED = {
     ("GPTNeoX", "lora"): "embed_out.weight",
     ("GPTNeoX", "full"): "embed_out.weight",
-    ("Mixtral", "lora"): "experts",
-    ("Mixtral", "full"): "stored under other names",
-    ("Qwen3Moe", "lora"): "experts",
-    ("Qwen3Moe", "full"): "stored under other names",
 }
 TALKS = [
     [
