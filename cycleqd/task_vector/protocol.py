@@ -74,10 +74,10 @@ class TaskVector(Protocol):
         ...
 
     def stretch(self, basis: TaskVector, weights: SpectralWeights) -> TaskVector:
-        """Adds U diag(w ∘ σ) Vᵀ to every matrix, slices of stacks included, with U diag(σ) Vᵀ the SVD of the same matrix of `basis`.
+        """Adds U diag(w ∘ σ) Vᵀ to every matrix, with U diag(σ) Vᵀ the SVD of the same matrix of `basis`.
 
-        Matrices of `basis` of numerical rank 0 or 1 (see `cycleqd.task_vector.spectrum`) add nothing; parameters
-        that are not matrices pass through.
+        Slices of stacks are matrices (see `cycleqd.task_vector.matrices`). Matrices of `basis` of numerical rank 0 or
+        1 (see `cycleqd.task_vector.spectrum`) add nothing; parameters that are not matrices pass through.
 
         Args:
             basis: The vector that is decomposed, which may be this one.

@@ -1,4 +1,4 @@
-"""Mixtures of experts: however the files store the experts, deltas are what peft's merge and plain subtraction give."""
+"""Mixtures of experts: however files store the experts, deltas are what peft merges and subtraction gives."""
 
 import pytest
 import torch
