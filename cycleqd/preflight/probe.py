@@ -291,6 +291,9 @@ def _adapt(folder: Path, model: Any, weights: Any, rank: int) -> None:
         refuse_other_forms(folder, {key: value for key, value in config.items() if key != "target_parameters"})
     except ValueError as error:
         raise BaseModelInvalid(f"base model {folder}: LoRA cannot adapt it ({one_line(error)}); {remedy}") from None
+    # Adapters of stacks are read with the base beside them, which knows the files' names; others by their own names.
+    renamed = {place.parameter: name for name, place in layout.places.items() if not place.index}
+    aliases = renamed if config.get("target_parameters") else {}
     sides = {"A": 1, "B": 0}  # which of the weight's dimensions each factor shares
     found = 0
     stacks: dict[str, dict[str, tuple[int, ...]]] = defaultdict(dict)
@@ -298,7 +301,7 @@ def _adapt(folder: Path, model: Any, weights: Any, rank: int) -> None:
         if not parameter.requires_grad:
             continue
         module, _, rest = name.removeprefix("base_model.model.").rpartition(".lora_")
-        side, weight = sides.get(rest.partition(".")[0]), f"{module}.weight"
+        side, weight = sides.get(rest.partition(".")[0]), aliases.get(f"{module}.weight", f"{module}.weight")
         if config.get("target_parameters") and weight not in stored:
             stacks[module][rest.partition(".")[0]] = tuple(parameter.shape)
             found += 1
