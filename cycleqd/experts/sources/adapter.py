@@ -19,7 +19,7 @@ from cycleqd.checkpoint import EMBEDDINGS, HEADS, one_line
 from cycleqd.experts.sources.adapter_options import Start, check_options
 from cycleqd.experts.sources.forms import product
 from cycleqd.experts.sources.protocol import SourceInvalid, Update
-from cycleqd.experts.sources.stacks import NESTED, stack_factors
+from cycleqd.experts.sources.stacks import NESTED, is_targeted, stack_factors
 from cycleqd.experts.sources.tensors import StoredTensors, read_json
 from cycleqd.experts.sources.vocabulary import Vocabulary, is_by_token
 from cycleqd.task_vector import DenseTaskVector, LoraFactors
@@ -135,7 +135,9 @@ class _Reading:
             raise ValueError(
                 f"{module}: factors of shapes {tuple(a.shape)} and {tuple(b.shape)} are of no linear layer"
             )
-        scale = scale_of(self._config, module, a.shape[0])
+        parameter = f"{module}.weight"
+        key = parameter if is_targeted(self._config, parameter) else module
+        scale = scale_of(self._config, key, a.shape[0])
         shape, linear = self._base.shape(name), (b.shape[0], a.shape[1])
         # Some models (GPT-2) store their layers the other way round; peft notes that any layer of the model is one.
         turned = bool(self._config.get("fan_in_fan_out")) and shape == linear[::-1]

@@ -34,12 +34,11 @@ def adapted_parameter(layout: Layout, config: Mapping[str, Any], module: str, a:
         ValueError: There is no such stack, or several fit.
     """
     path = module.replace(NESTED, "")
-    targets = config.get("target_parameters") or ()
     found = [
         name
         for name, shape in layout.shapes.items()
         if _ends(name.rpartition(".")[0], path)
-        and any(_ends(name, target) for target in targets)
+        and is_targeted(config, name)
         and _fits(shape, name in layout.turned, a, b)
     ]
     if len(found) != 1:
@@ -83,6 +82,11 @@ def stack_factors(
         expert, *rows = index
         factors[name] = LoraFactors(right[expert], left[(expert, *rows)].contiguous(), scale)
     return factors, {}
+
+
+def is_targeted(config: Mapping[str, Any], parameter: str) -> bool:
+    """Whether peft adapts a parameter by itself, rather than the layer that it is of; patterns then name it, too."""
+    return any(_ends(parameter, target) for target in config.get("target_parameters") or ())
 
 
 def _ends(name: str, end: str) -> bool:
