@@ -88,7 +88,7 @@ def test_every_evaluation_left_readable_episodes(finished):
 def test_summary_scores_every_row_on_the_test_split(finished):
     summary = json.loads(finished.read_bytes("report/summary.json"))
     rows = summary["splits"]["test"]
-    assert {"base", "average", "cycleqd", "expert:coding", "expert:os", "expert:db"} <= set(rows)
+    assert {"base", "average", "merged", "cycleqd", "expert:coding", "expert:os", "expert:db"} <= set(rows)
     for row in rows.values():
         assert row["mean"] == pytest.approx(sum(row[skill]["score"] for skill in ("coding", "os", "db")) / 3)
     assert summary["generations"] == GENERATIONS
@@ -228,7 +228,7 @@ def test_the_real_model_is_taught_merged_and_scored(tmp_path, prefect_harness):
     # Two steps of training: nothing here asks how much an expert has learned.
     skills = [{"name": name, "train": 8, "optimization": 1, "test": 1} for name in ("coding", "os", "db")]
     values = {"run_id": "real", "storage": str(tmp_path), "generations": 1, "skills": skills, "baselines": []}
-    values |= {"experts": {"global_batch": 4}, "comparison": {"elites": False}}
+    values |= {"experts": {"global_batch": 4}, "comparison": {"elites": False}, "refinement": {"epochs": 1}}
     config = RunConfig.model_validate(values)
     cycleqd_run(config)
     store = RunStore(config.storage, config.run_id)
