@@ -29,11 +29,11 @@ class Place(NamedTuple):
 
     Attributes:
         parameter: The model's name of the parameter.
-        index: Which part of it; empty for all of it.
+        part: Which part of it; empty for all of it.
     """
 
     parameter: str
-    index: Index = ()
+    part: Index = ()
 
 
 class Layout(NamedTuple):
@@ -51,7 +51,7 @@ class Layout(NamedTuple):
 
     def stored(self, parameter: str) -> list[tuple[str, Index]]:
         """What holds a parameter: the stored tensors' names, each with the part that it is."""
-        return [(name, place.index) for name, place in self.places.items() if place.parameter == parameter]
+        return [(name, place.part) for name, place in self.places.items() if place.parameter == parameter]
 
 
 class _Source(Protocol):
@@ -129,7 +129,7 @@ def arranged(source: _Source, base: _Source, layout: Callable[[], Layout], model
     held: dict[str, list[tuple[str, Index]]] = defaultdict(list)
     for name, place in places.items():
         if name not in ours:
-            held[place.parameter].append((name, place.index))
+            held[place.parameter].append((name, place.part))
     wanted = {n: p for n, p in layout().places.items() if n not in theirs and p.parameter in held}
     return _Arranged(source, held, wanted, parameters) if wanted else source
 

@@ -292,7 +292,7 @@ def _adapt(folder: Path, model: Any, weights: Any, rank: int) -> None:
     except ValueError as error:
         raise BaseModelInvalid(f"base model {folder}: LoRA cannot adapt it ({one_line(error)}); {remedy}") from None
     # Adapters of stacks are read with the base beside them, which knows the files' names; others by their own names.
-    renamed = {place.parameter: name for name, place in layout.places.items() if not place.index}
+    renamed = {place.parameter: name for name, place in layout.places.items() if not place.part}
     aliases = renamed if config.get("target_parameters") else {}
     sides = {"A": 1, "B": 0}  # which of the weight's dimensions each factor shares
     found = 0
