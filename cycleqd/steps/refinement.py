@@ -18,6 +18,7 @@ import torch
 from cycleqd.experts import train_expert
 from cycleqd.experts.sources import Update, task_vectors
 from cycleqd.experts.sources.forms import product
+from cycleqd.models.hardware import with_dtype
 from cycleqd.run.genomes import add_individual, save_bases, task_vector
 from cycleqd.run.names import (
     AGGREGATE,
@@ -139,7 +140,7 @@ def _fine_tuned(
     with ws.clock.measuring("train"), tempfile.TemporaryDirectory(prefix="cycleqd-") as folder:
         merged, out = Path(folder) / "merged", Path(folder) / "refined"
         merged.mkdir()
-        save_checkpoint(base, vector, "float32", merged)
+        save_checkpoint(base, vector, with_dtype(ws.config).model.dtype, merged)  # as it was scored
         result = train_expert(
             merged,
             [conversation for one in solved for conversation in conversations_of(one.episode)],
