@@ -19,8 +19,8 @@ settings.register_profile("cycleqd", deadline=None, derandomize=True)
 settings.load_profile("cycleqd")
 
 
-GIGABYTES_EACH = 4
-"""What a process of the tests holds at most: a model, an engine, the libraries."""
+GIGABYTES_EACH = 8
+"""What a process of the tests and those that it starts hold at most: models, engines, servers, containers."""
 LIVE = ("tests/deployments/test_live.py", "tests/browser/test_ui.py")
 
 
@@ -30,9 +30,9 @@ def pytest_addoption(parser):
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_auto_num_workers():
-    """For ``-n auto``: two a core, as tests wait for containers and servers half of their time, if memory allows."""
+    """For ``-n auto``: one a core if memory allows. Two a core were no faster: what the tests start fills the cores."""
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2**30
-    return max(1, min(2 * len(os.sched_getaffinity(0)), memory // GIGABYTES_EACH))
+    return max(1, min(len(os.sched_getaffinity(0)), memory // GIGABYTES_EACH))
 
 
 def pytest_collection_modifyitems(items):

@@ -178,7 +178,9 @@ def test_root_administers_users_files_and_processes_but_not_the_kernel(shell: Sh
     result = shell.run(
         "useradd -m -s /bin/bash bob && groupadd staff2 && usermod -aG staff2 bob && echo 'bob:secret' | chpasswd\n"
         "cd /home/bob; touch f && chown bob:staff2 f && chmod 640 f && stat -c '%U:%G %a' f\n"
-        "su - bob -c 'whoami; sleep 1000 &' && pkill -u bob sleep && echo killed; echo 127.0.0.1 x >> /etc/hosts"
+        # It takes a moment until what was forked is `sleep`.
+        "su - bob -c 'whoami; sleep 1000 &' && until pkill -u bob sleep; do sleep 0.01; done; echo killed\n"
+        "echo 127.0.0.1 x >> /etc/hosts"
     )
     assert result.output == "bob:staff2 640\nbob\nkilled\n"
     for forbidden in ("mount -t tmpfs x /mnt", "mknod /dev/d b 8 0", "chroot / true", "hostname h", "dmesg"):
