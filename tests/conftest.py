@@ -30,7 +30,7 @@ def pytest_addoption(parser):
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_auto_num_workers():
-    """For ``-n auto``: one a core if memory allows. Two a core were no faster: what the tests start fills the cores."""
+    """For ``-n auto``: one a core if memory allows. Two a core were no faster: what tests start fills the cores."""
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2**30
     return max(1, min(len(os.sched_getaffinity(0)), memory // GIGABYTES_EACH))
 
