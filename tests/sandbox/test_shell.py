@@ -126,7 +126,8 @@ def test_what_is_no_status_in_the_statuses_pipe_counts_as_the_end_of_bash(shell:
 
 def test_background_processes_live_on_and_are_no_hindrance(shell: ShellSession) -> None:
     shell.run("sleep 1000 & (while :; do echo noise; sleep 0.01; done) &")
-    assert shell.run("until pgrep sleep; do :; done", timeout=60).exit_code == 0  # what is forked is not `sleep` at once
+    # What is forked is not `sleep` at once.
+    assert shell.run("until pgrep sleep; do :; done", timeout=60).exit_code == 0
     assert "alive\n" in shell.run("echo alive").output
 
 
