@@ -312,7 +312,7 @@ def _memory(config: RunConfig) -> Check:
     from cycleqd.experts.input_moments import lacking_memory
 
     weights = BaseWeights(find_base(config))
-    shapes = {name: weights.shape(name) for name in weights.names()}
+    shapes = weights.shapes()
     # Adapters leave embeddings and the head alone.
     widths = [
         shape[1]

@@ -249,15 +249,11 @@ def _end_tokens(folder: Path, tokenizer: Any, rows: int) -> tuple[int, ...]:
 
 def _model(folder: Path, request: _Request) -> tuple[int, int | None]:
     """Builds the model without its weights; returns the embedding's rows and the context's length."""
-    import torch
-    from transformers import AutoConfig, AutoModelForCausalLM
-
     from cycleqd.base_model import BaseWeights, parameters_of
+    from cycleqd.model_layout import empty_model
 
     weights = BaseWeights(folder)
-    config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
-    with torch.device("meta"):
-        model = AutoModelForCausalLM.from_config(config, trust_remote_code=False)
+    model = empty_model(folder)
     model.tie_weights()
     parameters_of(model, weights)
     computed = sum(buffer.nbytes for buffer in model.buffers())
@@ -265,7 +261,7 @@ def _model(folder: Path, request: _Request) -> tuple[int, int | None]:
         raise BaseModelInvalid(f"base model {folder}: config.json asks for {computed >> 30} GiB of computed tables")
     embedding = model.get_input_embeddings()
     rows = int(embedding.weight.shape[0])
-    context = getattr(config.get_text_config(), "max_position_embeddings", None)
+    context = getattr(model.config.get_text_config(), "max_position_embeddings", None)
     if request.method == "lora":
         _adapt(folder, model, weights, request.rank)
     return rows, context if isinstance(context, int) else None

@@ -108,18 +108,18 @@ def refine(ws: Workspace, progress: Callable[..., None] | None = None) -> Indivi
         TrainingStopped: The run is being stopped. The training's state is kept, and it goes on from there.
     """
     settings, answer = ws.config.refinement, ws.store.individual(MERGED)
-    solved = solved_episodes(ws.store)
     made: dict[str, float | int | str] = {
         "kind": REFINEMENT,
-        "episodes": len(solved),
         "epochs": settings.epochs,
         "learning_rate": settings.learning_rate,
         "of": answer.genome,
     }
     if ws.store.has_individual(AGGREGATE):
         record = ws.store.individual(AGGREGATE)
-        if record.generation == answer.generation and record.mutation == made:
+        # The episodes follow from the rest: no need to read thousands of them again.
+        if record.generation == answer.generation and record.mutation.items() >= made.items():
             return record
+    solved = solved_episodes(ws.store)
     ws.store.remove(individual_key(AGGREGATE))  # before its bases are another's
     vector = task_vector(ws.store, MERGED)
     if solved:
@@ -128,7 +128,12 @@ def refine(ws: Workspace, progress: Callable[..., None] | None = None) -> Indivi
         ws.store.remove(own_bases_key(AGGREGATE))
         log.warning("run %s: nobody solved anything, so the final model learns nothing more", ws.store.run_id)
     record = IndividualRecord(
-        id=AGGREGATE, genome="", generation=answer.generation, parents=[MERGED], coefficients=[1.0], mutation=made
+        id=AGGREGATE,
+        genome="",
+        generation=answer.generation,
+        parents=[MERGED],
+        coefficients=[1.0],
+        mutation={**made, "episodes": len(solved)},
     )
     return add_individual(ws.store, vector, record)
 
