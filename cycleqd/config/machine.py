@@ -13,7 +13,8 @@ RetentionPolicy = Literal["keep-all", "keep-elites", "keep-every-n"]
 
 _OURS: Final = frozenset(
     {"model", "tokenizer", "dtype", "max_model_len", "max_num_seqs", "seed", "trust_remote_code", "generation_config",
-     "gpu_memory_utilization", "kv_cache_memory_bytes", "enforce_eager", "enable_prefix_caching", "enable_lora"}
+     "gpu_memory_utilization", "kv_cache_memory_bytes", "enforce_eager", "enable_prefix_caching", "enable_lora",
+     "enable_sleep_mode"}
 )  # fmt: skip
 """Arguments of vLLM's that other settings decide on."""
 

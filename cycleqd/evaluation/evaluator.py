@@ -25,7 +25,7 @@ from cycleqd.evaluation.resources import (
     start_engine,
 )
 from cycleqd.evaluation.scope import Scope
-from cycleqd.models.causal_lm.protocol import Engine, prefill_seconds
+from cycleqd.models.causal_lm.protocol import Engine, prefill_seconds, put_to_sleep
 from cycleqd.models.hardware import free_unused_memory, pinned
 from cycleqd.models.vision_language import Sight
 from cycleqd.run.base_identity import BaseRecord, identify
@@ -207,11 +207,11 @@ class Evaluator:
 
     @property
     def holds_engine(self) -> bool:
-        """Whether an engine of this evaluator takes memory now."""
-        return bool(self._engines)
+        """Whether an engine of this evaluator has anything loaded."""
+        return any(engine.loaded for engine in self._engines.values())
 
     def release_engines(self) -> None:
-        """Frees the memory of the engines; they start again when they are wanted. Containers stay.
+        """Frees the memory of the engines; they wake or start again when they are wanted. Containers stay.
 
         Raises:
             RuntimeError: An individual is being evaluated.
@@ -220,8 +220,10 @@ class Evaluator:
             if self._scopes:
                 whom = ", ".join(individual for individual, _ in self._scopes)
                 raise RuntimeError(f"{whom} is being evaluated: engines are released when nobody is")
-            if self._engines:
+            # Where one cannot, all are closed: the process starts them one after the other, as at first.
+            if self._engines and not all(put_to_sleep(engine) for engine in self._engines.values()):
                 self._close_engines()
+            free_unused_memory()
 
     def _close_engines(self) -> None:
         self._busy, self._prefill = self._busy + self._busy_now(), self._prefill + self._prefill_now()

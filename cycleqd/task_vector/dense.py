@@ -84,11 +84,12 @@ class DenseTaskVector:
         """The parameter's shape."""
         return self._shapes[name]
 
-    def delta(self, name: str) -> torch.Tensor:
+    def delta(self, name: str, device: torch.device | None = None) -> torch.Tensor:
         """The parameter's delta, fp32; computed now, or read where the vector was saved or loaded."""
         if name not in self._shapes:
             raise KeyError(name)
-        return self._compute(name)
+        computed = self._compute(name)
+        return computed if device is None else computed.to(device)
 
     def singular_values(self, name: str) -> torch.Tensor:
         """Singular values of a matrix, descending, fp32; of a stack, a row for each of its matrices."""

@@ -59,11 +59,14 @@ class FactoredTaskVector:
         """The core C of a matrix, shape (R_P, R_Q), fp32."""
         return self._cores[name]
 
-    def delta(self, name: str) -> torch.Tensor:
-        """P C Qᵀ plus noise, shape (m, n), fp32."""
-        delta = self.bases.left(name) @ self._cores[name] @ self.bases.right(name).T
+    def delta(self, name: str, device: torch.device | None = None) -> torch.Tensor:
+        """P C Qᵀ plus noise, shape (m, n), fp32. Noise is drawn on the CPU: the same numbers everywhere."""
+        left, core, right = self.bases.left(name), self._cores[name], self.bases.right(name)
+        if device is not None:
+            left, core, right = left.to(device), core.to(device), right.to(device)
+        delta = left @ core @ right.T
         for seed, coefficient in self.noise:
-            delta.add_(standard_noise(seed, name, self.bases.shape(name)), alpha=coefficient)
+            delta.add_(standard_noise(seed, name, self.bases.shape(name)).to(delta.device), alpha=coefficient)
         return delta
 
     def singular_values(self, name: str) -> torch.Tensor:

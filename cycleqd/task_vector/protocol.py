@@ -46,8 +46,12 @@ class TaskVector(Protocol):
         """
         ...
 
-    def delta(self, name: str) -> torch.Tensor:
+    def delta(self, name: str, device: torch.device | None = None) -> torch.Tensor:
         """The parameter's delta, fp32, of the parameter's shape.
+
+        Args:
+            name: The parameter.
+            device: Where it is to lie; what can be, is computed there. Unless given, the CPU.
 
         Raises:
             KeyError: The vector does not cover `name`.

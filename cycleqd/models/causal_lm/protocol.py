@@ -165,6 +165,15 @@ def prefill_seconds(engine: Engine) -> float:
     return float(getattr(engine, "prefill", 0.0))
 
 
+def put_to_sleep(engine: Engine) -> bool:
+    """Whether the engine now holds no weights and no cache, and wakes when something is loaded.
+
+    False for engines that cannot, which are closed instead; the others have a method ``sleep``.
+    """
+    sleep = getattr(engine, "sleep", None)
+    return sleep is not None and bool(sleep())
+
+
 class TextEngine(Engine, Protocol):
     """An engine that also takes plain tokens: what benchmarks of base models ask for. An endpoint is none."""
 

@@ -88,7 +88,7 @@ class Segmenter:
         if genome == self._loaded:
             return
         refuse_other_base(genome, task_vector)
-        merged = MergedWeights(self._weights, task_vector, self._dtype)
+        merged = MergedWeights(self._weights, task_vector, self._dtype, self._device)
         with self._lock:
             self._loaded = ""  # should the load fail, nothing is known of the weights
             self._write(merged)
