@@ -1,11 +1,16 @@
 """Settings that all tests share."""
 
 import os
+import sys
 import uuid
 
 # Before torch: its threads must sleep while they wait for each other, not spin. Where something else keeps a core
 # busy, spinning makes two threads five times slower.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+# Tests start many processes. Where a machine forbids to keep what was compiled, each would compile all imports anew,
+# which takes half of its time.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
 if "PYTEST_XDIST_WORKER" in os.environ:
     # Each of the processes has a core. Small matrices took six times as long where four threads shared two.
     for library in ("OMP", "OPENBLAS"):
