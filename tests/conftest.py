@@ -10,7 +10,6 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 # Tests start many processes. Where a machine forbids to keep what was compiled, each would compile all imports anew,
 # which takes half of its time.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
-sys.dont_write_bytecode = False
 if "PYTEST_XDIST_WORKER" in os.environ:
     # Each of the processes has a core. Small matrices took six times as long where four threads shared two.
     for library in ("OMP", "OPENBLAS"):
@@ -18,6 +17,8 @@ if "PYTEST_XDIST_WORKER" in os.environ:
 
 import pytest
 from hypothesis import settings
+
+sys.dont_write_bytecode = False
 
 # A busy machine must not fail a property, and a failure must come back when the test is run again.
 settings.register_profile("cycleqd", deadline=None, derandomize=True)
