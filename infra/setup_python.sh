@@ -38,8 +38,9 @@ esac
 say "compiling what is imported"
 # Now, so that no first start is slow, and also where PYTHONDONTWRITEBYTECODE is set: there each start would compile
 # torch, transformers and Prefect anew, some 15 seconds of `cycleqd run`. vLLM is not in every environment.
-for modules in cycleqd.cli,flows.main,flows.pairs prefect.server.api.server,prefect.cli \
-    vllm.v1.worker.cpu_worker,vllm.v1.engine.core vllm.entrypoints.openai.api_server; do
+for modules in cycleqd.cli,flows.main,flows.pairs,transformers.models.auto.auto_factory,peft \
+    prefect.server.api.server,prefect.cli \
+    vllm.entrypoints.openai.api_server,vllm.v1.engine.core,vllm.v1.worker.cpu_worker; do
     env -u PYTHONDONTWRITEBYTECODE "$VENV/bin/python" -c "import $modules" > /dev/null 2>&1 || true
 done
 say "ready: $VENV"
