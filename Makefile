@@ -8,6 +8,8 @@ READY    = $(VENV)/.ready-$(subst $(comma),-,$(EXTRAS))
 comma   := ,
 # Python's packages and the Docker images are fetched and unpacked side by side.
 MAKEFLAGS += --jobs=2
+# Every process would compile torch, transformers and Prefect anew: half of what a short command costs.
+unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
 .PHONY: help setup docker images up down browser demo demo-vision drill test test-fast bench lint format clean

@@ -31,10 +31,10 @@ from prefect.exceptions import ObjectAlreadyExists, ObjectNotFound
 from prefect.workers.utilities import get_default_base_job_template_for_infrastructure_type
 
 from cycleqd.machine.loopback import exempt_loopback
+from deployments.settings import HEARTBEAT_SECONDS, HOME
 from tasks.announcing import FAILED
 from tasks.limits import ENGINES, SANDBOXES, engine_limit, ensure_limit, machine, sandbox_limit
 
-HOME = Path(__file__).resolve().parents[1]
 DECLARATION = Path("deployments") / "prefect.yaml"
 
 POOLS = {"cycleqd-process": "process", "cycleqd-docker": "docker"}
@@ -48,8 +48,6 @@ BODY = """{% if event.payload.run %}Run {{ event.payload.run }}, {{ event.payloa
 {% else %}{{ event.event }}: {{ flow_run.name }}
 {% endif %}{{ flow_run|ui_url }}"""
 """What a notification says, as a template of Prefect's."""
-HEARTBEAT_SECONDS = 30
-"""How often a flow run says that it is alive, as ``prefect.yaml`` and the worker have it."""
 SILENCE = timedelta(seconds=4 * HEARTBEAT_SECONDS)
 """A run that was silent for so long has vanished. A starved one may miss a beat or two."""
 WATCHED = (

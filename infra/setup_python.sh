@@ -20,7 +20,7 @@ case ",$EXTRAS," in
 esac
 
 say "installing cycleqd[$EXTRAS] (about 4 GB; a few minutes)"
-# Not compiled: Python does that itself to what is imported, a small part.
+# Not compiled: what is imported, a small part, is compiled below.
 # shellcheck disable=SC2086  # PIP_ARGS is a list of words
 "$VENV/bin/pip" install --disable-pip-version-check --quiet --progress-bar on --no-compile ${PIP_ARGS:-} \
     -c "$pins" -e ".[$EXTRAS]"
@@ -35,4 +35,12 @@ case ",$EXTRAS," in
         "$VENV/bin/pip" uninstall --quiet --yes torchvision torchaudio torchcodec 2> /dev/null || true
         ;;
 esac
+say "compiling what is imported"
+# Now, so that no first start is slow, and also where PYTHONDONTWRITEBYTECODE is set: there each start would compile
+# torch, transformers and Prefect anew, some 15 seconds of `cycleqd run`. vLLM is not in every environment.
+for modules in cycleqd.cli,flows.main,flows.pairs,transformers.models.auto.auto_factory,peft \
+    prefect.server.api.server,prefect.cli \
+    vllm.entrypoints.openai.api_server,vllm.v1.engine.core,vllm.v1.worker.cpu_worker; do
+    env -u PYTHONDONTWRITEBYTECODE "$VENV/bin/python" -c "import $modules" > /dev/null 2>&1 || true
+done
 say "ready: $VENV"

@@ -16,7 +16,7 @@ import urllib.request
 from pathlib import Path
 
 from cycleqd.machine.loopback import exempt_loopback
-from deployments.register import HEARTBEAT_SECONDS, HOME
+from deployments.settings import HEARTBEAT_SECONDS, HOME
 from infra import object_store, postgres
 from infra.services import Service, refuse_anothers_port, remove_unused_temporary_folders, temporary_folder
 

@@ -10,17 +10,19 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 from prefect.events import emit_event
 
-from cycleqd.experts import TrainingSummary
-from cycleqd.report.summary import Summary
-from cycleqd.report.tables import headline
 from cycleqd.run.names import CHECKPOINT_KEY, REPORT_KEY, expert_id
 from cycleqd.run.records import GenerationRecord, means
 from cycleqd.run.store import RunStore
 from cycleqd.storage.urls import without_credentials
 from tasks.server import has_server
+
+if TYPE_CHECKING:
+    from cycleqd.experts import TrainingSummary
+    from cycleqd.report.summary import Summary
 
 STARTED = "cycleqd.run.started"
 TRAINED = "cycleqd.expert.trained"
@@ -85,6 +87,8 @@ def committed(store: RunStore, record: GenerationRecord, total: int) -> None:
 
 def finished(store: RunStore, summary: Summary) -> None:
     """The run has its final model and its report."""
+    from cycleqd.report.tables import headline  # not above: whoever registers the flows draws no figures
+
     test = summary.splits.get("test", {})
     payload = {
         "headline": headline(summary),

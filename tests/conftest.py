@@ -1,11 +1,16 @@
 """Settings that all tests share."""
 
 import os
+import sys
 import uuid
+from contextlib import ExitStack
 
 # Before torch: its threads must sleep while they wait for each other, not spin. Where something else keeps a core
 # busy, spinning makes two threads five times slower.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+# Tests start many processes. Where a machine forbids to keep what was compiled, each would compile all imports anew,
+# which takes half of its time.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 if "PYTEST_XDIST_WORKER" in os.environ:
     # Each of the processes has a core. Small matrices took six times as long where four threads shared two.
     for library in ("OMP", "OPENBLAS"):
@@ -13,6 +18,8 @@ if "PYTEST_XDIST_WORKER" in os.environ:
 
 import pytest
 from hypothesis import settings
+
+sys.dont_write_bytecode = False
 
 # A busy machine must not fail a property, and a failure must come back when the test is run again.
 settings.register_profile("cycleqd", deadline=None, derandomize=True)
@@ -22,6 +29,8 @@ settings.load_profile("cycleqd")
 GIGABYTES_EACH = 8
 """What a process of the tests and those that it starts hold at most: models, engines, servers, containers."""
 LIVE = ("tests/deployments/test_live.py", "tests/browser/test_ui.py")
+HARNESS = ("tests/flows/", "tests/tasks/", "tests/deployments/test_schedules.py")
+"""Where tests want `prefect_harness`."""
 
 
 def pytest_addoption(parser):
@@ -39,16 +48,24 @@ def pytest_collection_modifyitems(items):
     """Lets files with slow tests begin, so that no process waits long for another."""
     slow = {item.path for item in items if item.get_closest_marker("slow")}
     items.sort(key=lambda item: item.path not in slow)
+    for item in items:
+        if "prefect_harness" in item.fixturenames and not item.nodeid.startswith(HARNESS):
+            raise pytest.UsageError(f"{item.nodeid} starts another server: move it to, or add it to, {HARNESS}")
 
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config, log):
-    """One process plays all tests that want `live_prefect`: starting it takes as long as many of them."""
+    """One process plays all tests that want `live_prefect`, and one all that want `prefect_harness`.
+
+    Starting them takes as long as many of the tests.
+    """
     from xdist.scheduler import LoadFileScheduling
 
     class ByFile(LoadFileScheduling):
         def _split_scope(self, nodeid):
             scope = super()._split_scope(nodeid)
+            if scope.startswith(HARNESS):
+                return "harness"
             return "live" if scope in LIVE else scope
 
     return ByFile(config, log)
@@ -57,9 +74,14 @@ def pytest_xdist_make_scheduler(config, log):
 @pytest.fixture(scope="session")
 def prefect_harness():
     """A Prefect API of the tests' own, on a temporary database."""
-    from prefect.testing.utilities import prefect_test_harness
+    from prefect.testing import utilities
 
-    with prefect_test_harness(server_startup_timeout=600):
+    from tests.prefect_database import folder_for_the_harness
+
+    with ExitStack() as stack:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(utilities, "mkdtemp", folder_for_the_harness)
+            stack.enter_context(utilities.prefect_test_harness(server_startup_timeout=600))
         yield
 
 

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from cycleqd.base_model import BaseWeights
 from cycleqd.config import RunConfig
@@ -27,7 +28,6 @@ from cycleqd.evaluation.resources import (
 from cycleqd.evaluation.scope import Scope
 from cycleqd.models.causal_lm.protocol import Engine, prefill_seconds, put_to_sleep
 from cycleqd.models.hardware import free_unused_memory, pinned
-from cycleqd.models.vision_language import Sight
 from cycleqd.run.base_identity import BaseRecord, identify
 from cycleqd.run.clock import Clock
 from cycleqd.run.ledger import Ledger
@@ -38,6 +38,9 @@ from cycleqd.sandbox import Sandboxes
 from cycleqd.skills.parts import Part
 from cycleqd.skills.protocol import Skill
 from cycleqd.telemetry import metrics
+
+if TYPE_CHECKING:
+    from cycleqd.models.vision_language import Sight
 
 
 class Evaluator:

@@ -1,10 +1,13 @@
-"""What a configuration says about engine, sandboxes and skills, opened."""
+"""What a configuration says about engine, sandboxes and skills, opened.
+
+Engines that see are imported where they are opened: transformers' models alone take four seconds of processor time.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from cycleqd.base_model import resolve_base
 from cycleqd.config import RunConfig, SandboxConfig, SkillConfig
@@ -12,13 +15,15 @@ from cycleqd.models.causal_lm import open_engine
 from cycleqd.models.causal_lm.protocol import Engine
 from cycleqd.models.hardware import resolve_kind, with_dtype
 from cycleqd.models.segmentation import Segmenter, resolve_sam
-from cycleqd.models.vision_language import SeeingEngine, SharedEngine, Sight, Vision, resolve_vision
 from cycleqd.sandbox import Limits, NoSandboxes, Sandboxes, reap
 from cycleqd.skills.benchmarks.benchmark import Source, exclusions
 from cycleqd.skills.building import build_skill
 from cycleqd.skills.protocol import Skill
 from cycleqd.storage import cache_dir
 from cycleqd.template_view import with_template
+
+if TYPE_CHECKING:
+    from cycleqd.models.vision_language import Sight
 
 
 def find_base(config: RunConfig, *, revision: str | None = None) -> Path:
@@ -47,6 +52,8 @@ def find_vision(config: RunConfig, base: Path) -> Path | None:
     """
     if config.model.vision is None or not config.shows_images:
         return None
+    from cycleqd.models.vision_language import resolve_vision
+
     return resolve_vision(config.model.vision, cache_dir(), base, revision=config.model.vision_revision)
 
 
@@ -55,6 +62,8 @@ def open_sight(config: RunConfig, base: Path) -> Sight | None:
     folder = find_vision(config, base)
     if folder is None:
         return None
+    from cycleqd.models.vision_language import Sight, Vision
+
     return Sight(Vision(folder), _images(config))
 
 
@@ -66,6 +75,8 @@ def start_engine(config: RunConfig, base: Path) -> Engine:
     sight = open_sight(config, base)
     if sight is None:
         return _text_engine(config, base)
+    from cycleqd.models.vision_language import SeeingEngine, SharedEngine
+
     seeing = SeeingEngine(
         base,
         sight,

@@ -12,6 +12,7 @@ from contextlib import suppress
 import pytest
 
 from tests.live_prefect import ROOT, wait_for
+from tests.prefect_database import used_home
 from tests.processes import processes_with
 
 pytestmark = pytest.mark.slow
@@ -64,7 +65,7 @@ WAYS = {
 @pytest.mark.parametrize("way", WAYS)
 def test_a_run_that_is_asked_to_end_does_so_in_order_and_leaves_no_server(tmp_path, way):
     number, send, code, word = WAYS[way]
-    home = str(tmp_path / "prefect")
+    home = used_home(tmp_path / "prefect")
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")}
     log = tmp_path / "log"
     with log.open("wb") as output:

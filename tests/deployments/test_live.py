@@ -35,8 +35,20 @@ pytestmark = [pytest.mark.docker, pytest.mark.slow]
 PATIENCE = 900  # on a machine whose processors are busy; a minute or two otherwise
 
 
-def test_started_again_it_finds_everything_running(live_prefect):
-    text = live_prefect.up()
+@pytest.fixture(scope="module")
+def again(live_prefect):
+    """What was scheduled before everything was started again, what that said, and what is scheduled since."""
+    with live_prefect.client() as client:
+        shipped = {each.name: each for each in client.read_deployments()}
+        rerun = shipped["rerun"]
+        client.update_deployment_schedule(rerun.id, rerun.schedules[0].id, active=True)
+        text = live_prefect.up()
+        since = {each.name: each for each in client.read_deployments()}
+    return shipped, text, since
+
+
+def test_started_again_it_finds_everything_running(live_prefect, again):
+    _, text, _ = again
     assert "server runs" in text
     assert "worker runs" in text
     assert f"UI: {live_prefect.url}" in text
@@ -49,17 +61,14 @@ def test_limits_are_there_before_the_first_run(live_prefect):
     assert limits.items() >= {"cycleqd-engine-tests": 1, "cycleqd-sandboxes-tests": 256}.items()
 
 
-def test_schedules_are_off_at_first_and_stay_as_people_set_them(live_prefect):
+def test_schedules_are_off_at_first_and_stay_as_people_set_them(live_prefect, again):
+    shipped, _, since = again
+    assert {name for name, each in shipped.items() if each.schedules} == {"rerun", "resume-unfinished"}
+    rerun = shipped["rerun"]
+    assert not rerun.schedules[0].active
+    assert since["rerun"].schedules[0].active
+    assert not since["resume-unfinished"].schedules[0].active
     with live_prefect.client() as client:
-        found = {each.name: each for each in client.read_deployments()}
-        assert {name for name, each in found.items() if each.schedules} == {"rerun", "resume-unfinished"}
-        rerun = found["rerun"]
-        assert not rerun.schedules[0].active
-        client.update_deployment_schedule(rerun.id, rerun.schedules[0].id, active=True)
-        live_prefect.up()
-        again = {each.name: each for each in client.read_deployments()}
-        assert again["rerun"].schedules[0].active
-        assert not again["resume-unfinished"].schedules[0].active
 
         def scheduled():
             return client.read_flow_runs(

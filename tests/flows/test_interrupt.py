@@ -12,6 +12,7 @@ import pytest
 import yaml
 
 from tests.live_prefect import ROOT, small_configuration, wait_for
+from tests.prefect_database import used_home
 from tests.processes import processes_with
 
 pytestmark = [pytest.mark.docker, pytest.mark.slow]
@@ -22,7 +23,7 @@ STOP_SECONDS = 60  # seven on an idle machine
 def test_it_ends_soon_and_leaves_no_container_no_process_and_no_lease(tmp_path):
     config = tmp_path / "config.yaml"
     config.write_text(yaml.safe_dump(small_configuration(tmp_path, "interrupted", generations=10_000)))
-    home = str(tmp_path / "prefect")
+    home = used_home(tmp_path / "prefect")
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")}
     with (tmp_path / "log").open("wb") as log:
         process = subprocess.Popen(

@@ -225,10 +225,10 @@ def test_children_in_flight_are_committed_in_their_order_and_a_run_of_them_can_b
 
 @pytest.mark.vllm
 def test_the_real_model_is_taught_merged_and_scored(tmp_path, prefect_harness):
-    # Two steps of training: nothing here asks how much an expert has learned.
-    skills = [{"name": name, "train": 8, "optimization": 1, "test": 1} for name in ("coding", "os", "db")]
+    # Two steps of training, of one conversation each: nothing here asks how much an expert has learned.
+    skills = [{"name": name, "train": 2, "optimization": 1, "test": 1} for name in ("coding", "os", "db")]
     values = {"run_id": "real", "storage": str(tmp_path), "generations": 1, "skills": skills, "baselines": []}
-    values |= {"experts": {"global_batch": 4}, "comparison": {"elites": False}, "refinement": {"epochs": 1}}
+    values |= {"experts": {"global_batch": 1}, "comparison": {"elites": False}, "refinement": {"epochs": 1}}
     config = RunConfig.model_validate(values)
     cycleqd_run(config)
     store = RunStore(config.storage, config.run_id)
