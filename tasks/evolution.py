@@ -89,6 +89,16 @@ def aggregate(run: RunRef) -> str:
     return record.id
 
 
+@task(task_run_name="refine the final model", **RETRIED)
+def refine(run: RunRef) -> str:
+    """Fine-tunes the search's answer on the episodes that the search solved; returns the final model's id."""
+    tag_task(run, "experts")
+    with opened(run) as ws:
+        record = steps.refine(ws)
+    get_run_logger().info("%s: fine-tuned on %s solved episodes", record.id, record.mutation["episodes"])
+    return record.id
+
+
 @task(task_run_name="write report", **RETRIED)
 def report(run: RunRef) -> str:
     """Draws tables and figures from the records; returns the report's address."""

@@ -342,6 +342,8 @@ def _save(model: Any, tokenizer: Any, out: Path, method: Method) -> None:
     if method == "lora":
         config = model.peft_config["default"]
         config.target_modules = sorted(config.target_modules)  # a set, whose order would differ from run to run
+        if config.target_parameters:  # of mixtures of experts, where peft finds the stacks of matrices itself
+            config.target_parameters = sorted(config.target_parameters)
         # Embeddings are never trained; "auto" would ask the hub whether the vocabulary grew.
         model.save_pretrained(out, save_embedding_layers=False)
         (out / "README.md").unlink(missing_ok=True)  # peft's empty model card

@@ -114,14 +114,22 @@ def export_individual(store: RunStore, identifier: str, out: Path, *, format: Fo
         save_lora_adapter(vector, public_name(name), out, base=name if name == EMBEDDED_MODEL else None)
     else:
         out.mkdir(parents=True, exist_ok=True)
-        _save_checkpoint(base, vector, with_dtype(config).model.dtype, out)
+        save_checkpoint(base, vector, with_dtype(config).model.dtype, out)
     write_card(store, identifier, out, base=base, dtype=with_dtype(config).model.dtype, form=format)
     for file in out.rglob("*"):
         if file.is_file():
             file.chmod(_MODE)
 
 
-def _save_checkpoint(base: Path, vector: TaskVector, dtype: str, out: Path) -> None:
+def save_checkpoint(base: Path, vector: TaskVector, dtype: str, out: Path) -> None:
+    """Writes base plus task vector as a Hugging Face directory.
+
+    Args:
+        base: The base's checkpoint directory.
+        vector: The task vector.
+        dtype: What the weights are rounded to.
+        out: A directory that exists.
+    """
     for file in _belonging(base):
         (out / file).parent.mkdir(exist_ok=True)
         shutil.copyfile(base / file, out / file)

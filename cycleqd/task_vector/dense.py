@@ -8,6 +8,7 @@ from pathlib import Path
 import torch
 
 from cycleqd.task_vector.files import ContentHash, TensorFile, write_tensors
+from cycleqd.task_vector.matrices import by_slice, matrix_names
 from cycleqd.task_vector.protocol import SpectralWeights, TaskVector, TensorSource
 from cycleqd.task_vector.spectrum import singular_values, standard_noise, stretches
 
@@ -90,7 +91,7 @@ class DenseTaskVector:
         return self._compute(name)
 
     def singular_values(self, name: str) -> torch.Tensor:
-        """Singular values of a matrix, descending, fp32."""
+        """Singular values of a matrix, descending, fp32; of a stack, a row for each of its matrices."""
         return singular_values(self.delta(name))
 
     def combine(self, own: float, others: Sequence[tuple[float, TaskVector]]) -> DenseTaskVector:
@@ -120,12 +121,15 @@ class DenseTaskVector:
 
         def stretched(name: str) -> torch.Tensor:
             delta = self.delta(name)
-            if delta.ndim != 2:
+            if not matrix_names(name, delta.shape):
                 return delta
             decomposed = delta if basis is self else basis.delta(name)
+            return by_slice(stretched_matrix, name, delta, decomposed)
+
+        def stretched_matrix(name: str, own: torch.Tensor, decomposed: torch.Tensor) -> torch.Tensor:
             u, sigma, vh = torch.linalg.svd(decomposed, full_matrices=False)
             added: torch.Tensor = (u * stretches(sigma, weights(name, len(sigma)))) @ vh
-            return delta + added
+            return own + added
 
         return DenseTaskVector(self._shapes, stretched)
 
@@ -134,7 +138,7 @@ class DenseTaskVector:
 
         def noisy(name: str) -> torch.Tensor:
             delta = self.delta(name)
-            if delta.ndim != 2:
+            if not matrix_names(name, delta.shape):
                 return delta
             return delta + coefficient * standard_noise(seed, name, self._shapes[name])
 

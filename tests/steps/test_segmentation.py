@@ -1,6 +1,7 @@
 """A whole run of a segmentation model, step by step and without Docker: pairs, resuming, report, table."""
 
 import json
+import threading
 
 import pytest
 from transformers import AutoModel
@@ -13,13 +14,12 @@ from cycleqd.experiment.pairs import collect_pairs, correlation, experts_run, pa
 from cycleqd.models.segmentation.base import tiny_sam
 from cycleqd.preflight import checks as preflight
 from cycleqd.report.write import write_report
-from cycleqd.run.names import AGGREGATE
+from cycleqd.run.names import AGGREGATE, BASE, RunRef
 from cycleqd.run.store import RunStore
 from cycleqd.skills.segmentation.metrics import METRICS
 from cycleqd.steps.admission import admit
 from cycleqd.steps.export import export_individual
 from cycleqd.steps.workspace import opened
-from tests.steps.small_run import begin_run, make_experts, next_generation, score
 
 SKILL = {"train": 3, "optimization": 2, "test": 3}
 
@@ -49,30 +49,60 @@ def config(base, tmp_path):
     )
 
 
+def begin(config):
+    run = RunRef(run_id=config.run_id, storage=config.storage)
+    RunStore.of(run).open(config)
+    return run
+
+
+def scored(ws, individual, part):
+    """Evaluates as the flow does: all skills at once, a thread for each."""
+    with ws.evaluator.evaluating(individual, part) as scope:
+        if scope.missing:
+            scope.load()
+        threads = [threading.Thread(target=scope.evaluate, args=(skill,)) for skill in scope.missing]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        return {skill: record.score for skill, record in scope.records().items()}
+
+
+def train(ws):
+    for skill in ws.config.skill_names:
+        if skill in ws.config.trained:
+            steps.gather_training_data(ws, skill)
+            steps.train(ws, skill)
+        else:
+            steps.take_expert(ws, skill)
+    steps.derive_experts(ws)
+
+
 def play(run, until):
     """Plays a run up to a generation, in a workspace of its own as a new process would."""
     with opened(run) as ws:
         admit(ws)
-        known = make_experts(ws)
+        train(ws)
         part = steps.first_part(ws)
         steps.derive_baselines(ws)
-        for individual in (*known, "tsv-1"):
-            score(ws.evaluator, individual, part)
+        for individual in (BASE, "average", *(f"expert-{skill}" for skill in ws.config.skill_names), "tsv-1"):
+            scored(ws, individual, part)
         steps.seed_archives(ws)
-        for _ in range(len(ws.store.generations()), until):
-            next_generation(ws)
+        for generation in range(len(ws.store.generations()), until):
+            child = steps.breed(ws, generation)
+            steps.commit(ws, generation, scored(ws, child.id, part), ws.phases())
         if until == ws.config.generations:
-            score(ws.evaluator, steps.aggregate(ws).id, part)
+            scored(ws, steps.aggregate(ws).id, part)
             for individual in steps.compared(ws):
-                score(ws.evaluator, individual, "test")
+                scored(ws, individual, "test")
         ws.save_session()
     return RunStore(run.storage, run.run_id)
 
 
 def test_a_stopped_run_ends_as_an_undisturbed_one_and_reports(config, tmp_path):
-    whole = play(begin_run(config), 2)
+    whole = play(begin(config), 2)
     other = config.model_copy(update={"storage": str(tmp_path / "others")})
-    run = begin_run(other)
+    run = begin(other)
     play(run, 1)
     resumed = play(run, 2)
     for one, two in zip(whole.generations(), resumed.generations(), strict=True):
@@ -96,22 +126,25 @@ def test_pairs_take_their_experts_from_one_run_and_make_a_table(config):
     config = config.model_copy(update={"generations": 1, "baselines": ()})
     four = load_config("sam-demo")
     assert len(list(pair_runs(four, 0))) == len({pair.config.run_id for pair in pair_runs(four, 0)}) == 6
-    with opened(begin_run(experts_run(config, 0))) as ws:
+    with opened(begin(experts_run(config, 0))) as ws:
         admit(ws)
-        make_experts(ws)
+        train(ws)
     pairs = list(pair_runs(config, 0))
     assert [(pair.a, pair.b) for pair in pairs] == [("polyp", "leaf")]
     assert collect_pairs(config, [0]).unfinished == [pair.config.run_id for pair in pairs]
     for pair in pairs:
-        with opened(begin_run(pair.config)) as ws:
+        with opened(begin(pair.config)) as ws:
             admit(ws)
-            for individual in make_experts(ws):
-                score(ws.evaluator, individual, steps.first_part(ws))
+            train(ws)
+            part = steps.first_part(ws)
+            for individual in (BASE, f"expert-{pair.a}", f"expert-{pair.b}"):
+                scored(ws, individual, part)
             steps.seed_archives(ws)
-            next_generation(ws)
+            child = steps.breed(ws, 0)
+            steps.commit(ws, 0, scored(ws, child.id, part), ws.phases())
             steps.aggregate(ws)
             for individual in steps.compared(ws):
-                score(ws.evaluator, individual, "test")
+                scored(ws, individual, "test")
     table = collect_pairs(config, [0])
     assert table.unfinished == []
     assert set(json.loads(table.model_dump_json())["pairs"][0]) == {

@@ -1,5 +1,6 @@
 """A whole run whose skills show images, step by step, without Docker; and what its configuration refuses."""
 
+import threading
 from pathlib import Path
 
 import pytest
@@ -13,12 +14,11 @@ from cycleqd.models.vision_language import SeeingEngine
 from cycleqd.models.vision_language import base as small
 from cycleqd.preflight import checks as preflight
 from cycleqd.run.base_identity import BaseDiffers, identify, refuse_other_base
-from cycleqd.run.names import AGGREGATE
+from cycleqd.run.names import AGGREGATE, BASE, RunRef
 from cycleqd.run.store import RunStore
 from cycleqd.steps.admission import admit
 from cycleqd.steps.export import export_individual
 from cycleqd.steps.workspace import opened
-from tests.steps.small_run import begin_run, make_experts, next_generation, score
 from tests.vqa_data import easy_vqa, textvqa
 
 __all__ = ["easy_vqa", "textvqa"]
@@ -48,19 +48,37 @@ def config(tiny_tied, tmp_path: Path, easy_vqa, textvqa, monkeypatch):
     )
 
 
+def _scored(ws, individual, part):
+    with ws.evaluator.evaluating(individual, part) as scope:
+        if scope.missing:
+            scope.load()
+        threads = [threading.Thread(target=scope.evaluate, args=(skill,)) for skill in scope.missing]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        return {skill: record.score for skill, record in scope.records().items()}
+
+
 def test_a_run_evolves_the_language_model_alone(config, tiny_tied, tmp_path: Path):
-    run = begin_run(config)
+    run = RunRef(run_id=config.run_id, storage=config.storage)
+    RunStore.of(run).open(config)
     with opened(run) as ws:
         admit(ws)
-        known = make_experts(ws)
+        for skill in config.skill_names:
+            steps.gather_training_data(ws, skill)
+            steps.train(ws, skill)
+        steps.derive_experts(ws)
+        part = steps.first_part(ws)
         steps.derive_baselines(ws)
-        for individual in (*known, "regmean-1"):
-            score(ws.evaluator, individual, steps.first_part(ws))
+        for individual in (BASE, "average", "expert-vqa", "expert-textvqa", "regmean-1"):
+            _scored(ws, individual, part)
         steps.seed_archives(ws)
-        for _ in range(config.generations):
-            next_generation(ws)
+        for generation in range(config.generations):
+            child = steps.breed(ws, generation)
+            steps.commit(ws, generation, _scored(ws, child.id, part), ws.phases())
         steps.aggregate(ws)
-        assert set(score(ws.evaluator, AGGREGATE, "test")) == {"vqa", "textvqa"}
+        assert set(_scored(ws, AGGREGATE, "test")) == {"vqa", "textvqa"}
         assert isinstance(ws.evaluator.engine, SeeingEngine)
         assert ws.evaluator.base_identity.vision
         assert ws.evaluator.fingerprint("vqa", "test")["vision"] == ws.evaluator.base_identity.vision

@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 import torch
 
 from cycleqd.task_vector import DenseTaskVector, FactoredTaskVector, TaskVector
+from cycleqd.task_vector.matrices import by_slice
 from cycleqd.task_vector.spectrum import RANK_TOLERANCE
 from cycleqd.task_vector.threads import one_thread
 
@@ -22,7 +23,7 @@ The stack holds B matrices of each of the K vectors, or their cores; min(m, n) i
 """
 
 EntryRule = Callable[[str, torch.Tensor], torch.Tensor]
-"""(parameter's name, stack of shape (K, *shape)) -> shape, fp64."""
+"""(parameter's name, stack of shape (K, *shape)) -> shape, fp64. It is handed stacks of matrices one by one."""
 
 
 def merge_matrices(vectors: Sequence[TaskVector], matrices: MatrixRule, others: EntryRule) -> TaskVector:
@@ -68,8 +69,8 @@ def merge_entries(vectors: Sequence[TaskVector], rule: EntryRule) -> DenseTaskVe
                 )
 
     def merged(name: str) -> torch.Tensor:
-        stack = torch.stack([vector.delta(name).double() for vector in vectors])
-        return rule(name, stack).float()
+        deltas = [vector.delta(name).double() for vector in vectors]
+        return by_slice(lambda piece, *own: rule(piece, torch.stack(own)), name, *deltas).float()
 
     return DenseTaskVector({name: first.shape(name) for name in first.names()}, merged)
 
