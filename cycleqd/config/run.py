@@ -40,7 +40,8 @@ _FIRST: Final = ("run_id", "seed", "generations", "storage", "skills", "model")
 """What people change from run to run; a form begins with it."""
 _USUAL: Final = (
     *("segmentation", "experts", "search", "noise", "grid", "archive", "sampling", "crossover", "mutation"),
-    *("aggregation", "baselines", "regmean", "comparison", "evaluators", "engine", "sandbox", "tasks", "retention"),
+    *("aggregation", "refinement", "baselines", "regmean", "comparison", "evaluators", "engine", "sandbox", "tasks"),
+    "retention",
 )
 """What may be left empty, which means its default; a form folds it."""
 
