@@ -73,6 +73,8 @@ def test_server_takes_every_profile(schema, profile):
         ({"sandbox": {"workers": 0}}, ("sandbox", "workers")),
         ({"experts": {"rank": 0}}, ("experts", "rank")),
         ({"grid": {"bins": "3"}}, ("grid", "bins")),
+        ({"skills": [{"name": "os", "optimization": 0}]}, ("skills", 0, "optimization")),
+        ({"search": {"block": 0}}, ("search", "block")),
         ({"engine": {"kind": "x"}}, ("engine", "kind")),
         ({"engine": {"knid": "vllm"}}, ("engine",)),
         ({"baselines": [{"method": "tsv", "scales": ["a"]}]}, ("baselines", 0, "scales", 0)),
