@@ -112,7 +112,8 @@ def test_the_form_refuses_a_bad_value_and_starts_a_run(live_prefect, page, pictu
         samples = choice(page, "Optimization (Optional)").first.locator("input")  # a number, or null
         samples.fill("0")
         page.get_by_role("button", name="Submit").click()
-        expect(choice(page, "Optimization (Optional)").first).to_contain_text("0 is less than the minimum of 1")
+        told = "config.skills[0].optimization'. Failure reason: 0 is less than the minimum of 1"
+        expect(page.get_by_text(told).first).to_be_visible()
         samples.fill("2")
 
         generations.fill("-3")
