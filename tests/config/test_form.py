@@ -90,3 +90,12 @@ def test_fault_in_a_folded_section_is_told_where_it_is(schema, config, path):
 def test_other_fields_may_not_be_null(name):
     with pytest.raises(ConfigError, match=f"  {name}: "):
         parse_config({name: None})
+
+
+def test_what_a_schedule_stores_of_the_form_is_the_configuration():
+    # As a browser sent it: closed sections are null, mappings of open ones are wrapped, and nothing unwraps them.
+    nothing = {"__prefect_kind": "json", "value": "{}"}
+    opened = {"data": nothing, "source": nothing, "epochs_by_skill": nothing, "rank": 2, "alpha": 32}
+    stored = {"run_id": "planned", "grid": {"bins": 9}, "experts": opened}
+    config = parse_config(dict.fromkeys(_USUAL) | stored)
+    assert config == parse_config({"run_id": "planned", "grid": {"bins": 9}, "experts": {"rank": 2, "alpha": 32}})
