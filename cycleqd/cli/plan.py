@@ -59,9 +59,10 @@ def plan(
     numbers = _numbers(evaluators)
     from cycleqd.planning import Trace, traces_of
     from cycleqd.planning import plan as planned
-    from cycleqd.planning.traces import bytes_per_child
+    from cycleqd.planning.traces import bytes_per_child, refinement_seconds
 
     size: float | None = None
+    refinement: float | None = None if settings.refinement.epochs else 0.0
     if tokens_per_child is not None:
         if tokens_per_second is None:
             raise StoreError("--tokens-per-child needs --tokens-per-second")
@@ -70,7 +71,7 @@ def plan(
     else:
         store = open_run(like or settings.run_id, storage)
         traces, source = traces_of(store), f"run {store.run_id}"
-        size = bytes_per_child(store, traces)
+        size, refinement = bytes_per_child(store, traces), refinement_seconds(store, settings)
         if not traces:
             raise StoreError(f"run {store.run_id} has no finished generations: name another one with --like")
     plans = [
@@ -84,13 +85,17 @@ def plan(
             tokens_per_second=None if tokens_per_child is not None else tokens_per_second,
             bytes_each=size,
             price=price,
+            refinement=refinement,
         )
         for number in numbers
     ]
     if as_json:
         print_json([one._asdict() for one in plans])
         return
-    header = ("evaluators", "in flight", "wall time", "shortest", "longest", "engine busy", "tokens", "disk", "cost")
+    header = (
+        *("evaluators", "in flight", "wall time", "shortest", "longest", "refinement", "engine busy"),
+        *("tokens", "disk", "cost"),
+    )
     print_table(out, header, [_row(one) for one in plans], title=f"{plans[0].generations} children")
     say("Assumed:")
     for line in dict.fromkeys(line for one in plans for line in one.assumptions):
@@ -113,6 +118,7 @@ def _row(one: Plan) -> tuple[str, ...]:
         duration(one.seconds),
         duration(one.seconds_low),
         duration(one.seconds_high),
+        "?" if one.refinement is None else duration(one.refinement) if one.refinement else "none",
         f"{100 * one.busy:.0f} %",
         f"{one.tokens:,}",
         "?" if one.bytes is None else f"{one.bytes / 2**30:.2f} GiB",

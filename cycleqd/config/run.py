@@ -3,15 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Final, Literal
 
-from pydantic import AfterValidator, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
+from pydantic import (
+    AfterValidator,
+    ConfigDict,
+    Field,
+    GetJsonSchemaHandler,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+)
+from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import InitErrorDetails
+from pydantic_core.core_schema import CoreSchema
 
 from cycleqd.config.baselines import BaselineConfig, ComparisonConfig, RegMeanConfig
 from cycleqd.config.evaluators import EvaluatorsConfig
 from cycleqd.config.experts import ExpertConfig
 from cycleqd.config.files import write_yaml
+from cycleqd.config.form import arrange
 from cycleqd.config.machine import EngineConfig, RetentionConfig, SandboxConfig, TaskConfig
 from cycleqd.config.model import ModelConfig
 from cycleqd.config.operators import AggregationConfig, CrossoverConfig, MutationConfig
@@ -24,6 +35,15 @@ from cycleqd.config.trackers import TrackerConfig
 from cycleqd.seams import SEARCHES
 from cycleqd.skills.registry import SkillRow
 from cycleqd.storage.urls import check_url
+
+_FIRST: Final = ("run_id", "seed", "generations", "storage", "skills", "model")
+"""What people change from run to run; a form begins with it."""
+_USUAL: Final = (
+    *("segmentation", "experts", "search", "noise", "grid", "archive", "sampling", "crossover", "mutation"),
+    *("aggregation", "refinement", "baselines", "regmean", "comparison", "evaluators", "engine", "sandbox", "tasks"),
+    "retention",
+)
+"""What may be left empty, which means its default; a form folds it."""
 
 
 def _fault(where: tuple[int | str, ...], value: Any, text: str) -> InitErrorDetails:
@@ -86,6 +106,19 @@ class RunConfig(Section):
     retention: RetentionConfig = RetentionConfig()
     trackers: tuple[TrackerConfig, ...] = ()
     """Who else gets what the run measures: MLflow, TensorBoard, Weights & Biases."""
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        """The schema as the Prefect UI draws it best."""
+        made = handler(schema)
+        fields = handler.resolve_ref_schema(made)["properties"]
+        arrange(fields, handler.resolve_ref_schema, first=_FIRST, folded=_USUAL)
+        return made
+
+    @field_validator(*_USUAL, mode="before")
+    @classmethod
+    def _is_as_usual(cls, value: Any, info: ValidationInfo) -> Any:
+        return cls.model_fields[info.field_name or ""].default if value is None else value
 
     @field_validator("skills")
     @classmethod

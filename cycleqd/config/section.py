@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 from pydantic import BaseModel, ConfigDict, GetCoreSchemaHandler, ValidationError, model_validator
 from pydantic_core import InitErrorDetails
@@ -10,11 +10,19 @@ from pydantic_core.core_schema import CoreSchema
 
 from cycleqd.config.prefect_values import plain
 
+_LIMITS: Final = ("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "pattern", "minLength", "maxLength")
 
-def _number_the_fields(schema: dict[str, Any]) -> None:
-    # A Prefect server on Postgres forgets the order of keys; its form goes by these numbers.
+
+def _suit_the_form(schema: dict[str, Any]) -> None:
+    """Makes a section's schema one that Prefect's form and server read best."""
     for position, field in enumerate(schema.get("properties", {}).values()):
+        # A Prefect server on Postgres forgets the order of keys; its form goes by these numbers.
         field["position"] = position
+        # Of a value that fits no alternative the server says no more than that. Limits beside the alternatives are
+        # told, and null has none.
+        alternatives = field.get("anyOf", [])
+        if len(alternatives) == 2 and alternatives[1] == {"type": "null"}:
+            field |= {limit: alternatives[0].pop(limit) for limit in _LIMITS if limit in alternatives[0]}
 
 
 def _take_no_other_type(schema: Any) -> None:
@@ -42,7 +50,7 @@ class Section(BaseModel):
         extra="forbid",
         allow_inf_nan=False,
         use_attribute_docstrings=True,
-        json_schema_extra=_number_the_fields,
+        json_schema_extra=_suit_the_form,
     )
 
     @model_validator(mode="before")

@@ -27,6 +27,8 @@ class Plan(NamedTuple):
         tokens: Generated.
         bytes: What the children leave in the store; None where nothing is known of it.
         cost: Of all evaluators for the whole time, in the price's currency; None without a price.
+        refinement: Seconds that the training of the last step takes at most, after all others; None where nothing is
+            known of it.
         assumptions: In words, one line each.
     """
 
@@ -40,6 +42,7 @@ class Plan(NamedTuple):
     tokens: int
     bytes: float | None
     cost: float | None
+    refinement: float | None
     assumptions: tuple[str, ...]
 
 
@@ -54,6 +57,7 @@ def plan(
     tokens_per_second: float | None = None,
     bytes_each: float | None = None,
     price: float | None = None,
+    refinement: float | None = 0.0,
 ) -> Plan:
     """Plans a search whose children are like those of the traces.
 
@@ -67,6 +71,8 @@ def plan(
         tokens_per_second: What an engine generates, in place of what it did in the traces; above 0.
         bytes_each: What a child leaves in the store.
         price: Of one evaluator for an hour.
+        refinement: Seconds that the training of the last step takes at most, 0 without one; None where nothing is
+            known of it.
 
     Raises:
         SimulatorMissing: simpy is not installed.
@@ -76,10 +82,16 @@ def plan(
         raise ValueError("no children to learn from: name a run that has finished generations, or give figures")
     assumptions = [
         f"each child takes what one of {len(traces)} children took, drawn at random ({source})",
-        "only the search is planned: training, baselines, the test split and the report are not in it",
+        "only search and refinement are planned: experts, baselines, the test split and the report are not in it",
         "evaluators do not slow each other down: each has cores, a GPU and sandboxes of its own",
         "no evaluator fails; engines are warm",
     ]
+    if refinement is None:
+        assumptions.append("nothing is known of the last step's training (refinement), which comes on top")
+    elif refinement:
+        assumptions.append(
+            "refinement learns from every optimization sample, as fast as that run trained; it comes on top"
+        )
     if tokens_per_second is not None:
         traces = [one._replace(engine=one.tokens / tokens_per_second) for one in traces]
         assumptions.append(f"each engine generates {tokens_per_second:,.0f} tokens/s with one child's episodes")
@@ -104,5 +116,6 @@ def plan(
         tokens=round(statistics.median(one.tokens for one in found)),
         bytes=None if bytes_each is None else bytes_each * generations,
         cost=None if price is None else price * evaluators * seconds / 3600,
+        refinement=refinement,
         assumptions=tuple(assumptions),
     )

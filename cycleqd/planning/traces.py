@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+from cycleqd.config import RunConfig
+from cycleqd.run.names import REFINED, expert_key
 from cycleqd.run.records import GenerationRecord
 from cycleqd.run.store import RunStore
 
@@ -42,6 +44,35 @@ def bytes_per_child(store: RunStore, traces: Sequence[Trace]) -> float | None:
     sizes = (file.stat().st_size for folder in folders for file in (root / folder).rglob("*") if file.is_file())
     # Experts, baselines and the final model are counted with them: an upper bound.
     return sum(sizes) / len(traces)
+
+
+def refinement_seconds(store: RunStore, config: RunConfig) -> float | None:
+    """What the refinement of a configuration would train at most, as fast as a run has trained.
+
+    It learns one episode of each optimization sample that is solved, so at most as many as there are samples. Where
+    the run was refined, that training is the model; else its experts'.
+
+    Args:
+        store: The run whose trainings are the model.
+        config: What is planned.
+
+    Returns:
+        Seconds, 0 without refinement; None where the run has trained nothing, or the number of samples is not given.
+    """
+    if not config.refinement.epochs:
+        return 0.0
+    samples = [config.counts(skill)["optimization"] for skill in config.skill_names]
+    refined = _trainings(store, [REFINED])
+    summaries = refined or _trainings(store, store.config().skill_names)
+    if not summaries or None in samples:
+        return None
+    each = sum(one["seconds"] for one in summaries) / sum(one["conversations"] for one in summaries)
+    return float(config.refinement.epochs * sum(filter(None, samples)) * each)
+
+
+def _trainings(store: RunStore, names: Sequence[str]) -> list[dict[str, Any]]:
+    keys = (expert_key(name, "summary.json") for name in names)
+    return [store.read_json(key) for key in keys if store.exists(key)]
 
 
 def _trace(store: RunStore, record: GenerationRecord) -> Trace:

@@ -17,6 +17,7 @@ from cycleqd.messages import Message
 from cycleqd.model_layout import is_one_expert
 from cycleqd.models.hardware import NO_MIXTURES, is_mixture, resolve_kind
 from cycleqd.preflight.probe import Facts, TokenizerInvalid, probe
+from cycleqd.preflight.refinement import is_of_tokens, lacking_room, room_for_refinement
 from cycleqd.run.names import expert_id
 from cycleqd.run.store import RunStore
 from cycleqd.storage import ObjectStore, StoreError, cache_dir
@@ -56,6 +57,7 @@ def check(config: RunConfig) -> list[Check]:
         _guarded("trackers", config, _trackers),
         *([_guarded("vision", config, _vision)] if config.shows_images else []),
         *([_guarded("memory", config, _memory)] if config.uses_regmean else []),
+        *([_guarded("refinement", config, _refinement)] if config.refinement.epochs else []),
         *([_guarded("evaluators", config, _evaluators)] if config.evaluators.kind != "threads" else []),
         _guarded("storage", config, _storage),
         _guarded("disk", config, _disk),
@@ -317,7 +319,7 @@ def _memory(config: RunConfig) -> Check:
     widths = [
         shape[1]
         for name, shape in shapes.items()
-        if len(shape) == 2 and not _is_of_tokens(name) and not is_one_expert(name)
+        if len(shape) == 2 and not is_of_tokens(name) and not is_one_expert(name)
     ]
     if lacking := lacking_memory(widths, len(config.skills)):
         return Check(
@@ -343,8 +345,13 @@ def _evaluators(config: RunConfig) -> Check:
     return Check("evaluators", True, f"{settings.count} by {settings.kind}{where}")
 
 
-def _is_of_tokens(name: str) -> bool:
-    return any(part in name for part in ("embed", "lm_head", "wte", "wpe"))
+def _refinement(config: RunConfig) -> Check:
+    room = room_for_refinement(config, BaseWeights(find_base(config)))
+    if lacking := lacking_room(room):
+        remedy = "set refinement.epochs to 0, TMPDIR to a larger disk, or take a machine with more memory"
+        return Check("refinement", False, lacking, remedy)
+    memory, disk = (f"{size / 2**30:.1f} GiB" for size in room)
+    return Check("refinement", True, f"at least {memory} of memory and {disk} of temporary files, which are there")
 
 
 def _storage(config: RunConfig) -> Check:

@@ -3,7 +3,20 @@
 from __future__ import annotations
 
 from cycleqd.baselines import choices
-from cycleqd.run.names import AGGREGATE, ALL_DATA, AVERAGE, BASE, MERGED, expert_id, individual_key, own_bases_key
+from cycleqd.run.names import (
+    AGGREGATE,
+    ALL_DATA,
+    AVERAGE,
+    BASE,
+    MERGED,
+    REFINED,
+    TRAINING,
+    expert_id,
+    expert_key,
+    genome_key,
+    individual_key,
+    own_bases_key,
+)
 from cycleqd.run.records import IndividualRecord
 from cycleqd.search import final_elites
 from cycleqd.steps.making import add_made
@@ -14,8 +27,22 @@ from cycleqd.telemetry.events import event
 
 
 def aggregate(ws: Workspace) -> IndividualRecord:
-    """Makes what the search answers: the final model, unless `refine` is to make that of it."""
-    identifier = MERGED if ws.config.refinement.epochs else AGGREGATE
+    """Makes what the search answers: the final model, unless `refine` is to make that of it.
+
+    Where an earlier start refined and this one does not, nothing of that is left for a report to show.
+    """
+    if ws.config.refinement.epochs:
+        return _answer(ws, MERGED)
+    record = _answer(ws, AGGREGATE)
+    # The recipe first, without which all else is nobody's. Scores stay: they are of the genome, which is the same.
+    for key in (individual_key(MERGED), genome_key(MERGED), own_bases_key(MERGED)):
+        ws.store.remove(key)
+    for name in ("summary.json", TRAINING):
+        ws.store.remove(expert_key(REFINED, name))
+    return record
+
+
+def _answer(ws: Workspace, identifier: str) -> IndividualRecord:
     if ws.store.has_individual(identifier):
         record = ws.store.individual(identifier)
         if record.generation == len(ws.store.generations()) - 1 and record.mutation.get("kind") != REFINEMENT:

@@ -5,6 +5,7 @@ from contextlib import contextmanager
 import pytest
 from playwright.sync_api import expect
 
+from cycleqd.config.form import CHANGED, USUAL
 from tests.live_prefect import ROOT, wait_for
 
 pytestmark = [pytest.mark.browser, pytest.mark.docker, pytest.mark.slow]
@@ -55,6 +56,14 @@ def field(page, label):
     )
 
 
+def choice(page, label):
+    """The form's folded field of that label."""
+    return page.locator(
+        f"//span[contains(@class, 'schema-form-property__label') and normalize-space() = '{label}']"
+        "/ancestor::div[contains(@class, 'schema-form-property-any-of-input')][1]"
+    )
+
+
 def tab(page, name):
     page.get_by_role("button", name=name, exact=True).or_(page.get_by_text(name, exact=True)).first.click()
 
@@ -70,10 +79,26 @@ def test_the_form_refuses_a_bad_value_and_starts_a_run(live_prefect, page, pictu
         page.goto(f"{url}/deployments/deployment/{deployment.id}/run")
         generations = field(page, "Generations (Optional)").locator("input")
         expect(generations).to_have_value("1")
+        picture("form")
         # Descriptions, defaults of nested sections and enums.
         expect(field(page, "Generations (Optional)")).to_contain_text("Children to evolve.")
+        expect(field(page, "Batching (Optional)")).to_contain_text("strict")  # given, so the section is open
+        folded = choice(page, "Grid (Optional)")
+        expect(folded).to_contain_text(USUAL)
+        expect(field(page, "Bins (Optional)")).to_have_count(0)
+        folded.get_by_text(CHANGED, exact=True).click()
         expect(field(page, "Bins (Optional)").locator("input")).to_have_value("15")
-        expect(field(page, "Batching (Optional)")).to_contain_text("strict")
+        field(page, "Bins (Optional)").locator("input").fill("0")
+        page.get_by_role("button", name="Submit").click()
+        expect(page.get_by_text("config.grid.bins").first).to_be_visible()
+        folded.get_by_text(USUAL, exact=True).click()
+
+        samples = choice(page, "Optimization (Optional)").first.locator("input")  # a number, or null
+        samples.fill("0")
+        page.get_by_role("button", name="Submit").click()
+        told = "config.skills[0].optimization'. Failure reason: 0 is less than the minimum of 1"
+        expect(page.get_by_text(told).first).to_be_visible()
+        samples.fill("2")
 
         generations.fill("-3")
         page.get_by_role("button", name="Submit").click()

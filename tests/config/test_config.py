@@ -203,6 +203,7 @@ def test_every_setting_has_a_description_for_the_form():
         for name, field in schema.get("properties", {}).items():
             if "description" not in field and "$ref" not in field:
                 yield f"{path}.{name}"
+            yield from undescribed(field, f"{path}.{name}")
 
     schema = RunConfig.model_json_schema()
     found = list(undescribed(schema, "RunConfig"))

@@ -46,9 +46,9 @@ assert config.generations == 2
 built = build_skills(config)
 counts = config.counts("arithmetic")
 assert {split: len(built["arithmetic"].samples(split)) for split in counts} == counts
-schema = RunConfig.model_json_schema()["$defs"]
-assert "arithmetic" in schema["SkillConfig"]["properties"]["name"]["enum"]
-assert "arithmetic" in schema["ExpertConfig"]["properties"]["data"]["propertyNames"]["enum"]
+schema = RunConfig.model_json_schema()
+assert "arithmetic" in schema["$defs"]["SkillConfig"]["properties"]["name"]["enum"]
+assert "arithmetic" in schema["properties"]["experts"]["properties"]["data"]["propertyNames"]["enum"]
 assert "cycleqd_arithmetic.skill" in judge_files(type(built["arithmetic"]).__module__)
 """
 

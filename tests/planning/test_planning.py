@@ -4,8 +4,13 @@ import sys
 
 import pytest
 
+from cycleqd.config import RunConfig
+from cycleqd.config.refinement import RefinementConfig
 from cycleqd.planning import Trace, plan
 from cycleqd.planning.simulation import SimulatorMissing, simulate
+from cycleqd.planning.traces import refinement_seconds
+from cycleqd.run.names import REFINED, expert_key
+from cycleqd.run.store import RunStore
 
 
 def test_without_its_package_the_install_command_is_told(monkeypatch):
@@ -64,6 +69,29 @@ def test_plans_repeat_themselves_and_say_what_they_assume():
     assert one.bytes == 400.0
     assert two.in_flight == 2
     assert any("2 children are in flight instead of 1" in line for line in two.assumptions)
+
+
+def test_refinement_is_planned_as_the_run_trained_and_is_at_most_all_samples(tmp_path):
+    skills = [{"name": name, "train": 2, "optimization": count, "test": 2} for name, count in (("os", 10), ("db", 30))]
+    config = RunConfig.model_validate({"skills": skills, "refinement": {"epochs": 2}})
+    store = RunStore(str(tmp_path), "run")
+    store.open(config)
+    assert refinement_seconds(store, config) is None
+    for name, seconds in (("os", 6.0), ("db", 2.0)):
+        store.write_json(expert_key(name, "summary.json"), {"seconds": seconds, "conversations": 8})
+    assert refinement_seconds(store, config) == pytest.approx(2 * 40 * 0.5)
+    store.write_json(expert_key(REFINED, "summary.json"), {"seconds": 3.0, "conversations": 1})
+    assert refinement_seconds(store, config) == pytest.approx(2 * 40 * 3.0)
+    assert refinement_seconds(store, config.model_copy(update={"refinement": RefinementConfig()})) == 0
+
+
+@pytest.mark.parametrize(("seconds", "told"), [(None, "nothing is known"), (30.0, "comes on top"), (0.0, "")])
+def test_a_plan_says_what_it_knows_of_refinement(seconds, told):
+    found = plan([Trace(0.0, 1.0, 0.0, 1)], source="x", generations=1, evaluators=1, in_flight=1, refinement=seconds)
+    assert found.refinement == seconds
+    assert [told in line for line in found.assumptions if "last step" in line or "learns" in line] == [True] * bool(
+        told
+    )
 
 
 def test_another_engine_takes_the_tokens_it_has_to_generate():

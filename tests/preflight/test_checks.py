@@ -1,16 +1,21 @@
 """What `cycleqd doctor` finds, and that a fault names what to change."""
 
 import shutil
+import tempfile
+from math import prod
 from types import SimpleNamespace
 
 import pytest
 from safetensors.torch import load_file, save_file
 
+from cycleqd.base_model import BaseWeights
 from cycleqd.checkpoint import BaseModelInvalid
 from cycleqd.config import RunConfig, load_config
+from cycleqd.evaluation.resources import find_base
 from cycleqd.preflight import checks as preflight
 from cycleqd.preflight.checks import check
 from cycleqd.preflight.probe import Facts, TokenizerInvalid
+from cycleqd.preflight.refinement import room_for_refinement
 from cycleqd.sandbox import SandboxUnavailable
 from tests.tiny_models import save_tied
 
@@ -158,6 +163,23 @@ def test_too_little_memory_for_regmean_is_said_before_anything_is_trained(config
     assert not memory.ok
     assert "GiB of memory" in memory.detail
     assert "search.merge" in memory.remedy
+
+
+def test_a_refinement_that_cannot_fit_is_said_before_anything_is_trained(config, monkeypatch):
+    assert preflight._refinement(config).ok
+    weights = BaseWeights(find_base(config))
+    room = room_for_refinement(config, weights)
+    numbers = sum(prod(shape) for shape in weights.shapes().values())
+    assert room.memory > numbers * 2
+    assert room.disk in (numbers * 2, numbers * 4)
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    monkeypatch.setattr("psutil.virtual_memory", lambda: SimpleNamespace(available=room.memory - 1))
+    monkeypatch.setattr(preflight.shutil, "disk_usage", lambda place: SimpleNamespace(free=room.disk - 1))
+    lacking = preflight._refinement(config)
+    assert not lacking.ok
+    assert "for weights, adapters and their optimizer" in lacking.detail
+    assert f"a copy of the model in {tempfile.gettempdir()}" in lacking.detail
+    assert "refinement.epochs" in lacking.remedy
 
 
 def test_a_benchmark_without_its_data_names_the_setting(tmp_path, monkeypatch):

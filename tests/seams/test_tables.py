@@ -157,10 +157,12 @@ def test_a_new_operator_is_a_class_and_a_row(monkeypatch, tmp_path):
 
 
 def test_forms_offer_the_names():
-    schema = RunConfig.model_json_schema()["$defs"]
-    assert schema["MutationConfig"]["properties"]["kind"]["enum"] == list(MUTATIONS)
-    assert schema["BaselineConfig"]["properties"]["method"]["enum"] == list(BASELINES) == [*SCALED_MERGES, "regmean"]
-    names, other = schema["SearchConfig"]["properties"]["kind"]["anyOf"]
+    schema = RunConfig.model_json_schema()
+    fields = schema["properties"]
+    assert fields["mutation"]["properties"]["kind"]["enum"] == list(MUTATIONS)
+    methods = schema["$defs"]["BaselineConfig"]["properties"]["method"]["enum"]
+    assert methods == list(BASELINES) == [*SCALED_MERGES, "regmean"]
+    names, other = fields["search"]["properties"]["kind"]["anyOf"]
     assert set(names["enum"]) >= set(SEARCHES)
     assert other["pattern"]
 

@@ -5,8 +5,9 @@ import torch
 
 from cycleqd import steps
 from cycleqd.config import ConfigError, parse_config
+from cycleqd.report.losses import trainings
 from cycleqd.run.genomes import task_vector
-from cycleqd.run.names import AGGREGATE, MERGED, RunRef
+from cycleqd.run.names import AGGREGATE, MERGED, REFINED, RunRef
 from cycleqd.run.records import EpisodeRecord
 from cycleqd.run.upkeep import verify
 from cycleqd.skills.benchmarks.jsonl.skill import JsonlSkill
@@ -91,15 +92,20 @@ def test_the_final_model_is_the_answer_and_what_it_learned_and_its_numbers_are_k
         assert verify(ws.store).faults == []
 
 
-def test_turned_off_again_the_final_model_is_the_answer_itself(searched):
+def test_turned_off_again_the_final_model_is_the_answer_itself_and_nothing_else_is_left(searched):
     with opened(searched) as ws:
         settings(ws, epochs=1)
-        steps.aggregate(ws)
+        answer = steps.aggregate(ws).genome
         first = steps.refine(ws)
+        assert REFINED in trainings(ws.store)
         settings(ws, epochs=0)
         final = steps.aggregate(ws)
         assert final.id == AGGREGATE
-        assert final.genome == ws.store.individual(MERGED).genome
+        assert final.genome == answer
+        assert MERGED not in [record.id for record in ws.store.individuals()]
+        assert REFINED not in trainings(ws.store)
+        assert verify(ws.store).faults == []
+        assert steps.aggregate(ws) == final
         assert final.genome != first.genome
         assert MERGED not in steps.compared(ws)
         settings(ws, epochs=1)
