@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
+import torch
 from safetensors import safe_open
 
 from cycleqd.faults import MendableFault
@@ -201,7 +202,7 @@ def repeated_head(directory: Path, config: Mapping[str, Any], file_of: Mapping[s
     if head is None or embedding is None or not _is_tied(directory, config):
         return None
     first, second = (file_of[name].get_tensor(name) for name in (head, embedding))
-    return head, first.shape == second.shape and bool((first == second).all())
+    return head, torch.equal(first, second)
 
 
 def _is_tied(directory: Path, config: Mapping[str, Any]) -> bool:

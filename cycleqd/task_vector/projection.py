@@ -40,7 +40,8 @@ def project(vector: TaskVector, bases: SharedBases) -> Projection:
         delta = vector.delta(name).double()
         p, q = bases.left(name).double(), bases.right(name).double()
         core = p.T @ delta @ q
-        lost += float((delta - p @ core @ q.T).square().sum())
-        total += float(delta.square().sum())
+        # In place: each of these is as large as the parameter in fp64.
+        lost += float((p @ core @ q.T).sub_(delta).square_().sum())
+        total += float(delta.square_().sum())
         cores[name] = core.float()
     return Projection(FactoredTaskVector(bases, cores), math.sqrt(lost / total) if total > 0 else 0.0)

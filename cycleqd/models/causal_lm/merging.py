@@ -8,6 +8,7 @@ import torch
 
 from cycleqd.base_model import BaseWeights
 from cycleqd.task_vector import TaskVector
+from cycleqd.task_vector.rows import fits_a_block, rows_at_a_time
 
 _SKETCH_SIZE = 256
 """Sampled values a parameter. Enough to tell two children apart, small enough to keep for the loaded one."""
@@ -16,7 +17,7 @@ _SKETCH_SIZE = 256
 class MergedWeights:
     """Yields every parameter of base + task vector once, and notes what it saw on the way.
 
-    The sum is formed in fp32 and rounded once; only one parameter is held at a time.
+    The sum is formed in fp32 and rounded once. Held at a time is one rounded parameter, and a block of its rows in fp32.
 
     Args:
         base: The base's weights; never written.
@@ -24,6 +25,7 @@ class MergedWeights:
         dtype: The dtype to round to.
 
     Attributes:
+        dtype: The dtype that it rounds to.
         changed: After iterating: whether any rounded parameter differs from the base's.
         sketch: After iterating: a fixed sample of all rounded parameters, to compare two merges by.
 
@@ -35,7 +37,7 @@ class MergedWeights:
     def __init__(self, base: BaseWeights, task_vector: TaskVector | None, dtype: torch.dtype) -> None:
         self._base = base
         self._task_vector = task_vector
-        self._dtype = dtype
+        self.dtype = dtype
         self._named = frozenset(task_vector.names()) if task_vector is not None else frozenset()
         if unknown := sorted(self._named - set(base.names())):
             raise ValueError(
@@ -55,16 +57,37 @@ class MergedWeights:
             yield name, merged
         self.sketch = torch.cat(samples)
 
-    def _merge(self, name: str) -> torch.Tensor:
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """The parameters' shapes, by name."""
+        return {name: self._base.shape(name) for name in self._base.names()}
+
+    def blocks(self, name: str) -> Iterator[torch.Tensor]:
+        """One rounded parameter in consecutive rows, for whoever needs no whole parameter; notes `changed` alone."""
+        shape = self._base.shape(name)
+        rows = rows_at_a_time(shape)
         if self._task_vector is None or name not in self._named:
-            return self._base.tensor(name, self._dtype)
-        delta = self._task_vector.delta(name)
-        if tuple(delta.shape) != self._base.shape(name):
+            yield from self._base.blocks(name, rows, self.dtype)
+            return
+        given = self._task_vector.shape(name)
+        if given != shape:
             raise ValueError(
-                f"the task vector's delta for {name} has shape {tuple(delta.shape)}, the base's parameter "
-                f"{self._base.shape(name)}: it was made from another base model"
+                f"the task vector's delta for {name} has shape {given}, the base's parameter {shape}: "
+                "it was made from another base model"
             )
-        merged = self._base.tensor(name, torch.float32).add_(delta).to(self._dtype)
-        if not self.changed:
-            self.changed = not torch.equal(merged, self._base.tensor(name, self._dtype))
-        return merged
+        sums = zip(self._base.blocks(name, rows, torch.float32), self._task_vector.blocks(name, rows), strict=True)
+        plain = self._base.blocks(name, rows, self.dtype)
+        for own, delta in sums:
+            merged = own.add_(delta).to(self.dtype)
+            if not self.changed:
+                self.changed = not torch.equal(merged, next(plain))
+            yield merged
+
+    def _merge(self, name: str) -> torch.Tensor:
+        shape = self._base.shape(name)
+        if fits_a_block(shape, rows_at_a_time(shape)):
+            return next(self.blocks(name))
+        whole, first = torch.empty(shape, dtype=self.dtype), 0
+        for block in self.blocks(name):
+            whole[first : first + len(block)] = block
+            first += len(block)
+        return whole

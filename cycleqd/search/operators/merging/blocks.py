@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import torch
 
 from cycleqd.task_vector import DenseTaskVector, FactoredTaskVector, TaskVector
+from cycleqd.task_vector.rows import Blocks
 from cycleqd.task_vector.spectrum import RANK_TOLERANCE
 from cycleqd.task_vector.threads import one_thread
 
@@ -50,8 +51,14 @@ def merge_matrices(vectors: Sequence[TaskVector], matrices: MatrixRule, others: 
     return merge_entries(vectors, rule)
 
 
-def merge_entries(vectors: Sequence[TaskVector], rule: EntryRule) -> DenseTaskVector:
+def merge_entries(vectors: Sequence[TaskVector], rule: EntryRule, by_rows: Blocks | None = None) -> DenseTaskVector:
     """Merges tensor by tensor; the work is done when a tensor is asked for, or the vector saved.
+
+    Args:
+        vectors: At least one.
+        rule: Merges one parameter.
+        by_rows: Gives what `rule` gives, bit for bit and in fp32, in consecutive rows; for rules that need not see a
+            parameter whole.
 
     Raises:
         ValueError: Names or shapes differ.
@@ -68,10 +75,18 @@ def merge_entries(vectors: Sequence[TaskVector], rule: EntryRule) -> DenseTaskVe
                 )
 
     def merged(name: str) -> torch.Tensor:
-        stack = torch.stack([vector.delta(name).double() for vector in vectors])
+        stack = torch.empty(len(vectors), *first.shape(name), dtype=torch.float64)
+        for place, vector in enumerate(vectors):  # one after the other: a list of them would take as much again
+            stack[place] = vector.delta(name)
         return rule(name, stack).float()
 
-    return DenseTaskVector({name: first.shape(name) for name in first.names()}, merged)
+    return DenseTaskVector({name: first.shape(name) for name in first.names()}, merged, by_rows)
+
+
+def stacked_rows(vectors: Sequence[TaskVector], name: str, rows: int) -> Iterator[torch.Tensor]:
+    """What all vectors have of a parameter's consecutive rows, shape (K, rows, *others), fp64."""
+    for parts in zip(*(vector.blocks(name, rows) for vector in vectors), strict=True):
+        yield torch.stack([part.double() for part in parts])
 
 
 def _on_cores(vectors: Sequence[FactoredTaskVector], rule: MatrixRule) -> FactoredTaskVector:
