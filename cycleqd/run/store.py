@@ -71,7 +71,10 @@ R = TypeVar("R", bound=Record)
 N = TypeVar("N", bound=NamedTuple)
 
 CHANGEABLE = frozenset(
-    {"baselines", "comparison", "evaluators", "generations", "retention", "storage", "tasks", "trackers"}
+    {
+        *("baselines", "comparison", "evaluators", "generations", "memory_limit", "retention", "storage"),
+        *("tasks", "trackers"),
+    }
 )
 """Settings that may differ when a run is continued: they change how long and how it runs and what the final model is
 compared with, not what comes out."""

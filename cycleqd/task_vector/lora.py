@@ -130,7 +130,7 @@ def save_lora_adapter(
 
 
 def _padded(vector: FactoredTaskVector, name: str, side: int, rank: int) -> torch.Tensor:
-    """A (side 0) or B (side 1) with zeros up to the rank. The SVD of a core takes no time, so each side has its own."""
+    """A (side 0) or B (side 1) with zeros up to the rank; each side takes its own SVD of the small core."""
     factor = _factors(vector, name)[side]
     padding = rank - factor.shape[side]
     return torch.nn.functional.pad(factor, (0, padding) if side else (0, 0, 0, padding))

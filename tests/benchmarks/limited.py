@@ -1,9 +1,9 @@
 """A process with a hard limit of memory, and the most that it held.
 
-A control group of Linux counts what a process takes and ends it at the limit. Its own count includes the pages of files
-that it reads and writes, which the kernel gives up when they are wanted, and which therefore always grow to the limit.
-The peak given here is of anonymous memory, which cannot be given up: sampled, so that a shorter peak may be missed, but
-none above the limit is survived.
+A control group of Linux counts what a process takes and ends it at the limit. Its own count includes the pages of
+files that it reads and writes. The kernel gives those up when it needs them, so that they always grow to the limit.
+The peak given here is of anonymous memory, which cannot be given up. It is sampled: a short peak may be missed, but
+no process survives one above the limit.
 """
 
 import os

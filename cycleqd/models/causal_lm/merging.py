@@ -17,7 +17,8 @@ _SKETCH_SIZE = 256
 class MergedWeights:
     """Yields every parameter of base + task vector once, and notes what it saw on the way.
 
-    The sum is formed in fp32 and rounded once. Held at a time is one rounded parameter, and a block of its rows in fp32.
+    The sum is formed in fp32 and rounded once. Held at a time is one rounded parameter, and a block of its rows in
+    fp32.
 
     Args:
         base: The base's weights; never written.

@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
+from typing import Final
 
 import torch
 
@@ -24,6 +25,9 @@ The stack holds B matrices of each of the K vectors, or their cores; min(m, n) i
 
 EntryRule = Callable[[str, torch.Tensor], torch.Tensor]
 """(parameter's name, stack of shape (K, *shape)) -> shape, fp64."""
+
+
+_FINER: Final = 8
 
 
 def merge_matrices(vectors: Sequence[TaskVector], matrices: MatrixRule, others: EntryRule) -> TaskVector:
@@ -83,10 +87,25 @@ def merge_entries(vectors: Sequence[TaskVector], rule: EntryRule, by_rows: Block
     return DenseTaskVector({name: first.shape(name) for name in first.names()}, merged, by_rows)
 
 
-def stacked_rows(vectors: Sequence[TaskVector], name: str, rows: int) -> Iterator[torch.Tensor]:
-    """What all vectors have of a parameter's consecutive rows, shape (K, rows, *others), fp64."""
+def merged_rows(
+    vectors: Sequence[TaskVector], name: str, rows: int, rule: Callable[[torch.Tensor], torch.Tensor]
+) -> Iterator[torch.Tensor]:
+    """A parameter merged in consecutive rows, by a rule about entries: what `merge_entries` takes as `by_rows`.
+
+    Args:
+        vectors: At least one.
+        name: The parameter.
+        rows: Most rows of a block.
+        rule: (stack of shape (K, some rows, *others), fp64) -> (some rows, *others); called in the order of the rows.
+    """
     for parts in zip(*(vector.blocks(name, rows) for vector in vectors), strict=True):
-        yield torch.stack([part.double() for part in parts])
+        merged = torch.empty_like(parts[0])
+        # Rules hold several copies of K vectors in fp64, so they get a small part of the block at a time.
+        few = max(1, len(merged) // (_FINER * len(parts)))
+        for first in range(0, len(merged), few):
+            stack = torch.stack([part[first : first + few].double() for part in parts])
+            merged[first : first + few] = rule(stack)
+        yield merged
 
 
 def _on_cores(vectors: Sequence[FactoredTaskVector], rule: MatrixRule) -> FactoredTaskVector:

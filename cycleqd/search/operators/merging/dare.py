@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from cycleqd.randomness import parameter_rng
-from cycleqd.search.operators.merging.blocks import merge_entries, stacked_rows
+from cycleqd.search.operators.merging.blocks import merge_entries, merged_rows
 from cycleqd.search.operators.merging.protocol import checked_scale, checked_weights
 from cycleqd.task_vector import DenseTaskVector, TaskVector
 
@@ -60,6 +60,6 @@ class Dare:
 
         def by_rows(name: str, rows: int) -> Iterator[torch.Tensor]:
             drawn = streams(name)
-            return (thinned(stack, drawn).float() for stack in stacked_rows(vectors, name, rows))
+            return merged_rows(vectors, name, rows, lambda stack: thinned(stack, drawn))
 
         return merge_entries(vectors, lambda name, stack: thinned(stack, streams(name)), by_rows)

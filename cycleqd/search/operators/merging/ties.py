@@ -10,7 +10,7 @@ from typing import Final
 
 import torch
 
-from cycleqd.search.operators.merging.blocks import merge_entries, stacked_rows
+from cycleqd.search.operators.merging.blocks import merge_entries, merged_rows
 from cycleqd.search.operators.merging.protocol import checked_fraction, checked_scale, checked_weights
 from cycleqd.task_vector import DenseTaskVector, TaskVector
 
@@ -69,10 +69,13 @@ class Ties:
                 largest(partial(vector.blocks, name, rows), count) if count < entries else 0.0 for vector in vectors
             ]
             border = torch.tensor(borders, dtype=torch.float64).view(-1, 1, 1)
-            for stack in stacked_rows(vectors, name, rows):
+
+            def few(stack: torch.Tensor) -> torch.Tensor:
                 flat = stack.reshape(len(checked), 1, -1)
                 kept = torch.where(flat.abs() >= border, flat, 0.0) if count < entries else flat
-                yield (self.scale * agreeing_mean(kept, checked).reshape(stack.shape[1:])).float()
+                return self.scale * agreeing_mean(kept, checked).reshape(stack.shape[1:])
+
+            return merged_rows(vectors, name, rows, few)
 
         return merge_entries(vectors, rule, by_rows)
 
