@@ -1,4 +1,4 @@
-"""Large parameters go through every step in blocks of rows: bit for bit what they are as a whole, and few at a time."""
+"""Large parameters go through every step in blocks of rows: bit for bit as they are whole, and few at a time."""
 
 from __future__ import annotations
 
@@ -130,7 +130,7 @@ def test_blocks_that_do_not_fill_a_shape_are_refused(tmp_path: Path) -> None:
 
 
 class Held(TorchDispatchMode):
-    """Counts the bytes of all tensors that are computed and still held; views and what is mapped from files are not."""
+    """Counts the bytes of tensors that are computed and still held, without views and what is mapped from files."""
 
     def __init__(self) -> None:
         super().__init__()
