@@ -115,16 +115,17 @@ def _of_factored(config: RunConfig, name: str, matrices: Mapping[str, tuple[int,
 
 def _of_merges(config: RunConfig, name: str, matrix: _Matrix, *, dense: bool) -> Iterator[Need]:
     asked = {
-        **{baseline.method: "baselines" for baseline in config.baselines},
-        config.search.merge: "search.merge",
-        config.crossover.kind: "crossover.kind",
+        **{(one.method, one.settings.get("alignment")): "baselines" for one in config.baselines},
+        (config.search.merge, None): "search.merge",
+        (config.crossover.kind, config.crossover.merge.get("alignment")): "crossover.kind",
     }
-    for method, setting in asked.items():
-        step = f"{method} on a whole matrix"
-        if dense and method not in _IN_BLOCKS:
+    for (method, alignment), setting in asked.items():
+        known = method in _IN_BLOCKS or (method in _WHOLE and alignment != "left")
+        if (dense or not known) and method not in _IN_BLOCKS:
             # Of a method that is not ours we know nothing, so it counts as the hungriest.
-            yield Need(step, _WHOLE.get(method, _WHOLE["knots"])(matrix), name, setting)
-        elif not dense and (method in _ON_ENTRIES or method not in {*_IN_BLOCKS, *_WHOLE}):
+            held = _WHOLE.get(method, _WHOLE["knots"])(matrix)
+            yield Need(f"{method} on a whole matrix", held, name, setting)
+        elif not dense and method in _ON_ENTRIES:
             # Parents are multiplied out in fp32; the merge is brought back to the bases in fp64.
             yield Need(f"{method} and the way back to the bases", (matrix.k + 4) * matrix.one // 2, name, setting)
 
