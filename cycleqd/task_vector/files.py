@@ -138,7 +138,7 @@ def as_bytes(tensor: torch.Tensor) -> memoryview:
     """A tensor's numbers in memory, row by row; a copy only where it is not contiguous."""
     if not tensor.numel():
         return memoryview(b"")
-    return cast(memoryview, tensor.contiguous().flatten().view(torch.uint8).numpy().data)
+    return tensor.contiguous().flatten().view(torch.uint8).numpy().data
 
 
 class TensorFile:

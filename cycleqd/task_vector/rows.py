@@ -34,4 +34,5 @@ def split(tensor: torch.Tensor, rows: int) -> Iterator[torch.Tensor]:
     if fits_a_block(tensor.shape, rows):
         yield tensor
     else:
-        yield from tensor.split(rows)
+        for first in range(0, len(tensor), rows):
+            yield tensor[first : first + rows]

@@ -52,7 +52,7 @@ class Dare:
             total = torch.zeros_like(stack[0])
             for vector, weight, stream in zip(stack, checked, streams, strict=True):
                 kept = stream.random(tuple(vector.shape)) >= self.drop
-                total += vector * torch.from_numpy(kept) * (weight * self.scale / (1.0 - self.drop))
+                total += vector * torch.from_numpy(np.asarray(kept)) * (weight * self.scale / (1.0 - self.drop))
             return total
 
         def streams(name: str) -> list[np.random.Generator]:
