@@ -182,8 +182,7 @@ def test_no_step_holds_more_than_a_few_blocks_however_many_layers_there_are(dtyp
     monkeypatch.setattr(rows, "BLOCK_BYTES", BLOCK_BYTES)
     few, many = (_most_held(tmp_path / str(layers), layers, dtype) for layers in (2, 12))
     assert many == few
-    mapped = 3 * 4 * WIDTH * HEIGHT  # a parameter of three vectors: mapped from files, it counts
-    assert many <= mapped + 10 * BLOCK_BYTES
+    assert many <= 8 * BLOCK_BYTES
 
 
 def test_ties_holds_as_much_for_many_layers_as_for_few(tmp_path, monkeypatch) -> None:
