@@ -51,7 +51,7 @@ browser: images # Chromium for the browser tests; after the images, for apt-get 
 	@bash infra/setup_browser.sh
 
 test: setup images browser ## All tests, slow ones included: real Docker, database, model and engine
-	$(PYTHON) -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+	$(PYTHON) -m pytest -n auto --dist loadfile --no-loadscope-reorder
 
 test-fast: setup ## Tests that need no Docker and take no time
 	$(PYTHON) -m pytest -m "not docker and not vllm and not slow and not browser"

@@ -31,6 +31,7 @@ from cycleqd.checkpoint import (
     repeated_head,
 )
 from cycleqd.faults import MendableFault
+from cycleqd.model_layout import Layout, as_stored, empty_model, layout_of
 from cycleqd.task_vector.rows import split
 
 EMBEDDED_MODEL: Final = "smollm2-135m-instruct"
@@ -222,6 +223,7 @@ class BaseWeights:
         if found is not None and found[1]:
             self._file_of.pop(found[0])  # some tools store the embedding a second time under the head's name
         self._hash: str | None = None
+        self._layout: Layout | None = None
 
     def names(self) -> tuple[str, ...]:
         """Every stored parameter, in a fixed order that keeps a layer's parameters together."""
@@ -234,6 +236,16 @@ class BaseWeights:
             KeyError: The checkpoint has no such parameter.
         """
         return tuple(self._file_of[name].get_slice(name).get_shape())
+
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """The shapes of all parameters."""
+        return {name: self.shape(name) for name in self.names()}
+
+    def layout(self) -> Layout:
+        """Where the stored tensors lie in the language model; builds it without memory, once."""
+        if self._layout is None:
+            self._layout = layout_of(empty_model(self.path), self.shapes())
+        return self._layout
 
     def tensor(self, name: str, dtype: torch.dtype | None = None) -> torch.Tensor:
         """A copy of the parameter, which the caller may write to.
@@ -286,11 +298,7 @@ class BaseWeights:
         Raises:
             ValueError: The model's linear layers are stored under other names than the model's own.
         """
-        from transformers import AutoConfig, AutoModelForCausalLM
-
-        with torch.device("meta"):
-            config = AutoConfig.from_pretrained(self.path, trust_remote_code=False)
-            model = AutoModelForCausalLM.from_config(config, trust_remote_code=False)
+        model = empty_model(self.path)
         head = model.get_output_embeddings()
         names = [
             f"{name}.weight"
@@ -305,6 +313,17 @@ class BaseWeights:
 def _is_finite(tensor: torch.Tensor) -> bool:
     # The least and the largest value need no second tensor, and NaN comes through.
     return bool(torch.isfinite(torch.stack(torch.aminmax(tensor))).all())
+
+
+def parameters_of(model: torch.nn.Module, weights: BaseWeights) -> dict[str, torch.Tensor]:
+    """A model's parameters by the names of its files, for the caller to write to.
+
+    Raises:
+        BaseModelInvalid: See `compare_names`.
+    """
+    parameters = as_stored(model, weights.shapes())
+    compare_names(weights.path, parameters, weights)
+    return parameters
 
 
 def compare_names(path: Path, parameters: Mapping[str, torch.Tensor], weights: BaseWeights) -> None:

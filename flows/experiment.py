@@ -7,9 +7,11 @@ from prefect.logging import get_run_logger
 
 from cycleqd.experiment.plan import ExperimentConfig, planned_runs
 from cycleqd.experiment.results import Results, collect
+from cycleqd.experiment.tables import to_markdown
 from cycleqd.run.names import RunRef
 from cycleqd.run.store import RunStore
 from flows.main import cycleqd_run
+from tasks.artifacts import show_table
 from tasks.sharing import share_experts
 from tasks.work import at_work
 
@@ -47,4 +49,6 @@ def run_experiment(experiment: ExperimentConfig) -> Results:
             failed.append(run.run_id)
     if failed:
         raise RuntimeError(f"not finished: {', '.join(failed)}; start the experiment again to continue them")
-    return collect(experiment)
+    results = collect(experiment)
+    show_table(experiment.name, to_markdown(results))
+    return results

@@ -8,11 +8,12 @@ from prefect import flow
 from prefect.logging import get_run_logger
 
 from cycleqd.config import RunConfig
-from cycleqd.experiment.pairs import Table, collect_pairs, experts_run, pair_runs
+from cycleqd.experiment.pairs import Table, collect_pairs, experts_run, pair_runs, to_markdown
 from cycleqd.run.names import RunRef
 from cycleqd.run.store import RunStore
 from flows.main import cycleqd_run
 from flows.train_experts import train_experts
+from tasks.artifacts import show_table
 from tasks.work import at_work
 
 
@@ -43,4 +44,6 @@ def run_pairs(config: RunConfig, seeds: Sequence[int]) -> Table:
                 failed.append(pair.config.run_id)
     if failed:
         raise RuntimeError(f"not finished: {', '.join(failed)}; start the pairs again to continue them")
-    return collect_pairs(config, seeds)
+    table = collect_pairs(config, seeds)
+    show_table(f"{config.run_id}-pairs", to_markdown(table))
+    return table

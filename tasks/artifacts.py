@@ -112,6 +112,12 @@ def show_audit(found: Audit) -> None:
     )
 
 
+@_for_the_ui
+def show_table(name: str, markdown: str) -> None:
+    """The table that several runs end in: of an experiment, or of pairs."""
+    create_markdown_artifact(markdown, key=artifact_key(name, "table"), description=plain(f"The table of {name}"))
+
+
 def artifact_key(run_id: str, name: str) -> str:
     """A key that Prefect takes: lowercase letters, digits and dashes."""
     return re.sub(r"[^a-z0-9]+", "-", f"cycleqd-{run_id}-{name}".lower()).strip("-")

@@ -9,11 +9,12 @@ from prefect.logging import get_run_logger
 
 from cycleqd import steps
 from cycleqd.report import write_report
+from cycleqd.report.tables import headline
 from cycleqd.run.names import REPORT_KEY, RunRef
 from cycleqd.run.records import Phases, Score, Split
 from cycleqd.skills.parts import Part
 from cycleqd.steps.workspace import opened
-from tasks import announcing, artifacts
+from tasks import announcing, artifacts, lineage
 from tasks.options import RETRIED
 from tasks.tags import tag_task
 
@@ -88,6 +89,16 @@ def aggregate(run: RunRef) -> str:
     return record.id
 
 
+@task(task_run_name="refine the final model", **RETRIED)
+def refine(run: RunRef) -> str:
+    """Fine-tunes the search's answer on the episodes that the search solved; returns the final model's id."""
+    tag_task(run, "experts")
+    with opened(run) as ws:
+        record = steps.refine(ws)
+    get_run_logger().info("%s: fine-tuned on %s solved episodes", record.id, record.mutation["episodes"])
+    return record.id
+
+
 @task(task_run_name="write report", **RETRIED)
 def report(run: RunRef) -> str:
     """Draws tables and figures from the records; returns the report's address."""
@@ -97,6 +108,7 @@ def report(run: RunRef) -> str:
         if ws.tracking:
             ws.tracking.reported(summary)
         announcing.finished(ws.store, summary)
+        lineage.report(ws.store, {"headline": headline(summary), "generations": summary.generations})
         artifacts.show_report(ws)
         return ws.store.url(REPORT_KEY)
 

@@ -9,7 +9,7 @@ from cycleqd import steps
 from cycleqd.experts import TrainingSummary
 from cycleqd.run.names import ALL_DATA, RunRef
 from cycleqd.steps.workspace import opened
-from tasks import announcing
+from tasks import announcing, lineage
 from tasks.options import RETRIED
 from tasks.tags import tag_task
 
@@ -18,8 +18,9 @@ from tasks.tags import tag_task
 def take_expert(run: RunRef, skill: str) -> None:
     """Reads the expert of a skill from its source: an adapter or a checkpoint that was made elsewhere."""
     tag_task(run, "experts", skill=skill)
-    with opened(run) as ws:
+    with opened(run) as ws, lineage.expert(ws.store, skill) as facts:
         record = steps.take_expert(ws, skill)
+        facts |= {"kind": record.kind, "parameters": record.parameters, "form": record.form, "hash": record.hash}
     logger = get_run_logger()
     logger.info("%s: %s %s, %d parameters, %s", skill, record.kind, record.given, record.parameters, record.form)
     for note in record.notes:
@@ -40,8 +41,9 @@ def gather_training_data(run: RunRef, skill: str) -> int:
 def train_expert(run: RunRef, skill: str) -> None:
     """Fine-tunes the expert of a skill."""
     tag_task(run, "experts", skill=skill)
-    with opened(run) as ws:
+    with opened(run) as ws, lineage.expert(ws.store, skill) as facts:
         summary = steps.train(ws, skill)
+        facts |= _facts(summary)
         announcing.trained(ws.store, skill, summary)
     _tell(f"{skill} expert", summary)
 
@@ -51,7 +53,9 @@ def train_on_all_data(run: RunRef) -> str:
     """Fine-tunes one model on all skills' data, for comparison; returns its id."""
     tag_task(run, "experts")
     with opened(run) as ws:
-        summary = steps.train_on_all_data(ws)
+        with lineage.expert(ws.store, ALL_DATA) as facts:
+            summary = steps.train_on_all_data(ws)
+            facts |= _facts(summary)
         announcing.trained(ws.store, ALL_DATA, summary)
         _tell("model of all data", summary)
         return steps.derive_all_data(ws).id
@@ -68,6 +72,10 @@ def derive_experts(run: RunRef) -> list[str]:
 
     with opened(run) as ws:
         return [record.id for record in steps.derive_experts(ws, told)]
+
+
+def _facts(summary: TrainingSummary) -> lineage.Facts:
+    return {"steps": summary.steps, "conversations": summary.conversations, "loss": summary.loss_last}
 
 
 def _tell(whom: str, summary: TrainingSummary) -> None:

@@ -10,6 +10,7 @@ from cycleqd.experiment.sharing import take_over
 from cycleqd.run.names import RunRef
 from cycleqd.run.store import RunStore
 from cycleqd.steps.workspace import opened
+from tasks import lineage
 from tasks.options import RETRIED
 from tasks.tags import tag_task
 
@@ -21,5 +22,7 @@ def share_experts(source: RunRef, target: RunRef) -> int:
     with opened(target) as ws:
         baselines = tuple(candidate.id for candidate in candidates(ws.config.baselines))
         copied = take_over(RunStore.of(source), ws.store, baselines)
+        if copied:
+            lineage.shared_experts(RunStore.of(source), ws.store)
     get_run_logger().info("%d objects of %s are shared with %s", copied, source.run_id, target.run_id)
     return copied

@@ -7,6 +7,7 @@ from peft import LoraConfig, PeftModel, get_peft_model
 from transformers import AutoModelForCausalLM
 
 from cycleqd.base_model import BaseWeights
+from cycleqd.model_layout import as_stored
 
 PLAIN = {"r": 4, "lora_alpha": 8, "target_modules": "all-linear", "task_type": "CAUSAL_LM"}
 
@@ -26,9 +27,9 @@ def save_adapter(base: Path, out: Path, *, seed: int = 0, **options: object) -> 
 def merged_deltas(base: Path, adapter: Path) -> dict[str, torch.Tensor]:
     """What peft's own merge adds to each of the base's parameters."""
     model = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32), adapter)
-    merged = model.merge_and_unload().state_dict()
     weights = BaseWeights(base)
-    return {name: merged[name].float() - weights.tensor(name, torch.float32) for name in weights.names()}
+    merged = as_stored(model.merge_and_unload(), weights.shapes())
+    return {name: merged[name].detach().float() - weights.tensor(name, torch.float32) for name in weights.names()}
 
 
 def assert_same_deltas(vector, wanted: dict[str, torch.Tensor], *, atol: float = 1e-5) -> None:

@@ -19,6 +19,8 @@ settings.register_profile("cycleqd", deadline=None, derandomize=True)
 settings.load_profile("cycleqd")
 
 
+GIGABYTES_EACH = 8
+"""What a process of the tests and those that it starts hold at most: models, engines, servers, containers."""
 LIVE = ("tests/deployments/test_live.py", "tests/browser/test_ui.py")
 
 
@@ -26,8 +28,15 @@ def pytest_addoption(parser):
     parser.addoption("--screenshots", action="store_true", help="renew docs/images from the browser tests")
 
 
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers():
+    """For ``-n auto``: one a core if memory allows. Two a core were no faster: what tests start fills the cores."""
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2**30
+    return max(1, min(len(os.sched_getaffinity(0)), memory // GIGABYTES_EACH))
+
+
 def pytest_collection_modifyitems(items):
-    """Lets files with slow tests begin, so that of two processes none waits long for the other."""
+    """Lets files with slow tests begin, so that no process waits long for another."""
     slow = {item.path for item in items if item.get_closest_marker("slow")}
     items.sort(key=lambda item: item.path not in slow)
 

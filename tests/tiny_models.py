@@ -76,3 +76,19 @@ def _save(kind, config, path: Path, max_shard_size: str) -> None:
                 torch.nn.init.normal_(parameter, std=0.2)
     model.save_pretrained(path, max_shard_size=max_shard_size)
     tokenizer().save_pretrained(path)
+
+
+def save_mixture(path: Path, family: str, *, fused: bool = False, seed: int = 7) -> None:
+    """A mixture of experts: ``Qwen3Moe`` or ``Mixtral``, its experts stored one by one or as stacks of matrices."""
+    import transformers
+
+    own = {
+        "Qwen3Moe": {"moe_intermediate_size": 40, "num_experts": 4, "num_experts_per_tok": 2},
+        "Mixtral": {"intermediate_size": 40, "num_local_experts": 4, "num_experts_per_tok": 2},
+    }[family]
+    config = getattr(transformers, f"{family}Config")(**_common() | {"head_dim": 32} | own)
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        model = getattr(transformers, f"{family}ForCausalLM")(config)
+    model.save_pretrained(path, save_original_format=not fused)
+    tokenizer().save_pretrained(path)

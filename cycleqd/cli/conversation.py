@@ -84,13 +84,13 @@ def load_chat(path: Path, *, system: str | None = None, max_new_tokens: int = 25
     import torch
     from transformers import AutoModelForCausalLM, GenerationConfig
 
-    from cycleqd.base_model import BaseWeights, compare_names
+    from cycleqd.base_model import BaseWeights, parameters_of
 
     whole, tokens = folders(path)
     weights = BaseWeights(whole)
     weights.check_values()
     model = AutoModelForCausalLM.from_pretrained(whole, dtype="auto", trust_remote_code=False)
-    compare_names(whole, dict(model.named_parameters(remove_duplicate=False)), weights)
+    parameters_of(model, weights)
     if not (path / "config.json").is_file():
         _adapt(model, path)
     model.to("cuda" if torch.cuda.is_available() else "cpu").eval()

@@ -4,8 +4,9 @@
 path of its field. Configuration stays at the edge: builders turn it into plain keyword arguments.
 
 The modules: `run` has the whole and what must hold between its sections, which are in `model`, `skills`, `experts`,
-`search`, `operators`, `baselines`, `evaluators`, `machine` and `trackers`; `section` is what they have in common,
-`named` what those have that choose a class by name. `loading` reads a profile or a file, `files` knows its syntax.
+`search`, `operators`, `refinement`, `baselines`, `evaluators`, `machine` and `trackers`; `section` is what they have
+in common, `named` what those have that choose a class by name. `loading` reads a profile or a file, `files` knows its
+syntax.
 """
 
 from cycleqd.config.baselines import BaselineConfig, ComparisonConfig
@@ -16,6 +17,7 @@ from cycleqd.config.loading import load_config, parse_config
 from cycleqd.config.machine import EngineConfig, RetentionConfig, RetentionPolicy, SandboxConfig, TaskConfig
 from cycleqd.config.model import ModelConfig
 from cycleqd.config.operators import AggregationConfig, CrossoverConfig, MutationConfig
+from cycleqd.config.refinement import RefinementConfig
 from cycleqd.config.run import RunConfig
 from cycleqd.config.search import ArchiveConfig, GridConfig, NoiseConfig, SamplingConfig, SearchConfig
 from cycleqd.config.section import Section
@@ -43,6 +45,7 @@ __all__ = [
     "MutationConfig",
     "NoiseConfig",
     "RecipeName",
+    "RefinementConfig",
     "RetentionConfig",
     "RetentionPolicy",
     "RunConfig",

@@ -15,6 +15,7 @@ from cycleqd.config.files import write_yaml
 from cycleqd.config.machine import EngineConfig, RetentionConfig, SandboxConfig, TaskConfig
 from cycleqd.config.model import ModelConfig
 from cycleqd.config.operators import AggregationConfig, CrossoverConfig, MutationConfig
+from cycleqd.config.refinement import RefinementConfig
 from cycleqd.config.search import ArchiveConfig, GridConfig, NoiseConfig, SamplingConfig, SearchConfig
 from cycleqd.config.section import Section
 from cycleqd.config.segmentation import SegmentationConfig
@@ -72,6 +73,7 @@ class RunConfig(Section):
     crossover: CrossoverConfig = CrossoverConfig()
     mutation: MutationConfig = MutationConfig()
     aggregation: AggregationConfig = AggregationConfig()
+    refinement: RefinementConfig = RefinementConfig()
     baselines: tuple[BaselineConfig, ...] = (
         BaselineConfig(method="task_arithmetic", scales=(0.4, 0.6, 0.8)),
         BaselineConfig(method="tsv", scales=(0.7, 0.85, 1.0)),
@@ -186,6 +188,18 @@ class RunConfig(Section):
         if mutation is not None and mutation.kind == "gaussian":
             raise ValueError("a child with Gaussian noise is no LoRA adapter: set engine.kind to vllm")
         return engine
+
+    @field_validator("refinement")
+    @classmethod
+    def _reads_conversations(cls, refinement: RefinementConfig, info: ValidationInfo) -> RefinementConfig:
+        model, skills = info.data.get("model"), info.data.get("skills") or ()
+        if refinement.epochs and model is not None and model.kind != "chat":
+            raise ValueError("refinement fine-tunes language models on conversations: set refinement.epochs to 0")
+        if refinement.epochs and (seen := [skill.row.name for skill in skills if skill.row.sees]):
+            raise ValueError(
+                f"refinement reads episodes, which do not hold the images of {seen[0]}: set refinement.epochs to 0"
+            )
+        return refinement
 
     @field_validator("search", "baselines")
     @classmethod

@@ -73,7 +73,7 @@ def start_engine(config: RunConfig, base: Path) -> Engine:
         max_model_len=settings.max_model_len,
         date=config.model.date,
     )
-    if resolve_kind(settings.kind) == "transformers":
+    if resolve_kind(settings.kind, base) == "transformers":
         return seeing
     try:
         return SharedEngine(_text_engine(config, base), seeing)

@@ -130,7 +130,7 @@ def collect(experiment: ExperimentConfig) -> Results:
 
 
 def _measured(planned: PlannedRun) -> tuple[Summary, dict[str, _Measured]] | None:
-    """The rows that a run measured on the test split, its final model under the method's name."""
+    """The rows that a run measured on the test split; those of its search go by the method's name."""
     store = RunStore(planned.config.storage, planned.config.run_id)
     if not store.exists(SUMMARY_KEY):
         return None
@@ -145,7 +145,7 @@ def _measured(planned: PlannedRun) -> tuple[Summary, dict[str, _Measured]] | Non
             continue
         records = {skill: found[SPLIT, row, skill] for skill in summary.skills}
         spent = summary.generations if row == "cycleqd" else summary.evaluations.get(row, 0)
-        name = planned.method if row == "cycleqd" else row
+        name = {"cycleqd": planned.method, "merged": f"{planned.method}-merged"}.get(row, row)
         rows[name] = _Measured({skill: _by_sample(record) for skill, record in records.items()}, spent * child)
     return summary, rows
 

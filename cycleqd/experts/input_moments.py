@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import psutil
 import torch
 
+from cycleqd.base_model import BaseWeights, parameters_of
 from cycleqd.experts.conversations import Encoded, collate
 from cycleqd.experts.sources.forms import product
 from cycleqd.experts.training import TrainingStopped
@@ -67,7 +68,8 @@ def input_moments(
         base: The base's checkpoint directory.
         factors: The expert's LoRA factors by parameter name.
         rows: Encoded conversations, at least one.
-        names: The matrices whose inputs are measured, by parameter name.
+        names: The matrices whose inputs are measured, by parameter name. Matrices that are no linear layer of their
+            own (experts of a mixture, their routers) cannot be measured and are left out.
         dtype: What the model computes in; moments are summed in fp32.
         sight: Sees the images of conversations that show some.
         progress: Called with the conversations done and their number.
@@ -75,16 +77,18 @@ def input_moments(
 
     Raises:
         TrainingStopped: `stop` was set.
-        ValueError: No conversations, or a matrix that no linear layer holds as it is.
+        ValueError: No conversations, or a name that is no matrix of the model.
     """
     if not rows:
         raise ValueError("moments need at least one conversation")
-    model = _expert(base, factors, dtype)
+    model, parameters = _expert(base, factors, dtype)
     modules = dict(model.named_modules())
     tally = _Tally()
     for name in names:
         module = modules.get(name.removesuffix(".weight"))
         if not isinstance(module, torch.nn.Linear):
+            if name in parameters and parameters[name].ndim == 2:
+                continue
             raise ValueError(f"{name} is no weight of a linear layer, so its inputs cannot be measured")
         module.register_forward_pre_hook(tally.hook(name))
     ordered = sorted(rows, key=lambda row: len(row.input_ids))
@@ -145,14 +149,15 @@ class _Tally:
         return {name: done[owner] for name, owner in self._owner.items()}
 
 
-def _expert(base: Path, factors: Mapping[str, LoraFactors], dtype: str) -> Any:
+def _expert(base: Path, factors: Mapping[str, LoraFactors], dtype: str) -> tuple[Any, dict[str, torch.Tensor]]:
+    """The expert's model, and its parameters by the names of the base's files."""
     from transformers import AutoModelForCausalLM
 
     model: Any = AutoModelForCausalLM.from_pretrained(base, dtype=getattr(torch, dtype), trust_remote_code=False)
-    parameters = dict(model.named_parameters())
+    parameters = parameters_of(model, BaseWeights(base))
     with torch.no_grad():
         for name, update in factors.items():
             if name not in parameters:
                 raise ValueError(f"{name} is no parameter of the base model")
             parameters[name].add_(product(update).to(parameters[name].dtype))
-    return model.eval().to("cuda" if torch.cuda.is_available() else "cpu")
+    return model.eval().to("cuda" if torch.cuda.is_available() else "cpu"), parameters

@@ -24,12 +24,15 @@ def regmean_parts(
     inputs differ. A summand is of its expert's rank, B_k (A_k G_k (Σ_j G_j)⁻¹), and any weighted sum of them is a
     merge.
 
+    Of a matrix without moments the summand is the expert's own change divided by the number of experts: then any
+    weighted sum is one of plain shares, as in the paper for parameters that are no linear layers.
+
     As in the paper the entries off the diagonal are shrunk. Ours: moments are divided by their mean variance first, so
     that no expert counts more because its layers read larger numbers.
 
     Args:
         experts: LoRA factors by skill and parameter name. An expert without a matrix has a zero there.
-        moments: Of each skill's inputs, for every matrix that any expert changes.
+        moments: Of each skill's inputs, for the matrices that could be measured: the same for all skills.
         shrinkage: How much smaller entries off the diagonal become, in [0, 1]; 1 leaves the diagonal alone.
 
     Returns:
@@ -40,6 +43,12 @@ def regmean_parts(
     parts: dict[str, dict[str, LoraFactors]] = {skill: {} for skill in experts}
     with one_thread():
         for name in sorted({name for factors in experts.values() for name in factors}):
+            if any(name not in moments[skill] for skill in experts):
+                for skill, factors in experts.items():
+                    if name in factors:
+                        a, b, scale = factors[name]
+                        parts[skill][name] = LoraFactors((scale / len(experts) * a).float(), b.float(), 1.0)
+                continue
             shrunk = {skill: _shrunk(moments[skill][name].double(), shrinkage) for skill in experts}
             total = torch.stack(list(shrunk.values())).sum(0)
             total += _RIDGE * torch.eye(len(total), dtype=total.dtype)

@@ -27,6 +27,7 @@ from cycleqd.experts.packing import collate_packed, pack
 from cycleqd.experts.progress import ProgressCallback, TrainingProgress, default_progress
 from cycleqd.experts.resuming import Best, Done, Kept, Place
 from cycleqd.models.causal_lm.rendering import TEMPLATE_DATE, end_tokens, load_tokenizer
+from cycleqd.models.learning_rate import warmup_then_cosine
 
 if TYPE_CHECKING:  # peft and transformers' models take ten seconds to load, and most processes train nothing
     from peft import LoraConfig
@@ -160,7 +161,7 @@ def train_expert(
 
     total = max(1, round(epochs * len(train)))
     order = list(schedule([len(row.input_ids) for row in train], total, global_batch, generator))
-    rates = torch.optim.lr_scheduler.LambdaLR(optimizer, _warmup_then_cosine(len(order), warmup_fraction))
+    rates = torch.optim.lr_scheduler.LambdaLR(optimizer, warmup_then_cosine(len(order), warmup_fraction))
     epoch_steps = math.ceil(len(train) / global_batch)
     loss_of = _loss_function(model, dtype, device, sight)
     best = Best(trained)
@@ -286,17 +287,6 @@ def lora_config(rank: int, alpha: float) -> LoraConfig:
     return LoraConfig(r=rank, lora_alpha=alpha, target_modules="all-linear", lora_dropout=0.0, task_type="CAUSAL_LM")
 
 
-def _warmup_then_cosine(steps: int, warmup_fraction: float) -> Callable[[int], float]:
-    warmup = round(steps * warmup_fraction)
-
-    def factor(step: int) -> float:
-        if step < warmup:
-            return (step + 1) / warmup
-        return 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(1, steps - warmup)))
-
-    return factor
-
-
 def _targets(row: Encoded) -> int:
     # The first token has nothing before it to be predicted from.
     return sum(label != IGNORED for label in row.labels[1:])
@@ -352,6 +342,8 @@ def _save(model: Any, tokenizer: Any, out: Path, method: Method) -> None:
     if method == "lora":
         config = model.peft_config["default"]
         config.target_modules = sorted(config.target_modules)  # a set, whose order would differ from run to run
+        if config.target_parameters:  # of mixtures of experts, where peft finds the stacks of matrices itself
+            config.target_parameters = sorted(config.target_parameters)
         # Embeddings are never trained; "auto" would ask the hub whether the vocabulary grew.
         model.save_pretrained(out, save_embedding_layers=False)
         (out / "README.md").unlink(missing_ok=True)  # peft's empty model card

@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Literal
+from typing import Final, Literal
 
 from cycleqd.config import RunConfig
 
 EngineKind = Literal["auto", "vllm", "transformers", "server"]
 INSTALL_VLLM = "pip install 'cycleqd[cpu]' (or 'cycleqd[gpu]' with a GPU)"
+
+NO_MIXTURES: Final = (
+    "vLLM packs the experts of a mixture when it loads them, and swapping their weights in place was not tried"
+)
+_EXPERTS: Final = ("num_experts", "num_local_experts", "n_routed_experts", "moe_num_experts")
+"""Settings that count the experts of a layer, as families call them."""
 
 log = logging.getLogger(__name__)
 
@@ -29,18 +36,39 @@ def pinned(config: RunConfig) -> RunConfig:
     """The configuration with every ``auto`` replaced by what it means here; a run keeps what it began with."""
     config = with_dtype(config)
     # A SAM computes in plain transformers, whatever is installed.
-    kind = "transformers" if config.model.kind == "segmentation" else resolve_kind(config.engine.kind)
+    segments = config.model.kind == "segmentation"
+    kind = "transformers" if segments else resolve_kind(config.engine.kind, Path(config.model.name).expanduser())
     return config.model_copy(update={"engine": config.engine.model_copy(update={"kind": kind})})
 
 
-def resolve_kind(kind: EngineKind) -> Literal["vllm", "transformers", "server"]:
-    """The engine that ``auto`` means: vLLM where it is installed, else transformers with a warning."""
+def resolve_kind(kind: EngineKind, base: Path | None = None) -> Literal["vllm", "transformers", "server"]:
+    """The engine that ``auto`` means: vLLM where it is installed, else transformers with a warning.
+
+    Args:
+        kind: What the configuration says.
+        base: The base's folder; for a mixture of experts ``auto`` is transformers.
+    """
     if kind != "auto":
         return kind
+    if base is not None and is_mixture(base):
+        log.info("%s: using transformers", NO_MIXTURES)
+        return "transformers"
     if has_vllm():
         return "vllm"
     log.warning("vLLM is not installed: using transformers, several times slower. For vLLM: %s", INSTALL_VLLM)
     return "transformers"
+
+
+def is_mixture(folder: Path) -> bool:
+    """Whether a folder holds a mixture of experts, by its ``config.json``; False where there is none to read."""
+    try:
+        config = json.loads((folder / "config.json").read_bytes())
+    except (OSError, ValueError):
+        return False
+    if not isinstance(config, dict):
+        return False
+    parts = [part for part in (config, config.get("text_config")) if isinstance(part, dict)]
+    return any(part.get(key) not in (None, 0, 1) for part in parts for key in _EXPERTS)
 
 
 def has_vllm() -> bool:

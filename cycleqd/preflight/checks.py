@@ -14,6 +14,8 @@ from cycleqd.checkpoint import BaseModelInvalid
 from cycleqd.config import RunConfig, SkillConfig
 from cycleqd.evaluation.resources import find_base
 from cycleqd.messages import Message
+from cycleqd.model_layout import is_one_expert
+from cycleqd.models.hardware import NO_MIXTURES, is_mixture, resolve_kind
 from cycleqd.preflight.memory import is_dense, is_of_tokens, lacking, needs
 from cycleqd.preflight.probe import Facts, TokenizerInvalid, probe
 from cycleqd.run.names import expert_id
@@ -172,7 +174,17 @@ def _engine(config: RunConfig) -> Check:
         return Check("engine", False, "vLLM is not installed", f"{install}, or set engine.kind to transformers")
     if kind == "auto" and not has_vllm:
         return Check("engine", True, f"transformers, several times slower; for vLLM: {install}")
-    return Check("engine", True, "transformers" if kind == "transformers" else "vLLM")
+    means = resolve_kind(kind, Path(config.model.name).expanduser())
+    if means == "vllm" and _is_mixture(config):  # one of the hub is known too late for auto to choose
+        return Check("engine", False, NO_MIXTURES, "set engine.kind to transformers")
+    return Check("engine", True, "transformers" if means == "transformers" else "vLLM")
+
+
+def _is_mixture(config: RunConfig) -> bool:
+    try:
+        return is_mixture(find_base(config))
+    except (BaseModelInvalid, BaseModelUnavailable):
+        return False  # the next check says so
 
 
 def _servers(config: RunConfig) -> Check:
@@ -301,7 +313,7 @@ def _memory(config: RunConfig) -> Check:
     from cycleqd.experts.input_moments import lacking_memory
 
     weights = BaseWeights(find_base(config))
-    shapes = {name: weights.shape(name) for name in weights.names()}
+    shapes = weights.shapes()
     dense, found = is_dense(config), []
     if beyond := lacking(config, shapes, dense=dense):
         return Check("memory", False, beyond, "set memory_limit to more, or choose others there")
@@ -309,7 +321,12 @@ def _memory(config: RunConfig) -> Check:
         most = needs(config, shapes, dense=dense)[0]
         found.append(f"of {config.memory_limit:g} GiB, {most.step} takes most, about {most.bytes / 2**30:.1f}")
     if config.uses_regmean:
-        widths = [shape[1] for name, shape in shapes.items() if len(shape) == 2 and not is_of_tokens(name)]
+        # Adapters leave embeddings and the head alone.
+        widths = [
+            shape[1]
+            for name, shape in shapes.items()
+            if len(shape) == 2 and not is_of_tokens(name) and not is_one_expert(name)
+        ]
         if short := lacking_memory(widths, len(config.skills), config.memory_limit):
             remedy = "choose another baseline or search.merge, or a machine with more memory"
             return Check("memory", False, short, remedy)

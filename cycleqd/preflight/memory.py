@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 from cycleqd.config import RunConfig
+from cycleqd.task_vector.matrices import matrix_names
 from cycleqd.task_vector.rows import BLOCK_BYTES
 
 LIBRARIES_BYTES: Final = int(0.6 * 2**30)
@@ -71,7 +72,8 @@ def needs(config: RunConfig, shapes: Mapping[str, tuple[int, ...]], *, dense: bo
         dense: Whether the experts' task vectors are dense; else they are factored.
     """
     found = [Need("rows in fp32", _BLOCKS * BLOCK_BYTES, "", "model.name")]
-    matrices = {name: (shape[0], shape[1]) for name, shape in shapes.items() if len(shape) == 2}
+    # A stack's matrices go through one by one.
+    matrices = {name: (shape[-2], shape[-1]) for name, shape in shapes.items() if matrix_names(name, shape)}
     if not dense:
         matrices = {name: shape for name, shape in matrices.items() if not is_of_tokens(name)}
     if matrices:

@@ -15,6 +15,7 @@ import resource
 import signal
 import subprocess
 import sys
+from collections import defaultdict
 from collections.abc import Callable, Sequence
 from functools import lru_cache
 from pathlib import Path
@@ -248,23 +249,19 @@ def _end_tokens(folder: Path, tokenizer: Any, rows: int) -> tuple[int, ...]:
 
 def _model(folder: Path, request: _Request) -> tuple[int, int | None]:
     """Builds the model without its weights; returns the embedding's rows and the context's length."""
-    import torch
-    from transformers import AutoConfig, AutoModelForCausalLM
-
-    from cycleqd.base_model import BaseWeights, compare_names
+    from cycleqd.base_model import BaseWeights, parameters_of
+    from cycleqd.model_layout import empty_model
 
     weights = BaseWeights(folder)
-    config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
-    with torch.device("meta"):
-        model = AutoModelForCausalLM.from_config(config, trust_remote_code=False)
+    model = empty_model(folder)
     model.tie_weights()
-    compare_names(folder, dict(model.named_parameters(remove_duplicate=False)), weights)
+    parameters_of(model, weights)
     computed = sum(buffer.nbytes for buffer in model.buffers())
     if computed > MEMORY_BYTES:
         raise BaseModelInvalid(f"base model {folder}: config.json asks for {computed >> 30} GiB of computed tables")
     embedding = model.get_input_embeddings()
     rows = int(embedding.weight.shape[0])
-    context = getattr(config.get_text_config(), "max_position_embeddings", None)
+    context = getattr(model.config.get_text_config(), "max_position_embeddings", None)
     if request.method == "lora":
         _adapt(folder, model, weights, request.rank)
     return rows, context if isinstance(context, int) else None
@@ -275,27 +272,44 @@ def _adapt(folder: Path, model: Any, weights: Any, rank: int) -> None:
     import torch
     from peft import get_peft_model
 
+    from cycleqd.experts.sources.stacks import adapted_parameter
     from cycleqd.experts.training import lora_config
+    from cycleqd.model_layout import layout_of
     from cycleqd.task_vector.lora import refuse_other_forms
 
     remedy = "set experts.method to full, or choose another base model"
     stored = set(weights.names())
+    layout = layout_of(model, weights.shapes())
     with torch.device("meta"):
         adapted = get_peft_model(model, lora_config(rank, 2.0 * rank))
+    config = adapted.peft_config["default"].to_dict()
     try:
-        refuse_other_forms(folder, adapted.peft_config["default"].to_dict())
+        refuse_other_forms(folder, {key: value for key, value in config.items() if key != "target_parameters"})
     except ValueError as error:
         raise BaseModelInvalid(f"base model {folder}: LoRA cannot adapt it ({one_line(error)}); {remedy}") from None
+    # Adapters of stacks are read with the base beside them, which knows the files' names; others by their own names.
+    renamed = {place.parameter: name for name, place in layout.places.items() if not place.part}
+    aliases = renamed if config.get("target_parameters") else {}
     sides = {"A": 1, "B": 0}  # which of the weight's dimensions each factor shares
     found = 0
+    stacks: dict[str, dict[str, tuple[int, ...]]] = defaultdict(dict)
     for name, parameter in adapted.named_parameters():
         if not parameter.requires_grad:
             continue
         module, _, rest = name.removeprefix("base_model.model.").rpartition(".lora_")
-        side, weight = sides.get(rest.partition(".")[0]), f"{module}.weight"
+        side, weight = sides.get(rest.partition(".")[0]), aliases.get(f"{module}.weight", f"{module}.weight")
+        if config.get("target_parameters") and weight not in stored:
+            stacks[module][rest.partition(".")[0]] = tuple(parameter.shape)
+            found += 1
+            continue
         if side is None or weight not in stored or weights.shape(weight)[side] != parameter.shape[side]:
             raise BaseModelInvalid(f"base model {folder}: LoRA adapts {name}, no linear layer of the files; {remedy}")
         found += 1
+    for module, factors in stacks.items():
+        try:
+            adapted_parameter(layout, config, module, factors["A"], factors["B"])
+        except (KeyError, ValueError) as error:
+            raise BaseModelInvalid(f"base model {folder}: {one_line(error)}; {remedy}") from None
     if not found:
         raise BaseModelInvalid(f"base model {folder}: LoRA finds no linear layer to adapt; {remedy}")
 

@@ -153,7 +153,7 @@ def _bar_colour(summary: Summary, row: str) -> str:
     if kind in ("expert", "elite"):  # the elite in full, the expert paler
         colour = skill_colour(tuple(summary.skills), skill)
         return colour if kind == "elite" else paler(colour)
-    return {"base": PALE, "all-data": GREY, "average": GREY, "baseline": GREY, "cycleqd": FINAL}[kind]
+    return {"base": PALE, "all-data": GREY, "average": GREY, "baseline": GREY, "merged": GREY, "cycleqd": FINAL}[kind]
 
 
 def _panel_title(summary: Summary, split: str, column: str) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Final, NamedTuple
 
 from cycleqd.report.charts import COLOURS, Scale, Series, dash_of, line_chart
-from cycleqd.run.names import ALL_DATA, expert_key
+from cycleqd.run.names import ALL_DATA, REFINED, expert_key
 from cycleqd.run.store import RunStore
 
 MOST_POINTS: Final = 400
@@ -37,9 +37,9 @@ class Legend(NamedTuple):
 
 
 def trainings(store: RunStore) -> dict[str, Training]:
-    """The trainings of a run by skill, and that on all data; those that kept no losses are left out."""
+    """The trainings of a run by skill, on all data, and of the final model; those without losses are left out."""
     found = {}
-    for name in (*store.config().skill_names, ALL_DATA):
+    for name in (*store.config().skill_names, ALL_DATA, REFINED):
         if store.exists(key := expert_key(name, "summary.json")):
             summary = store.read_json(key)
             if losses := summary.get("losses"):

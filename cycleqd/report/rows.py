@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Final, NamedTuple
 
-from cycleqd.run.names import AGGREGATE, ALL_DATA, AVERAGE, BASE, expert_id
+from cycleqd.run.names import AGGREGATE, ALL_DATA, AVERAGE, BASE, MERGED, expert_id
 
 
 class Compared(NamedTuple):
@@ -50,6 +50,7 @@ ROW_KINDS: Final[Mapping[str, RowKind]] = {
         lambda compared: {skill: compared.elites[skill] for skill in compared.skills if skill in compared.elites},
         searched=True,
     ),
+    "merged": RowKind(_one(MERGED), searched=True),
     "cycleqd": RowKind(_one(AGGREGATE), searched=True),
 }
 """All kinds by name, in the order of the tables. Another kind is another line."""

@@ -75,6 +75,7 @@ ROW_NAMES = {
     "base": "base model",
     "all-data": "fine-tuned on all data",
     "average": "average of experts",
+    "merged": "the search's merge",
     "cycleqd": "CycleQD",
 }
 """Rows that are of no skill and no baseline, for people."""
@@ -89,12 +90,7 @@ def row_name(row: str, summary: Summary) -> str:
         return f"{skill} elite ({summary.individuals[row]})"
     if kind == "baseline":
         return _baseline_name(summary.baselines[row])
-    return {
-        "base": "base model",
-        "all-data": "fine-tuned on all data",
-        "average": "average of experts",
-        "cycleqd": "CycleQD",
-    }[row]
+    return ROW_NAMES[row]
 
 
 def _baseline_name(baseline: Baseline) -> str:

@@ -31,6 +31,7 @@ def save_bases(store: RunStore, bases: SharedBases, *, of: str | None = None) ->
     """
     with store.writing(own_bases_key(of) if of else BASES_KEY, replace=True) as path:
         bases.save(path)
+    _bases.cache_clear()  # the same path may hold others now
 
 
 def task_vector(store: RunStore, identifier: str) -> TaskVector:

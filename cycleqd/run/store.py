@@ -72,12 +72,12 @@ N = TypeVar("N", bound=NamedTuple)
 
 CHANGEABLE = frozenset(
     {
-        *("baselines", "comparison", "evaluators", "generations", "memory_limit", "retention", "storage"),
-        *("tasks", "trackers"),
+        *("baselines", "comparison", "evaluators", "generations", "memory_limit", "refinement", "retention"),
+        *("storage", "tasks", "trackers"),
     }
 )
-"""Settings that may differ when a run is continued: they change how long and how it runs and what the final model is
-compared with, not what comes out."""
+"""Settings that may differ when a run is continued: they change how long and how it runs, what becomes of the search's
+answer and what it is compared with, not what the search finds."""
 
 RESCORED = frozenset({"engine", "sandbox"})
 """Settings that scores depend on and nothing else: they may differ, too, when a run's scores are measured anew."""

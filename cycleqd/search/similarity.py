@@ -14,6 +14,7 @@ import torch
 from numpy.typing import NDArray
 
 from cycleqd.task_vector import TaskVector
+from cycleqd.task_vector.matrices import matrix_names
 
 Spectra = Mapping[str, torch.Tensor]
 """Singular values per matrix, descending."""
@@ -21,8 +22,12 @@ Spectra = Mapping[str, torch.Tensor]
 
 def spectra(task_vector: TaskVector) -> dict[str, torch.Tensor]:
     """The singular values of every matrix of a task vector; a few numbers per matrix, worth keeping."""
-    names = task_vector.names()
-    return {name: task_vector.singular_values(name) for name in names if len(task_vector.shape(name)) == 2}
+    found: dict[str, torch.Tensor] = {}
+    for name in task_vector.names():
+        if matrices := matrix_names(name, task_vector.shape(name)):
+            values = task_vector.singular_values(name)
+            found |= zip(matrices, values if values.ndim == 2 else values[None], strict=True)
+    return found
 
 
 def similarity(first: TaskVector | Spectra, second: TaskVector | Spectra) -> float:

@@ -12,18 +12,17 @@ says of itself what a row says of a built-in one, as attributes:
 * ``takes_turns``: whether the number of turns is a setting (default: no).
 
 The rest of a skill is `cycleqd.skills.protocol.Skill`. Nothing is loaded before a skill is asked for.
-``infra/build_images.py`` reads this module by its path, before anything is installed: it imports the standard library
-and nothing else.
+``infra/build_images.py`` reads this module by its path, before anything is installed: to be loaded it needs the
+standard library and nothing else.
 """
 
 from __future__ import annotations
 
 import re
-import sys
 from collections.abc import Mapping
-from functools import lru_cache, reduce
+from functools import reduce
 from importlib import import_module
-from importlib.metadata import EntryPoint, entry_points
+from importlib.metadata import EntryPoint
 from typing import Any, Final, Literal, NamedTuple
 
 GROUP: Final = "cycleqd.skills"
@@ -248,12 +247,9 @@ def load(target: str) -> Any:
 
 
 def _installed() -> tuple[EntryPoint, ...]:
-    return _scan(tuple(sys.path))
+    from cycleqd.seams.installed import offered  # late: who builds images has this module alone
 
-
-@lru_cache(maxsize=4)  # a scan takes as long as opening a file of every installed package
-def _scan(path: tuple[str, ...]) -> tuple[EntryPoint, ...]:
-    return tuple(entry_points(group=GROUP))
+    return offered(GROUP)
 
 
 class _Giver(NamedTuple):

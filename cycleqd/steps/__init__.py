@@ -3,8 +3,8 @@
 A step takes the workspace and references, leaves its result in the store and returns a small record. Prefect's tasks
 wrap these functions one to one; a plain loop over them is a whole run. Public, by phase:
 `cycleqd.steps.training_data`, `cycleqd.steps.experts`, `cycleqd.steps.regmean`,
-`cycleqd.steps.baselines`, `cycleqd.steps.search`, `cycleqd.steps.final`, `cycleqd.steps.export`. Scores come from an
-evaluation scope (`Workspace.evaluator`).
+`cycleqd.steps.baselines`, `cycleqd.steps.search`, `cycleqd.steps.final`, `cycleqd.steps.refinement`,
+`cycleqd.steps.export`. Scores come from an evaluation scope (`Workspace.evaluator`).
 """
 
 from cycleqd.steps.baselines import derive_baselines
@@ -15,6 +15,7 @@ from cycleqd.steps.experts import (
     train_on_all_data,
 )
 from cycleqd.steps.final import aggregate, compared
+from cycleqd.steps.refinement import refine
 from cycleqd.steps.search import (
     asked,
     breed,
@@ -42,6 +43,7 @@ __all__ = [
     "first_part",
     "gather_training_data",
     "rebuild_search",
+    "refine",
     "retain",
     "scores_of",
     "seed_archives",

@@ -2,34 +2,27 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager
 from itertools import combinations
 from math import prod
-from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from cycleqd.experts import TrainingSummary, train_expert
 from cycleqd.experts.segmentation import train_segmenter
 from cycleqd.experts.sources import Update, task_vectors
-from cycleqd.randomness import rng
 from cycleqd.run.genomes import add_individual, save_bases
 from cycleqd.run.names import ALL_DATA, AVERAGE, SIMILARITY_KEY, TRAINING, expert_id, expert_key, regmean_id
 from cycleqd.run.records import IndividualRecord
-from cycleqd.run.store import RunStore
 from cycleqd.seams import EXPERT_SOURCES
 from cycleqd.search.operators import mean
 from cycleqd.search.similarity import similarity_matrix
+from cycleqd.steps.fine_tuning import common_settings, conversation_settings
 from cycleqd.steps.regmean import regmean_shares
 from cycleqd.steps.sources import update_of
 from cycleqd.steps.training_data import pictures, training_data
 from cycleqd.steps.workspace import Workspace
-from cycleqd.storage import ObjectCorrupt
 from cycleqd.task_vector import FactoredTaskVector, TaskVector
 from cycleqd.telemetry.events import event
-
-log = logging.getLogger(__name__)
 
 _DECOMPOSED: Final = 20_000_000
 """Numbers of a dense task vector, at most, whose singular values are worth their time."""
@@ -73,23 +66,8 @@ def _fine_tune(
     folder, summary = expert_key(name, "model"), expert_key(name, "summary.json")
     if ws.store.exists(summary):
         return _told(ws, name, ws.store.fields(TrainingSummary, summary))
-    settings, base, is_chat = ws.config.experts, ws.evaluator.base, ws.config.model.kind == "chat"
+    base, is_chat = ws.evaluator.base, ws.config.model.kind == "chat"
     conversations = [one for skill in skills for one in training_data(ws, skill)] if is_chat else []
-    common: dict[str, Any] = {
-        "method": settings.method,
-        "rank": settings.rank,
-        "alpha": settings.alpha,
-        "epochs": epochs,
-        "learning_rate": settings.learning_rate,
-        "global_batch": settings.global_batch,
-        "micro_batch": settings.micro_batch,
-        "warmup_fraction": settings.warmup_fraction,
-        "max_grad_norm": settings.max_grad_norm,
-        "weight_decay": settings.weight_decay,
-        "seed": int(rng(ws.config.seed, 0, f"train {name}").integers(2**31)),
-        "progress": progress,
-        "stop": ws.evaluator.stop,
-    }
     # Without its summary, a model is what a killed training left.
     with ws.clock.measuring("train"), ws.store.writing(folder, replace=True) as out:
         if is_chat:
@@ -97,18 +75,26 @@ def _fine_tune(
                 base,
                 conversations,
                 out,
+                method=ws.config.experts.method,
+                epochs=epochs,
                 max_length=max_length,
-                packing=settings.packing,
-                validation_fraction=settings.validation_fraction,
-                dtype=ws.config.model.dtype,
-                date=ws.config.model.date,
-                place=_State(ws.store, expert_key(name, TRAINING)),
-                sight=ws.evaluator.sight,
-                **common,
+                learning_rate=ws.config.experts.learning_rate,
+                validation_fraction=ws.config.experts.validation_fraction,
+                **common_settings(ws, name, progress),
+                **conversation_settings(ws, name),
             )
         else:
             learned = [one for skill in skills for one in pictures(ws, skill)]
-            result = train_segmenter(base, learned, out, prompt=ws.config.segmentation.prompt, **common)
+            result = train_segmenter(
+                base,
+                learned,
+                out,
+                method=ws.config.experts.method,
+                epochs=epochs,
+                learning_rate=ws.config.experts.learning_rate,
+                prompt=ws.config.segmentation.prompt,
+                **common_settings(ws, name, progress),
+            )
     ws.store.write_json(summary, result._asdict())
     ws.store.remove(expert_key(name, TRAINING))
     event(
@@ -121,26 +107,6 @@ def _fine_tune(
         seconds=result.seconds,
     )
     return _told(ws, name, result)
-
-
-class _State:
-    """Where the state of a training lies in its run; see `cycleqd.experts.resuming.Place`."""
-
-    def __init__(self, store: RunStore, key: str) -> None:
-        self._store = store
-        self._key = key
-
-    def read(self) -> Path | None:
-        """The state; a damaged one is told and not used."""
-        try:
-            return self._store.local(self._key) if self._store.exists(self._key) else None
-        except ObjectCorrupt as damage:
-            log.warning("run %s: the training starts anew: %s", self._store.run_id, damage)
-            return None
-
-    def write(self) -> AbstractContextManager[Path]:
-        """A path whose file takes the place of the state."""
-        return self._store.writing(self._key, replace=True)
 
 
 def _told(ws: Workspace, name: str, summary: TrainingSummary) -> TrainingSummary:

@@ -123,13 +123,13 @@ def export_individual(store: RunStore, identifier: str, out: Path, *, format: Fo
 
 
 def save_checkpoint(base: Path, vector: TaskVector, dtype: str, out: Path) -> None:
-    """Writes base plus task vector as a checkpoint of transformers, in files of about 4 GiB, block by block.
+    """Writes base plus task vector as a Hugging Face directory, in files of about 4 GiB, block by block.
 
     Args:
         base: The base's checkpoint directory.
         vector: The task vector.
         dtype: What the weights are rounded to, e.g. ``bfloat16``.
-        out: The directory, which exists.
+        out: A directory that exists.
     """
     for file in _belonging(base):
         (out / file).parent.mkdir(exist_ok=True)

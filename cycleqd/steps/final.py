@@ -3,25 +3,29 @@
 from __future__ import annotations
 
 from cycleqd.baselines import choices
-from cycleqd.run.names import AGGREGATE, ALL_DATA, AVERAGE, BASE, expert_id
+from cycleqd.run.names import AGGREGATE, ALL_DATA, AVERAGE, BASE, MERGED, expert_id, individual_key, own_bases_key
 from cycleqd.run.records import IndividualRecord
 from cycleqd.search import final_elites
 from cycleqd.steps.making import add_made
+from cycleqd.steps.refinement import REFINEMENT
 from cycleqd.steps.search import current_search
 from cycleqd.steps.workspace import Workspace
 from cycleqd.telemetry.events import event
 
 
 def aggregate(ws: Workspace) -> IndividualRecord:
-    """Makes the final model, as the search answers."""
-    if ws.store.has_individual(AGGREGATE):
-        record = ws.store.individual(AGGREGATE)
-        if record.generation == len(ws.store.generations()) - 1:
+    """Makes what the search answers: the final model, unless `refine` is to make that of it."""
+    identifier = MERGED if ws.config.refinement.epochs else AGGREGATE
+    if ws.store.has_individual(identifier):
+        record = ws.store.individual(identifier)
+        if record.generation == len(ws.store.generations()) - 1 and record.mutation.get("kind") != REFINEMENT:
             return record
+    ws.store.remove(individual_key(identifier))
+    ws.store.remove(own_bases_key(identifier))  # of a final model that was fine-tuned
     recipe = current_search(ws).answer()
     with ws.clock.measuring("merge"):
         record = IndividualRecord(
-            id=AGGREGATE,
+            id=identifier,
             genome="",
             generation=len(ws.store.generations()) - 1,
             parents=list(recipe.parents),
@@ -43,4 +47,5 @@ def compared(ws: Workspace) -> list[str]:
     all_data = [ALL_DATA] if ws.config.comparison.all_data else []
     experts = map(expert_id, ws.config.skill_names)
     merged = [choice.candidate.id for choice in choices(ws.store)]
-    return list(dict.fromkeys([BASE, *all_data, AVERAGE, *merged, *experts, *best, AGGREGATE]))
+    answer = [MERGED] if ws.config.refinement.epochs else []
+    return list(dict.fromkeys([BASE, *all_data, AVERAGE, *merged, *experts, *best, *answer, AGGREGATE]))

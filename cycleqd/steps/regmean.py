@@ -10,6 +10,7 @@ from cycleqd.experts import encode, with_room
 from cycleqd.experts.input_moments import input_moments, lacking_memory
 from cycleqd.experts.regmean import regmean_parts
 from cycleqd.experts.sources import Update
+from cycleqd.model_layout import is_one_expert
 from cycleqd.models.causal_lm.rendering import end_tokens, load_tokenizer
 from cycleqd.randomness import rng
 from cycleqd.run.names import REGMEAN_KEY
@@ -92,7 +93,12 @@ def _measured(ws: Workspace, updates: Mapping[str, Update], progress: Progress |
 
 def _refuse_too_large(updates: Mapping[str, Update], limit: float | None) -> None:
     """Refuses what might not fit; layers that read the same tensor share their moments, so somewhat less is needed."""
-    widths = {name: factors.a.shape[1] for update in updates.values() for name, factors in update.factors.items()}
+    widths = {
+        name: factors.a.shape[1]
+        for update in updates.values()
+        for name, factors in update.factors.items()
+        if not is_one_expert(name)
+    }
     if lacking := lacking_memory(list(widths.values()), len(updates), limit):
         raise ValueError(f"{lacking}: choose another baseline or search.merge")
 

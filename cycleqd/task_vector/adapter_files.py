@@ -16,6 +16,7 @@ _ADAPTED: Final = re.compile(
     r"(?P<role>lora_A|lora_B|lora_embedding_A|lora_embedding_B|lora_magnitude_vector|trainable_tokens_delta)"
     r"(?:\.(?P<adapter>(?!weight$|bias$)\w+))?(?:\.(?P<part>weight|bias))?"
 )
+_NESTED: Final = re.compile(r"(\.base_layer)+$")
 _WRAPPED: Final = re.compile(r"\.(base_layer|modules_to_save(\.\w+)?|token_adapter)(?=\.)")
 
 
@@ -52,7 +53,10 @@ def sort_names(names: Iterable[str]) -> AdapterNames:
             continue
         adapters.add(match["adapter"] or "")
         role = f"{match['role']}.bias" if match["part"] == "bias" else match["role"]
-        of_module = modules.setdefault(_WRAPPED.sub("", f"{match['module']}.").removesuffix("."), {})
+        # Of several adapted parameters of one module all but the last are nested: their names must stay apart.
+        inner = _NESTED.sub("", match["module"])
+        nested = match["module"].removeprefix(inner)
+        of_module = modules.setdefault(_WRAPPED.sub("", f"{inner}.").removesuffix(".") + nested, {})
         of_module[role] = key
     if len(adapters) > 1:
         named = ", ".join(name or "one without a name" for name in sorted(adapters))

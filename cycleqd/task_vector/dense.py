@@ -8,6 +8,7 @@ from pathlib import Path
 import torch
 
 from cycleqd.task_vector.files import ContentHash, TensorFile, write_blocks
+from cycleqd.task_vector.matrices import by_slice, in_slices, is_stack, matrix_names
 from cycleqd.task_vector.protocol import SpectralWeights, TaskVector, TensorSource
 from cycleqd.task_vector.rows import Blocks, fits_a_block, rows_at_a_time, split
 from cycleqd.task_vector.spectrum import noise_blocks, singular_values, standard_noise, stretches
@@ -114,7 +115,7 @@ class DenseTaskVector:
         return self._blocks(name, rows)
 
     def singular_values(self, name: str) -> torch.Tensor:
-        """Singular values of a matrix, descending, fp32."""
+        """Singular values of a matrix, descending, fp32; of a stack, a row for each of its matrices."""
         return singular_values(self.delta(name))
 
     def combine(self, own: float, others: Sequence[tuple[float, TaskVector]]) -> DenseTaskVector:
@@ -154,27 +155,37 @@ class DenseTaskVector:
 
         def stretched(name: str) -> torch.Tensor:
             delta = self.delta(name)
-            if delta.ndim != 2:
+            if not matrix_names(name, delta.shape):
                 return delta
             decomposed = delta if basis is self else basis.delta(name)
+            return by_slice(stretched_matrix, name, delta, decomposed)
+
+        def stretched_matrix(name: str, own: torch.Tensor, decomposed: torch.Tensor) -> torch.Tensor:
             u, sigma, vh = torch.linalg.svd(decomposed, full_matrices=False)
             added: torch.Tensor = (u * stretches(sigma, weights(name, len(sigma)))) @ vh
-            return delta + added
+            return own + added
 
-        return DenseTaskVector(self._shapes, stretched)
+        def blocks(name: str, rows: int) -> Iterator[torch.Tensor]:
+            shape = self._shapes[name]
+            if not is_stack(shape):
+                return split(stretched(name), rows)
+            both = (self.blocks(name, rows), self.blocks(name, rows) if basis is self else basis.blocks(name, rows))
+            return in_slices(stretched_matrix, name, shape, *both)
+
+        return DenseTaskVector(self._shapes, stretched, blocks)
 
     def add_noise(self, seed: int, coefficient: float) -> DenseTaskVector:
         """Adds coefficient · N(seed) to every matrix; other parameters pass through."""
 
         def noisy(name: str) -> torch.Tensor:
             delta = self.delta(name)
-            if delta.ndim != 2:
+            if not matrix_names(name, delta.shape):
                 return delta
             return delta + coefficient * standard_noise(seed, name, self._shapes[name])
 
         def blocks(name: str, rows: int) -> Iterator[torch.Tensor]:
             shape = self._shapes[name]
-            if len(shape) != 2:
+            if not matrix_names(name, shape):
                 return self.blocks(name, rows)
             pairs = zip(self.blocks(name, rows), noise_blocks(seed, name, shape, rows), strict=True)
             return (delta + coefficient * noise for delta, noise in pairs)

@@ -74,7 +74,10 @@ class TaskVector(Protocol):
         ...
 
     def singular_values(self, name: str) -> torch.Tensor:
-        """Singular values of a matrix' delta, fp32, descending; trailing zeros may be missing."""
+        """Singular values of a matrix' delta, fp32, descending; trailing zeros may be missing.
+
+        Of a stack of matrices: shape (e, count), a row for each.
+        """
         ...
 
     def combine(self, own: float, others: Sequence[tuple[float, TaskVector]]) -> TaskVector:
@@ -92,8 +95,8 @@ class TaskVector(Protocol):
     def stretch(self, basis: TaskVector, weights: SpectralWeights) -> TaskVector:
         """Adds U diag(w ∘ σ) Vᵀ to every matrix, with U diag(σ) Vᵀ the SVD of the same matrix of `basis`.
 
-        Matrices of `basis` of numerical rank 0 or 1 (see `cycleqd.task_vector.spectrum`) add nothing; parameters
-        that are not matrices pass through.
+        Slices of stacks are matrices (see `cycleqd.task_vector.matrices`). Matrices of `basis` of numerical rank 0 or
+        1 (see `cycleqd.task_vector.spectrum`) add nothing; parameters that are not matrices pass through.
 
         Args:
             basis: The vector that is decomposed, which may be this one.

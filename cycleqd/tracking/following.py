@@ -18,6 +18,7 @@ from cycleqd.run.names import (
     ALL_DATA,
     CHECKPOINT_KEY,
     EXPLORE_KEY,
+    REFINED,
     REPORT_KEY,
     SUMMARY_KEY,
     TRACKING_KEY,
@@ -187,7 +188,7 @@ def identity(store: RunStore) -> Identity:
 def everything(store: RunStore) -> list[Row]:
     """All that the records of a run say, as a tracker gets it."""
     rows: list[Row] = []
-    for name in (*store.config().skill_names, ALL_DATA):
+    for name in (*store.config().skill_names, ALL_DATA, REFINED):
         if store.exists(key := expert_key(name, "summary.json")):
             rows += measures.losses(name, store.fields(TrainingSummary, key))
     history = replay(store)

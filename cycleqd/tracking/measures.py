@@ -42,7 +42,7 @@ def losses(name: str, summary: TrainingSummary) -> list[Row]:
     """The losses of an expert's training.
 
     Args:
-        name: The skill, or `cycleqd.run.names.ALL_DATA`.
+        name: The skill, or `cycleqd.run.names.ALL_DATA` or `REFINED`.
         summary: Of its training; one of an older version has no losses.
     """
     rows = [Row(step, {metric("expert", name, "loss"): loss}) for step, loss in enumerate(summary.losses, start=1)]

@@ -30,10 +30,15 @@ def test_every_entrypoint_is_a_flow_that_takes_the_declared_parameters(name):
 
 
 @pytest.mark.parametrize(
-    "name", [name for name, each in DEPLOYMENTS.items() if "config" in each.get("parameters", {})]
+    ("name", "profile"),
+    [
+        (name, "sam-demo" if name == "pairs" else "demo")
+        for name, each in DEPLOYMENTS.items()
+        if "config" in each.get("parameters", {})
+    ],
 )
-def test_the_form_starts_with_the_demo(name):
-    assert parse_config(DEPLOYMENTS[name]["parameters"]["config"]) == load_config("demo")
+def test_the_form_starts_with_a_shipped_profile(name, profile):
+    assert parse_config(DEPLOYMENTS[name]["parameters"]["config"]) == load_config(profile)
 
 
 def test_the_form_of_an_experiment_starts_with_a_shipped_one():

@@ -101,7 +101,9 @@ def test_two_runs_queue_for_the_engine_and_a_cancelled_one_makes_way(live_prefec
     records = live_prefect.folder / "runs" / "endless" / "generations"
     try:
         wait_for(lambda: list(records.glob("*.json")), seconds=PATIENCE)
-        second = live_prefect.start("cycleqd/cycleqd", {"config": live_prefect.configuration("patient")})
+        second = live_prefect.start(
+            "cycleqd/cycleqd", {"config": live_prefect.configuration("patient", generations=2)}
+        )
         wait_for(lambda: "waiting for the engine" in live_prefect.logs(second), seconds=PATIENCE)
         time.sleep(3)
         assert "holding" not in live_prefect.logs(second)
@@ -132,6 +134,26 @@ def test_two_runs_queue_for_the_engine_and_a_cancelled_one_makes_way(live_prefec
         limits = {limit.name: limit for limit in client.read_global_concurrency_limits(limit=50, offset=0)}
     assert limits["cycleqd-engine-tests"].active_slots == 0
     assert limits["cycleqd-sandboxes-tests"].active_slots == 0
+
+
+def test_a_finished_run_has_told_its_beginning_each_generation_and_its_end(live_prefect):
+    """The one that waited and then ran to its end."""
+
+    def told():
+        wanted = {"filter": {"resource": {"id": ["cycleqd.run.patient"]}, "order": "ASC"}, "limit": 50}
+        answer = httpx.post(f"{live_prefect.url}/api/events/filter", json=wanted)
+        return [Event.model_validate(each) for each in answer.raise_for_status().json()["events"]]
+
+    wait_for(lambda: any(event.event == "cycleqd.run.finished" for event in told()), seconds=PATIENCE)
+    events = told()
+    assert [event.event.removeprefix("cycleqd.") for event in events] == [
+        "run.started", *["expert.trained"] * 3, *["generation.committed"] * 2, "run.finished",
+    ]  # fmt: skip
+    assert [event.payload["generation"] for event in events[4:6]] == [0, 1]
+    roles = {related.role: related for event in events[4:5] for related in event.related}
+    assert roles["cycleqd-individual"].id == "cycleqd.run.patient.g0000"
+    assert roles["flow-run"].id.startswith("prefect.flow-run.")
+    assert events[-1].payload["report"].endswith("patient/report/index.html")
 
 
 def test_what_was_left_unfinished_in_the_object_store_is_continued(live_prefect, monkeypatch):
@@ -206,28 +228,6 @@ def test_a_run_that_fails_reaches_the_notification_that_somebody_made(live_prefe
     assert "CycleQD: a run failed" in letters[0]
     assert "Run unlucky" in letters[0]
     assert "no-such-model" in letters[0]
-
-
-def test_a_finished_run_has_told_its_beginning_each_generation_and_its_end(live_prefect):
-    run = live_prefect.start("cycleqd/cycleqd", {"config": live_prefect.configuration("eventful", generations=2)})
-    state = _ended(live_prefect, run)
-    assert state.is_completed(), state.message
-
-    def told():
-        wanted = {"filter": {"resource": {"id": ["cycleqd.run.eventful"]}, "order": "ASC"}, "limit": 50}
-        answer = httpx.post(f"{live_prefect.url}/api/events/filter", json=wanted)
-        return [Event.model_validate(each) for each in answer.raise_for_status().json()["events"]]
-
-    wait_for(lambda: any(event.event == "cycleqd.run.finished" for event in told()), seconds=PATIENCE)
-    events = told()
-    assert [event.event.removeprefix("cycleqd.") for event in events] == [
-        "run.started", *["expert.trained"] * 3, *["generation.committed"] * 2, "run.finished",
-    ]  # fmt: skip
-    assert [event.payload["generation"] for event in events[4:6]] == [0, 1]
-    roles = {related.role: related for event in events[4:5] for related in event.related}
-    assert roles["cycleqd-individual"].id == "cycleqd.run.eventful.g0000"
-    assert roles["flow-run"].id.startswith("prefect.flow-run.")
-    assert events[-1].payload["report"].endswith("eventful/report/index.html")
 
 
 @contextmanager

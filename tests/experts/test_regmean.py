@@ -80,3 +80,11 @@ def test_inputs_that_are_always_zero_do_not_end_it():
     assert delta(parts["a"]).isfinite().all()
     with pytest.raises(ValueError, match="shrinkage"):
         regmean_parts(experts, {"a": {NAME: torch.eye(4)}}, shrinkage=1.5)
+
+
+def test_matrices_without_moments_are_averaged():
+    generator = torch.Generator().manual_seed(0)
+    experts = {skill: expert(generator, 4, 6, 2) for skill in "ab"} | {"c": {}}
+    parts = regmean_parts(experts, {skill: {} for skill in experts})
+    total = sum(delta(part) for part in parts.values() if part)
+    torch.testing.assert_close(total, (delta(experts["a"]) + delta(experts["b"])) / 3)

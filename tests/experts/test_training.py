@@ -13,7 +13,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from cycleqd.base_model import BaseWeights
 from cycleqd.experts import IGNORED, encode, train_expert
 from cycleqd.experts.conversations import content_hash
-from cycleqd.experts.training import TrainingStopped, _warmup_then_cosine
+from cycleqd.experts.training import TrainingStopped
 from cycleqd.models.causal_lm import ChatRequest, open_engine
 from cycleqd.task_vector import build_bases, read_lora_adapter
 
@@ -266,15 +266,6 @@ def test_progress_is_logged_where_there_is_no_terminal(tiny_tied, tmp_path, capl
     with caplog.at_level(logging.INFO):
         train(tiny_tied, tmp_path, progress=None)
     assert "step 3/3: loss" in caplog.text
-
-
-def test_learning_rate_rises_linearly_then_falls_as_a_cosine():
-    factor = _warmup_then_cosine(100, 0.1)
-    assert [factor(step) for step in range(10)] == pytest.approx([(step + 1) / 10 for step in range(10)])
-    assert factor(10) == 1.0
-    assert factor(55) == pytest.approx(0.5)
-    assert 0 < factor(99) < 0.001
-    assert _warmup_then_cosine(1, 0.1)(0) == 1.0
 
 
 def test_diverging_training_stops_with_a_remedy(tiny_tied, tmp_path):

@@ -29,6 +29,7 @@ def experiment(tmp_path_factory):
         children=2,
         settings={
             "comparison": {"elites": False, "all_data": True},
+            "refinement": {"epochs": 1},
             "baselines": [{"method": "tsv", "scales": [1.0]}, {"method": "regmean", "scales": [1.0]}],
         },
         methods={"cycleqd": {}, "cma-es": {"search": {"kind": "cma_es", "merge": "regmean"}}},
@@ -51,6 +52,7 @@ def test_every_method_has_a_row_beside_those_without_a_search(experiment, played
         "baseline:regmean",
         "cycleqd",
         "cma-es",
+        "cma-es-merged",
     } <= played.rows.keys()
     assert played.episodes == 2 * 2 * 3
     assert played.rows["cma-es"].episodes == played.episodes

@@ -228,7 +228,7 @@ def test_the_real_model_is_taught_merged_and_scored(tmp_path, prefect_harness):
     # Two steps of training: nothing here asks how much an expert has learned.
     skills = [{"name": name, "train": 8, "optimization": 1, "test": 1} for name in ("coding", "os", "db")]
     values = {"run_id": "real", "storage": str(tmp_path), "generations": 1, "skills": skills, "baselines": []}
-    values |= {"experts": {"global_batch": 4}, "comparison": {"elites": False}}
+    values |= {"experts": {"global_batch": 4}, "comparison": {"elites": False}, "refinement": {"epochs": 1}}
     config = RunConfig.model_validate(values)
     cycleqd_run(config)
     store = RunStore(config.storage, config.run_id)
@@ -237,6 +237,14 @@ def test_the_real_model_is_taught_merged_and_scored(tmp_path, prefect_harness):
         (episode,) = store.episodes(record.genome, skill, "optimization")
         assert any(message["content"].strip() for message in episode.messages if message["role"] == "assistant")
     summary = summarise(store)
-    assert summary.splits["test"].keys() >= {"base", "average", "cycleqd", "expert:coding", "expert:os", "expert:db"}
+    assert summary.splits["test"].keys() >= {
+        "base",
+        "average",
+        "merged",
+        "cycleqd",
+        "expert:coding",
+        "expert:os",
+        "expert:db",
+    }
     folder = store.local("aggregate/checkpoint")
     assert len(AutoTokenizer.from_pretrained(folder)) == AutoModelForCausalLM.from_pretrained(folder).config.vocab_size

@@ -1,9 +1,11 @@
-"""Which dtype a machine gets."""
+"""Which dtype and which engine a machine gets."""
+
+import json
 
 import pytest
 
-from cycleqd.config import load_config
-from cycleqd.models import hardware
+from cycleqd.config import RunConfig, load_config
+from cycleqd.models import causal_lm, hardware
 from cycleqd.run.store import RunStore, StoreError
 
 
@@ -40,3 +42,25 @@ def test_a_run_keeps_the_dtype_that_it_began_with(tmp_path, monkeypatch):
     assert store.config().model.dtype == "float32"
     with pytest.raises(StoreError, match=r"model\.dtype: was 'float32', now 'bfloat16'"):
         store.open(load_config("demo", (f"storage={tmp_path}", "model.dtype=bfloat16")))
+
+
+@pytest.mark.parametrize("settings", [
+    {"num_experts": 128}, {"num_local_experts": 8}, {"text_config": {"n_routed_experts": 64}},
+], ids=str)  # fmt: skip
+def test_auto_is_transformers_for_a_mixture_of_experts_and_vllm_is_refused(settings, tmp_path, monkeypatch):
+    (tmp_path / "config.json").write_text(json.dumps(settings))
+    monkeypatch.setattr(hardware, "has_vllm", lambda: True)
+    monkeypatch.setattr(causal_lm, "has_vllm", lambda: True)
+    assert hardware.resolve_kind("auto", tmp_path) == "transformers"
+    config = RunConfig.model_validate({"run_id": "r", "model": {"name": str(tmp_path), "dtype": "float32"}})
+    assert hardware.pinned(config).engine.kind == "transformers"
+    with pytest.raises(ValueError, match="choose 'transformers'"):
+        causal_lm.open_engine("vllm", tmp_path)
+
+
+@pytest.mark.parametrize("text", ["{}", '{"num_experts": 0}', '{"num_local_experts": 1}', "[]", "no JSON", None])
+def test_auto_is_vllm_for_everything_else(text, tmp_path, monkeypatch):
+    if text is not None:
+        (tmp_path / "config.json").write_text(text)
+    monkeypatch.setattr(hardware, "has_vllm", lambda: True)
+    assert hardware.resolve_kind("auto", tmp_path) == "vllm"

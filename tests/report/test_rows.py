@@ -11,6 +11,7 @@ def test_rows_go_from_the_base_to_the_final_model_and_say_whom_they_show():
     assert rows_of(COMPARED) == {
         "base": "base", "expert:coding": "expert-coding", "expert:os": "expert-os", "all-data": "all-data",
         "average": "average", "baseline:tsv": "tsv-0.7", "baseline:regmean": "regmean-1", "elite:os": "g0003",
+        "merged": "merged",
         "cycleqd": "aggregate",
     }  # fmt: skip
     assert [row.partition(":")[0] for row in rows_of(COMPARED)] == sorted(
@@ -26,6 +27,6 @@ def test_rows_are_put_in_order():
 
 def test_every_row_is_of_one_kind():
     assert [row for row in rows_of(COMPARED) if kind_of(row).merge] == ["average", "baseline:tsv", "baseline:regmean"]
-    assert [row for row in rows_of(COMPARED) if kind_of(row).searched] == ["elite:os", "cycleqd"]
+    assert [row for row in rows_of(COMPARED) if kind_of(row).searched] == ["elite:os", "merged", "cycleqd"]
     with pytest.raises(KeyError):
         kind_of("guess")

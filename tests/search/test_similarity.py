@@ -60,3 +60,11 @@ def test_different_matrices_are_refused() -> None:
         similarity(dense_vector(dense), dense_vector(dense | {"other": torch.ones(2, 2)}))
     with pytest.raises(ValueError, match="no matrices"):
         similarity(dense_vector({"v": torch.ones(2)}), dense_vector({"v": torch.ones(2)}))
+
+
+def test_each_slice_of_a_stack_is_a_matrix() -> None:
+    generator = torch.Generator().manual_seed(0)
+    stacks = [torch.randn(3, 4, 5, generator=generator) for _ in range(2)]
+    together = [dense_vector({"w": stack, "v": torch.ones(2)}) for stack in stacks]
+    apart = [dense_vector({f"w[{i}]": matrix for i, matrix in enumerate(stack)}) for stack in stacks]
+    assert similarity(*together) == pytest.approx(similarity(*apart))

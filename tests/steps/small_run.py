@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from concurrent.futures import ThreadPoolExecutor
 
 from cycleqd import steps
@@ -12,6 +13,9 @@ from cycleqd.run.records import GenerationRecord, Phases, Score
 from cycleqd.run.store import RunStore
 from cycleqd.steps.workspace import Workspace
 from tests.live_prefect import small_configuration
+
+NONSENSE = ("letters", "numbers")
+"""Skills that a random model has some of."""
 
 
 def begin(folder, run_id, **changes) -> RunRef:
@@ -44,3 +48,35 @@ def next_generation(ws: Workspace) -> GenerationRecord:
     steps.breed(ws, generation)
     scores = score(ws.evaluator, *steps.asked(ws, generation))
     return steps.commit(ws, generation, scores, Phases())
+
+
+def nonsense_problems(folder) -> None:
+    """Problems that a model of nonsense solves some of, and what its experts learn from."""
+    answers = {"letters": "aeiouxyz", "numbers": "01234567"}
+    wanted = {"letters": ["[a-h]", "[i-p]", "[q-z]", "[A-M]"], "numbers": ["[0-9]", "[!-/]", "[N-Z]", "[:-@]"]}
+    for skill in NONSENSE:
+        rows = [
+            {"prompt": f"Write {n}.", "answer": wanted[skill][n % 4], "example": wanted[skill][n % 4][1]}
+            | {"scorer": "regex"}
+            for n in range(24)
+        ]
+        (folder / f"{skill}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+        talks = [
+            {"messages": [{"role": "user", "content": f"Say it {n}."}, {"role": "assistant", "content": answer * 9}]}
+            for n, answer in enumerate(answers[skill])
+        ]
+        (folder / f"{skill}-chats.jsonl").write_text("".join(json.dumps(talk) + "\n" for talk in talks))
+
+
+def nonsense_skills(folder) -> list[dict]:
+    return [
+        {"name": f"jsonl:{skill}", "data": str(folder / f"{skill}.jsonl"), "optimization": 6, "test": 2}
+        for skill in NONSENSE
+    ]
+
+
+def nonsense_data(folder) -> dict:
+    return {
+        f"jsonl:{skill}": {"sources": [{"recipe": "chat", "path": str(folder / f"{skill}-chats.jsonl")}]}
+        for skill in NONSENSE
+    }

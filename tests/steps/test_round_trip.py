@@ -1,7 +1,5 @@
 """Experts that a run trained, exported by the command and given to other runs: the same individuals and scores."""
 
-import json
-
 import pytest
 import torch
 from typer.testing import CliRunner
@@ -15,31 +13,25 @@ from cycleqd.run.store import RunStore
 from cycleqd.skills.benchmarks.jsonl.skill import JsonlSkill
 from cycleqd.steps.workspace import opened
 from tests.live_prefect import small_configuration
-from tests.steps.small_run import make_experts, next_generation, score
+from tests.steps.small_run import (
+    NONSENSE as SKILLS,
+)
+from tests.steps.small_run import (
+    make_experts,
+    next_generation,
+    nonsense_data,
+    nonsense_problems,
+    nonsense_skills,
+    score,
+)
 
 pytestmark = [pytest.mark.docker, pytest.mark.slow]
-
-SKILLS = ("letters", "numbers")
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """Problems that a model of nonsense solves some of, and what its experts learn from."""
     folder = tmp_path_factory.mktemp("round-trip")
-    answers = {"letters": "aeiouxyz", "numbers": "01234567"}
-    wanted = {"letters": ["[a-h]", "[i-p]", "[q-z]", "[A-M]"], "numbers": ["[0-9]", "[!-/]", "[N-Z]", "[:-@]"]}
-    for skill in SKILLS:
-        rows = [
-            {"prompt": f"Write {n}.", "answer": wanted[skill][n % 4], "example": wanted[skill][n % 4][1]}
-            | {"scorer": "regex"}
-            for n in range(24)
-        ]
-        (folder / f"{skill}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-        talks = [
-            {"messages": [{"role": "user", "content": f"Say it {n}."}, {"role": "assistant", "content": answer * 9}]}
-            for n, answer in enumerate(answers[skill])
-        ]
-        (folder / f"{skill}-chats.jsonl").write_text("".join(json.dumps(talk) + "\n" for talk in talks))
+    nonsense_problems(folder)
     return folder
 
 
@@ -48,10 +40,7 @@ def played(folder, name, **experts):
     given = small_configuration(
         folder,
         name,
-        skills=[
-            {"name": f"jsonl:{skill}", "data": str(folder / f"{skill}.jsonl"), "optimization": 6, "test": 2}
-            for skill in SKILLS
-        ],
+        skills=nonsense_skills(folder),
     )
     given["experts"] = {"rank": 2, "global_batch": 2, "micro_batch": 2, "learning_rate": 0.02, "epochs": 3, **experts}
     config = RunConfig.model_validate(given)
@@ -83,11 +72,7 @@ def played(folder, name, **experts):
 def trained(folder):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(JsonlSkill, "max_new_tokens", 12)
-        data = {
-            f"jsonl:{skill}": {"sources": [{"recipe": "chat", "path": str(folder / f"{skill}-chats.jsonl")}]}
-            for skill in SKILLS
-        }
-        yield played(folder, "trained", data=data)
+        yield played(folder, "trained", data=nonsense_data(folder))
 
 
 @pytest.mark.parametrize("form", ["adapter", "checkpoint"])

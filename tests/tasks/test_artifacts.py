@@ -56,3 +56,8 @@ def test_artifact_of_an_evaluation_shows_what_a_model_wrote_as_text(made):
     outside = markdown.replace(IMAGE, "")
     for live in ("](http", "](javascript", " <img", "http://evil"):
         assert live not in outside
+
+
+def test_the_table_of_several_runs_has_a_key_that_prefect_takes(made):
+    artifacts.show_table("My Table_1", "| a |\n| --- |")
+    assert made == [("| a |\n| --- |", {"key": "cycleqd-my-table-1-table", "description": "The table of My Table_1"})]

@@ -19,6 +19,7 @@ from cycleqd.checkpoint import EMBEDDINGS, HEADS, one_line
 from cycleqd.experts.sources.adapter_options import Start, check_options
 from cycleqd.experts.sources.forms import product
 from cycleqd.experts.sources.protocol import SourceInvalid, Update
+from cycleqd.experts.sources.stacks import NESTED, is_targeted, stack_factors
 from cycleqd.experts.sources.tensors import StoredTensors, read_json
 from cycleqd.experts.sources.vocabulary import Vocabulary, is_by_token
 from cycleqd.task_vector import DenseTaskVector, LoraFactors
@@ -106,10 +107,26 @@ class _Reading:
             self._embedding(module, keys)
         elif roles == {"trainable_tokens_delta"}:
             self._tokens(module, keys["trainable_tokens_delta"])
+        elif roles == {"lora_A", "lora_B"} and self._config.get("target_parameters") and not self._is_linear(module):
+            self._stack(module, self._tensor(keys["lora_A"]), self._tensor(keys["lora_B"]))
         elif roles >= {"lora_A", "lora_B"} and roles <= {"lora_A", "lora_B", "lora_B.bias", "lora_magnitude_vector"}:
             self._linear(module, keys)
         else:
             raise ValueError(f"{module} has {', '.join(sorted(roles))}, which is no set of factors that can be read")
+
+    def _is_linear(self, module: str) -> bool:
+        return not module.endswith(NESTED) and self._is_known(f"{module}.weight")
+
+    def _stack(self, module: str, a: torch.Tensor, b: torch.Tensor) -> None:
+        """Factors of all matrices of a stack, such as the experts of a layer."""
+        if self._start != "plain":
+            raise ValueError(
+                f"{module}: a stack of matrices adapted with init_lora_weights={self._start!r} is not read"
+            )
+        factors, dense = stack_factors(self._base.layout(), self._config, module, a, b)
+        self._factors |= factors
+        for name, delta in dense.items():
+            self._add(name, delta)
 
     def _linear(self, module: str, keys: Mapping[str, str]) -> None:
         name = self._found(f"{module}.weight")
@@ -118,7 +135,9 @@ class _Reading:
             raise ValueError(
                 f"{module}: factors of shapes {tuple(a.shape)} and {tuple(b.shape)} are of no linear layer"
             )
-        scale = scale_of(self._config, module, a.shape[0])
+        parameter = f"{module}.weight"
+        key = parameter if is_targeted(self._config, parameter) else module
+        scale = scale_of(self._config, key, a.shape[0])
         shape, linear = self._base.shape(name), (b.shape[0], a.shape[1])
         # Some models (GPT-2) store their layers the other way round; peft notes that any layer of the model is one.
         turned = bool(self._config.get("fan_in_fan_out")) and shape == linear[::-1]
@@ -285,4 +304,7 @@ class _Reading:
     def _candidates(self, name: str) -> list[str]:
         if name in self._known:
             return [name]
-        return [one for one in self._known if one.endswith(f".{name}") or name.endswith(f".{one}")]
+        found = [one for one in self._known if one.endswith(f".{name}") or name.endswith(f".{one}")]
+        if not found and self._config.get("target_parameters"):  # then it is named as in the model, not as in files
+            found = [one for one, index in self._base.layout().stored(name) if not index]
+        return found

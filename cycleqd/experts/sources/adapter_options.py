@@ -17,12 +17,11 @@ _READ: Final = frozenset(
     {
         *HARMLESS,
         *("bias", "fan_in_fan_out", "init_lora_weights", "lora_bias", "modules_to_save", "trainable_token_indices"),
-        "use_dora",
+        *("target_parameters", "use_dora"),
     }
 )
 _WHY: Final[Mapping[str, str]] = {
     "layer_replication": "it repeats layers that the base has once",
-    "target_parameters": "it adapts parameters inside modules, whose form is not read; adapt linear layers",
     "alora_invocation_tokens": "it acts on some positions only, so it is no change of the weights",
     "loftq_config": "it began from a quantised base",
     "corda_config": "its start depends on data; convert it to plain LoRA when saving",

@@ -13,7 +13,8 @@ from cycleqd.checkpoint import CONFIG_FILE, EMBEDDINGS, HEADS, is_buffer, one_li
 from cycleqd.experts.sources.protocol import SourceInvalid, Update
 from cycleqd.experts.sources.tensors import StoredTensors, read_json
 from cycleqd.experts.sources.vocabulary import Vocabulary, is_by_token
-from cycleqd.task_vector import DenseTaskVector
+from cycleqd.model_layout import arranged, empty_model
+from cycleqd.task_vector import DenseTaskVector, TensorSource
 from cycleqd.task_vector.rows import split
 
 _STEMS: Final = ("model", "pytorch_model")
@@ -44,11 +45,12 @@ class Checkpoint:
         """The expert minus the base; see `ExpertSource`."""
         self._tensors.check_types()
         self._compare_settings(base.path)
-        stored = self._names(base)
+        tensors = arranged(self._tensors, base, base.layout, lambda: empty_model(base.path))
+        stored = self._names(base, tensors)
         vocabulary = Vocabulary(base.path, self.folder)
         shapes = {name: base.shape(name) for name in base.names()}
         for name, shape in shapes.items():
-            theirs = self._tensors.shape(stored[name])
+            theirs = tuple(tensors.shape(stored[name]))
             if is_by_token(name):
                 vocabulary.rows(name, theirs[0], shape[0])
                 theirs = (shape[0], *theirs[1:])
@@ -62,14 +64,14 @@ class Checkpoint:
             return found
 
         def delta(name: str) -> torch.Tensor:
-            own, tuned = base.tensor(name, torch.float32), self._tensors.tensor(stored[name])
+            own, tuned = base.tensor(name, torch.float32), tensors.tensor(stored[name])
             return difference(name, vocabulary.take(name, tuned, own) if is_by_token(name) else tuned, own)
 
         def blocks(name: str, rows: int) -> Iterator[torch.Tensor]:
-            theirs = self._tensors.shape(stored[name])
+            theirs = tensors.shape(stored[name])
             if is_by_token(name) and vocabulary.rows(name, theirs[0], shapes[name][0]) is not None:
                 return split(delta(name), rows)  # rows are where their tokens are
-            pairs = zip(self._tensors.blocks(stored[name], rows), base.blocks(name, rows, torch.float32), strict=True)
+            pairs = zip(tensors.blocks(stored[name], rows), base.blocks(name, rows, torch.float32), strict=True)
             return (difference(name, tuned, own) for tuned, own in pairs)
 
         notes = list(vocabulary.notes())
@@ -87,10 +89,10 @@ class Checkpoint:
     def _refusal(self, text: str) -> SourceInvalid:
         return SourceInvalid(f"expert source {self.folder}: {text}")
 
-    def _names(self, base: BaseWeights) -> dict[str, str]:
+    def _names(self, base: BaseWeights, tensors: TensorSource) -> dict[str, str]:
         """For each of the base's parameters the name of the source's tensor."""
         ours = base.names()
-        theirs = [name for name in self._tensors.names() if not is_buffer(name, self._tensors.shape(name))]
+        theirs = [name for name in tensors.names() if not is_buffer(name, tuple(tensors.shape(name)))]
         found = max((_prefixed(ours, theirs, prefix) for prefix in _prefixes(ours, theirs)), key=len)
         left = sorted(set(theirs) - set(found.values()))
         embedding = next((found[name] for name in ours if name.endswith(EMBEDDINGS) and name in found), None)

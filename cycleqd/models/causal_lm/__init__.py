@@ -17,7 +17,7 @@ from typing import Any
 
 from cycleqd.models.causal_lm.protocol import ChatRequest, Engine, Reply, WeightsNotLoaded
 from cycleqd.models.causal_lm.rendering import TEMPLATE_DATE
-from cycleqd.models.hardware import INSTALL_VLLM, EngineKind, has_vllm, resolve_kind
+from cycleqd.models.hardware import INSTALL_VLLM, NO_MIXTURES, EngineKind, has_vllm, is_mixture, resolve_kind
 
 __all__ = ["ChatRequest", "Engine", "Reply", "WeightsNotLoaded", "open_engine"]
 
@@ -41,7 +41,8 @@ def open_engine(
     """Starts an engine that serves the base.
 
     Args:
-        kind: ``auto`` takes vLLM where it is installed, else transformers with a warning.
+        kind: ``auto`` takes vLLM where it is installed, else transformers with a warning; transformers for a mixture
+            of experts.
         base: The base's checkpoint directory.
         dtype: What weights are rounded to and computed in: ``bfloat16``, ``float16`` or ``float32``.
         max_model_len: Longest conversation including the reply, in tokens.
@@ -56,7 +57,7 @@ def open_engine(
         date: Today, as far as the chat template is concerned.
 
     Raises:
-        ValueError: vLLM was asked for but is not installed, or the base cannot be served.
+        ValueError: vLLM was asked for but is not installed, or the base is a mixture or cannot be served.
         EndpointUnavailable: A server is down or not fit; see `ServerEngine`.
     """
     if kind == "server":
@@ -67,7 +68,9 @@ def open_engine(
         )
     if kind == "vllm" and not has_vllm():
         raise ValueError(f"engine 'vllm' is not installed: {INSTALL_VLLM}, or choose 'transformers'")
-    if resolve_kind(kind) == "vllm":
+    if kind == "vllm" and is_mixture(base):
+        raise ValueError(f"{NO_MIXTURES}: choose 'transformers'")
+    if resolve_kind(kind, base) == "vllm":
         from cycleqd.models.causal_lm.vllm import VllmEngine
 
         return VllmEngine(

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from transformers import AutoModelForCausalLM, GenerationConfig, StoppingCriteria
 
-from cycleqd.base_model import BaseWeights, compare_names
+from cycleqd.base_model import BaseWeights, parameters_of
 from cycleqd.models.causal_lm.canary import CANARY_TEXT, CANARY_TOKENS, Canary, LogProbabilities, finite
 from cycleqd.models.causal_lm.likelihoods import log_likelihoods
 from cycleqd.models.causal_lm.merging import MergedWeights
@@ -74,8 +74,7 @@ class TransformersEngine:
         self._model = model.to(self._device).eval()
         # What a request leaves open `generate` takes from here: a checkpoint's own repetition penalty, for example.
         self._model.generation_config = GenerationConfig()
-        self._parameters = dict(self._model.named_parameters(remove_duplicate=False))
-        compare_names(base, self._parameters, self._weights)
+        self._parameters = parameters_of(self._model, self._weights)
         self._loaded = "base"
         self._busy = 0.0
         self.prefill = 0.0

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from PIL import Image
 
+from cycleqd.models.learning_rate import warmup_then_cosine
 from cycleqd.models.segmentation.shape import mask_logits, prompt_arguments, to_pixels
 from cycleqd.skills.segmentation.pictures import Picture
 from cycleqd.skills.segmentation.prompts import Kind, prompt_of
@@ -78,15 +79,7 @@ def fit(
     """
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
     optimizer = torch.optim.AdamW(trained, lr=learning_rate, weight_decay=weight_decay)
-    warmup = round(steps * warmup_fraction)
-    rates = torch.optim.lr_scheduler.LambdaLR(
-        optimizer,
-        lambda step: (
-            (step + 1) / warmup
-            if step < warmup
-            else 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(1, steps - warmup)))
-        ),
-    )
+    rates = torch.optim.lr_scheduler.LambdaLR(optimizer, warmup_then_cosine(steps, warmup_fraction))
     losses: list[float] = []
     seen = 0
     model.train()

@@ -44,6 +44,9 @@ def gpt2(tmp_path_factory):
     {"target_modules": r".*\.(q|v)_proj$"},
     {"target_modules": ["q_proj"], "layers_to_transform": [1]},
     {"target_modules": ["q_proj", "lm_head"]},
+    {"target_modules": ["q_proj"], "target_parameters": ["mlp.gate_proj.weight"]},
+    {"target_parameters": ["mlp.up_proj.weight"], "target_modules": ["q_proj"],
+     "rank_pattern": {"up_proj.weight": 3}, "alpha_pattern": {"up_proj.weight": 5}},
     {"init_lora_weights": "gaussian"},
     {"init_lora_weights": "orthogonal"},
     {"init_lora_weights": "pissa"},
@@ -117,7 +120,6 @@ def test_one_of_two_tied_parameters_cannot_change_alone(tiny_tied, tmp_path, opt
 @pytest.mark.parametrize(("options", "why"), [
     ({"layer_replication": [[0, 2], [1, 2]]}, "layer_replication.* repeats layers"),
     ({"init_lora_weights": "pissa_niter_4"}, "pissa_niter_4.* randomised"),
-    ({"target_modules": ["q_proj"], "target_parameters": ["mlp.gate_proj.weight"]}, "target_parameters"),
     ({"lora_bias": True}, "bias of model.layers.0.mlp.down_proj"),
 ])  # fmt: skip
 def test_what_has_no_exact_reading_is_refused_with_its_reason(tiny_biased, tmp_path, options, why):

@@ -303,3 +303,20 @@ def test_shared_bases_are_kept():
     assert isinstance(merged, FactoredTaskVector)
     assert isinstance(merged.bases, SharedBases)
     assert merged.bases is experts[0].bases
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_a_stack_of_matrices_is_merged_as_if_they_were_apart(name):
+    generator = torch.Generator().manual_seed(3)
+    stacks = [torch.randn(3, 5, 7, generator=generator) for _ in range(2)]
+    together = ALL[name].merge([dense_vector({"w": stack}) for stack in stacks], [0.4, 0.9])
+    apart = [dense_vector({f"w[{i}]": matrix for i, matrix in enumerate(stack)}) for stack in stacks]
+    merged = ALL[name].merge(apart, [0.4, 0.9])
+    assert torch.equal(together.delta("w"), torch.stack([merged.delta(f"w[{i}]") for i in range(3)]))
+
+
+@pytest.mark.parametrize("shape", [(1, 5, 7), (6, 1, 4), (2, 3, 2, 2)])
+def test_other_parameters_of_more_dimensions_are_averaged(shape):
+    tensors = [torch.randn(shape, generator=torch.Generator().manual_seed(seed)) for seed in range(2)]
+    merged = merge_method("tsv").merge([dense_vector({"w": tensor}) for tensor in tensors])
+    torch.testing.assert_close(merged.delta("w"), sum(tensors) / 2)

@@ -139,3 +139,20 @@ def test_settings_out_of_range_are_refused() -> None:
         SvdMutation(0.1, "parent")  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="std"):
         GaussianMutation(float("nan"))
+
+
+@pytest.mark.parametrize("basis", ["child", "expert"])
+def test_a_stack_of_matrices_is_mutated_as_if_they_were_apart(basis: str) -> None:
+    generator = torch.Generator().manual_seed(3)
+    child, expert = (torch.randn(3, 5, 7, generator=generator) for _ in range(2))
+    mutation = SvdMutation(basis=basis)
+    together = mutation.apply(dense_vector({"w": child}), dense_vector({"w": expert}), 11).delta("w")
+    apart = mutation.apply(
+        dense_vector({f"w[{i}]": matrix for i, matrix in enumerate(child)}),
+        dense_vector({f"w[{i}]": matrix for i, matrix in enumerate(expert)}),
+        11,
+    )
+    assert torch.equal(together, torch.stack([apart.delta(f"w[{i}]") for i in range(3)]))
+    assert (
+        GaussianMutation(0.1).apply(dense_vector({"w": child}), dense_vector({"w": child}), 5).delta("w") != child
+    ).all()

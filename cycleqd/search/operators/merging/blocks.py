@@ -13,7 +13,8 @@ from typing import Final
 import torch
 
 from cycleqd.task_vector import DenseTaskVector, FactoredTaskVector, TaskVector
-from cycleqd.task_vector.rows import Blocks
+from cycleqd.task_vector.matrices import by_slice, in_slices, is_stack
+from cycleqd.task_vector.rows import Blocks, split
 from cycleqd.task_vector.spectrum import RANK_TOLERANCE
 from cycleqd.task_vector.threads import one_thread
 
@@ -24,7 +25,7 @@ The stack holds B matrices of each of the K vectors, or their cores; min(m, n) i
 """
 
 EntryRule = Callable[[str, torch.Tensor], torch.Tensor]
-"""(parameter's name, stack of shape (K, *shape)) -> shape, fp64."""
+"""(parameter's name, stack of shape (K, *shape)) -> shape, fp64. It is handed stacks of matrices one by one."""
 
 
 _FINER: Final = 8
@@ -62,7 +63,7 @@ def merge_entries(vectors: Sequence[TaskVector], rule: EntryRule, by_rows: Block
         vectors: At least one.
         rule: Merges one parameter.
         by_rows: Gives what `rule` gives, bit for bit and in fp32, in consecutive rows; for rules that need not see a
-            parameter whole.
+            parameter whole. Stacks go through matrix by matrix in any case.
 
     Raises:
         ValueError: Names or shapes differ.
@@ -82,9 +83,18 @@ def merge_entries(vectors: Sequence[TaskVector], rule: EntryRule, by_rows: Block
         stack = torch.empty(len(vectors), *first.shape(name), dtype=torch.float64)
         for place, vector in enumerate(vectors):  # one after the other: a list of them would take as much again
             stack[place] = vector.delta(name)
-        return rule(name, stack).float()
+        return by_slice(lambda piece, *own: rule(piece, torch.stack(own)), name, *stack).float()
 
-    return DenseTaskVector({name: first.shape(name) for name in first.names()}, merged, by_rows)
+    def blocks(name: str, rows: int) -> Iterator[torch.Tensor]:
+        shape = first.shape(name)
+        if is_stack(shape):
+            return in_slices(one_matrix, name, shape, *(vector.blocks(name, rows) for vector in vectors))
+        return by_rows(name, rows) if by_rows is not None else split(merged(name), rows)
+
+    def one_matrix(piece: str, *own: torch.Tensor) -> torch.Tensor:
+        return rule(piece, torch.stack([matrix.double() for matrix in own])).float()
+
+    return DenseTaskVector({name: first.shape(name) for name in first.names()}, merged, blocks)
 
 
 def merged_rows(
