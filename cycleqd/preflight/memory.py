@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 from cycleqd.config import RunConfig
-from cycleqd.task_vector.matrices import matrix_names
+from cycleqd.task_vector.matrices import is_stack, matrix_names
 from cycleqd.task_vector.rows import BLOCK_BYTES
 
 LIBRARIES_BYTES: Final = int(0.6 * 2**30)
@@ -81,6 +81,9 @@ def needs(config: RunConfig, shapes: Mapping[str, tuple[int, ...]], *, dense: bo
         count = len(config.skills)
         found += _of_dense(config, name, matrices[name]) if dense else _of_factored(config, name, matrices)
         found += _of_merges(config, name, _Matrix(*matrices[name], count), dense=dense)
+    stacks = [_Matrix(shape[1], shape[2], len(config.skills)) for shape in shapes.values() if is_stack(shape)]
+    if dense and stacks:
+        found += _of_stacks(config, max(stacks, key=lambda one: one.one))
     told = [one._replace(bytes=one.bytes + LIBRARIES_BYTES) for one in found]
     return sorted(told, key=lambda one: -one.bytes)
 
@@ -130,6 +133,14 @@ def _of_merges(config: RunConfig, name: str, matrix: _Matrix, *, dense: bool) ->
         elif not dense and method in _ON_ENTRIES:
             # Parents are multiplied out in fp32; the merge is brought back to the bases in fp64.
             yield Need(f"{method} and the way back to the bases", (matrix.k + 4) * matrix.one // 2, name, setting)
+
+
+def _of_stacks(config: RunConfig, matrix: _Matrix) -> Iterator[Need]:
+    asked = {one.method: "baselines" for one in config.baselines}
+    asked |= {config.search.merge: "search.merge", config.crossover.kind: "crossover.kind"}
+    for method in sorted(asked.keys() & _ON_ENTRIES):
+        # TIES sorts the magnitudes of all vectors, which takes their places, too.
+        yield Need(f"{method} on a matrix of a stack", (7 * matrix.k + 2) * matrix.one, "", asked[method])
 
 
 def lacking(config: RunConfig, shapes: Mapping[str, tuple[int, ...]], *, dense: bool) -> str:

@@ -55,4 +55,7 @@ def in_slices(
     """
     names = iter(matrix_names(name, shape))
     for parts in zip(*stacks, strict=True):
-        yield torch.stack([rule(next(names), *matrices) for matrices in zip(*parts, strict=True)])
+        pieces = torch.empty_like(parts[0])
+        for place, matrices in enumerate(zip(*parts, strict=True)):
+            pieces[place] = rule(next(names), *matrices)
+        yield pieces

@@ -33,7 +33,7 @@ class Stored:
     def __init__(self, layers: int, seed: int) -> None:
         generator = torch.Generator().manual_seed(seed)
         self.shapes: dict[str, tuple[int, ...]] = {"bias": (HEIGHT,), "filter": (HEIGHT, 2, 2, 2), "scale": ()}
-        self.shapes["experts.stack"] = (5, 6, WIDTH)
+        self.shapes["experts.stack"] = (5, 4, WIDTH)
         self.shapes |= {f"{layer}.weight": (HEIGHT, WIDTH) for layer in range(layers)}
         self.held = {name: torch.randn(shape, generator=generator).bfloat16() for name, shape in self.shapes.items()}
 

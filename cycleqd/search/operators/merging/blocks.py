@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Final
 
 import torch
@@ -79,20 +79,25 @@ def merge_entries(vectors: Sequence[TaskVector], rule: EntryRule, by_rows: Block
                     f"{name}: the task vectors have the shapes {first.shape(name)} and {other.shape(name)}"
                 )
 
+    def one(name: str, own: Iterable[torch.Tensor], shape: Sequence[int]) -> torch.Tensor:
+        stack = torch.empty(len(vectors), *shape, dtype=torch.float64)
+        for place, delta in enumerate(own):  # one after the other: a list of them would take as much again
+            stack[place] = delta
+        return rule(name, stack).float()
+
+    def one_of_stack(name: str, *own: torch.Tensor) -> torch.Tensor:
+        return one(name, own, own[0].shape)
+
     def merged(name: str) -> torch.Tensor:
-        stack = torch.empty(len(vectors), *first.shape(name), dtype=torch.float64)
-        for place, vector in enumerate(vectors):  # one after the other: a list of them would take as much again
-            stack[place] = vector.delta(name)
-        return by_slice(lambda piece, *own: rule(piece, torch.stack(own)), name, *stack).float()
+        if is_stack(first.shape(name)):
+            return by_slice(one_of_stack, name, *(vector.delta(name) for vector in vectors))
+        return one(name, (vector.delta(name) for vector in vectors), first.shape(name))
 
     def blocks(name: str, rows: int) -> Iterator[torch.Tensor]:
         shape = first.shape(name)
         if is_stack(shape):
-            return in_slices(one_matrix, name, shape, *(vector.blocks(name, rows) for vector in vectors))
+            return in_slices(one_of_stack, name, shape, *(vector.blocks(name, rows) for vector in vectors))
         return by_rows(name, rows) if by_rows is not None else split(merged(name), rows)
-
-    def one_matrix(piece: str, *own: torch.Tensor) -> torch.Tensor:
-        return rule(piece, torch.stack([matrix.double() for matrix in own])).float()
 
     return DenseTaskVector({name: first.shape(name) for name in first.names()}, merged, blocks)
 
