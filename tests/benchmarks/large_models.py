@@ -5,14 +5,14 @@
     python -m tests.benchmarks.large_models lora FOLDER
 
 `test_memory.py` runs the last two in processes with a hard limit of memory. They write into the folder and print
-each step's name as it begins. The noise is one random block, repeated: nothing here looks at the values.
+each step's name as it begins. For the disk's sake only the first four million numbers of a parameter are noise. The
+others are zeros, which the files hold as holes: nothing here looks at the values.
 """
 
 import argparse
 import json
+import math
 import shutil
-from collections.abc import Iterator
-from functools import partial
 from pathlib import Path
 
 import torch
@@ -32,17 +32,18 @@ from cycleqd.task_vector import (
     save_lora_adapter,
     weighted_sum,
 )
-from cycleqd.task_vector.files import TensorFile, write_shard, write_tensors
+from cycleqd.task_vector.files import TensorFile, as_bytes, write_tensors
 
 VOCABULARY, HIDDEN, KEYS, INNER = 128_256, 4096, 1024, 14_336
 """Of Llama-3-8B, which has 32 layers."""
 SAM_WIDTH, SAM_INNER, SAM_OUT = 1280, 5120, 256
 """Of SAM ViT-H's image encoder, which has 32 layers, and of its decoder."""
-BLOCK = 2**23
+NOISE = 2**22
+"""Numbers at the beginning of a parameter that are not zero."""
 RANK = 16
 
 
-def llama(layers: int, *, head: bool = True) -> dict[str, tuple[int, ...]]:
+def llama(layers: int) -> dict[str, tuple[int, ...]]:
     """Llama-3-8B with so many layers, its embedding, and its output head, which is as large."""
     of_layer = {
         "self_attn.q_proj.weight": (HIDDEN, HIDDEN),
@@ -58,9 +59,8 @@ def llama(layers: int, *, head: bool = True) -> dict[str, tuple[int, ...]]:
     shapes: dict[str, tuple[int, ...]] = {
         "model.embed_tokens.weight": (VOCABULARY, HIDDEN),
         "model.norm.weight": (HIDDEN,),
+        "lm_head.weight": (VOCABULARY, HIDDEN),
     }
-    if head:
-        shapes["lm_head.weight"] = (VOCABULARY, HIDDEN)
     return shapes | {f"model.layers.{i}.{name}": shape for i in range(layers) for name, shape in of_layer.items()}
 
 
@@ -79,26 +79,34 @@ def sam(layers: int) -> dict[str, tuple[int, ...]]:
     return {name: tuple(tensor.shape) for name, tensor in tensors_of(model).items()}
 
 
-def write_noise(folder: Path, shapes: dict[str, tuple[int, ...]], dtype: torch.dtype, shift: float) -> None:
-    """A checkpoint of repeated noise; those of other shifts differ a little everywhere."""
+def write_noise(folder: Path, shapes: dict[str, tuple[int, ...]], dtype: torch.dtype, seed: int) -> None:
+    """A checkpoint of noise."""
     folder.mkdir(parents=True)
-    noise = torch.randn(BLOCK, generator=torch.Generator().manual_seed(0)) * 0.02
-    noise = (noise + shift * torch.randn(BLOCK, generator=torch.Generator().manual_seed(1))).to(dtype)
-
-    def blocks(name: str) -> Iterator[torch.Tensor]:
-        shape = shapes[name]
-        width = int(torch.tensor(shape[1:]).prod()) if len(shape) > 1 else 1
-        rows = max(1, BLOCK // width)
-        for first in range(0, shape[0], rows):
-            count = min(rows, shape[0] - first)
-            yield noise[: count * width].view(count, *shape[1:])
-
+    noise = (torch.randn(NOISE, generator=torch.Generator().manual_seed(seed)) * 0.02).to(dtype)
     weight_map: dict[str, str] = {}
     for number, shard in enumerate(shards(dict(sorted(shapes.items())), dtype.itemsize), start=1):
-        weight_map |= dict.fromkeys(shard, f"model-{number:05d}.safetensors")
-        write_shard(folder / f"model-{number:05d}.safetensors", shard, dtype, blocks)
+        file = f"model-{number:05d}.safetensors"
+        weight_map |= dict.fromkeys(shard, file)
+        _write_with_holes(folder / file, shard, noise)
     (folder / "model.safetensors.index.json").write_text(json.dumps({"weight_map": weight_map}))
     (folder / "config.json").write_text(json.dumps({"tie_word_embeddings": False}))
+
+
+def _write_with_holes(path: Path, shapes: dict[str, tuple[int, ...]], noise: torch.Tensor) -> None:
+    header, end = {}, 0
+    for name, shape in shapes.items():
+        begun, end = end, end + noise.itemsize * math.prod(shape)
+        kind = "BF16" if noise.dtype == torch.bfloat16 else "F32"
+        header[name] = {"dtype": kind, "shape": shape, "data_offsets": (begun, end)}
+    encoded = json.dumps(header).encode()
+    encoded += b" " * (-len(encoded) % 8)
+    start = 8 + len(encoded)
+    with path.open("wb") as file:
+        file.write(len(encoded).to_bytes(8, "little") + encoded)
+        for name, shape in shapes.items():
+            file.seek(start + header[name]["data_offsets"][0])
+            file.write(as_bytes(noise[: math.prod(shape)]))
+        file.truncate(start + end)
 
 
 def write_factors(path: Path, shapes: dict[str, tuple[int, ...]], seed: int) -> None:
@@ -123,28 +131,29 @@ def saved(vector: TaskVector, path: Path, bases: SharedBases | None = None) -> T
     return load_task_vector(path, bases)
 
 
-def evolve(folder: Path, experts: list[TaskVector], mutation: Mutation, bases: SharedBases | None) -> TaskVector:
-    """Two children and the final model of them."""
-    children = []
-    for number, weights in enumerate(((0.49, 0.51), (0.52, 0.48))):
-        begin(f"merge and {mutation.kind} mutation")
-        drawn = {"kind": mutation.kind, "seed": mutation.draw(rng(0, number, "mutation"))}
-        recipe = Recipe(("0", "1"), weights, "x", {}, {} if mutation.kind == "none" else drawn)
-        made = make(recipe, lambda name: experts[int(name)], mutation=mutation, expert_of=lambda _: "0")
-        children.append(saved(made.task_vector, folder / f"child-{number}.safetensors", bases))
-    for file in folder.glob("vector-*.safetensors"):  # for the disk's sake
-        file.unlink()
+def child_of(experts: list[TaskVector], mutation: Mutation) -> TaskVector:
+    begin(f"merge and {mutation.kind} mutation")
+    drawn = {"kind": mutation.kind, "seed": mutation.draw(rng(0, 0, "mutation"))}
+    recipe = Recipe(("0", "1"), (0.49, 0.51), "x", {}, {} if mutation.kind == "none" else drawn)
+    return make(recipe, lambda name: experts[int(name)], mutation=mutation, expert_of=lambda _: "0").task_vector
+
+
+def aggregate(elites: list[TaskVector]) -> TaskVector:
     begin("aggregate")
-    final = saved(
-        weighted_sum(SoftmaxAggregation().weights([0.4, 0.6]), children), folder / "final.safetensors", bases
-    )
-    for number in range(len(children)):
-        (folder / f"child-{number}.safetensors").unlink()
-    return final
+    return weighted_sum(SoftmaxAggregation().weights([0.4, 0.6]), elites)
+
+
+def export(folder: Path, vector: TaskVector, dtype: str) -> None:
+    begin("export")
+    (folder / "export").mkdir()
+    save_checkpoint(folder / "base", vector, dtype, folder / "export")
 
 
 def dense(folder: Path, dtype: str, mutation: Mutation) -> None:
-    """Two fully fine-tuned experts."""
+    """Two fully fine-tuned experts, a child of them, and a final model of the child and an expert; each is saved.
+
+    What is no longer needed is deleted at once, for the disk's sake.
+    """
     base = BaseWeights(folder / "base")
     experts: list[TaskVector] = []
     for number in range(2):
@@ -153,14 +162,26 @@ def dense(folder: Path, dtype: str, mutation: Mutation) -> None:
         experts.append(saved(tuned, folder / f"vector-{number}.safetensors"))
         del tuned
         shutil.rmtree(folder / f"expert-{number}")
-    final = evolve(folder, experts, mutation, None)
-    begin("export")
-    (folder / "export").mkdir()
-    save_checkpoint(folder / "base", final, dtype, folder / "export")
+    child = saved(child_of(experts, mutation), folder / "child.safetensors")
+    (folder / "vector-1.safetensors").unlink()
+    final = saved(aggregate([child, experts[0]]), folder / "final.safetensors")
+    (folder / "child.safetensors").unlink()
+    (folder / "vector-0.safetensors").unlink()
+    export(folder, final, dtype)
 
 
-def lora(folder: Path) -> None:
-    """Three LoRA experts on shared bases."""
+def unsaved(folder: Path, dtype: str, mutation: Mutation) -> None:
+    """As `dense`, but all is computed while the final model is exported: no vector is ever on the disk."""
+    base = BaseWeights(folder / "base")
+    experts: list[TaskVector] = [
+        DenseTaskVector.between(base, BaseWeights(folder / f"expert-{number}")) for number in range(2)
+    ]
+    final = aggregate([child_of(experts, mutation), experts[0]])
+    export(folder, final, dtype)
+
+
+def lora(folder: Path, dtype: str, mutation: Mutation) -> None:
+    """Three LoRA experts on shared bases, a child of two, and a final model of the child and an expert."""
     base = BaseWeights(folder / "base")
     names = [name for name in base.names() if name.endswith("proj.weight")]
     experts = {}
@@ -173,38 +194,33 @@ def lora(folder: Path) -> None:
     begin("derive")
     bases, vectors = build_bases(experts)
     bases.save(folder / "bases.safetensors")
-    final = evolve(folder, [vectors["0"], vectors["1"]], SvdMutation(), bases)
+    child = saved(child_of([vectors["0"], vectors["1"]], mutation), folder / "child.safetensors", bases)
+    final = saved(aggregate([child, vectors["0"]]), folder / "final.safetensors", bases)
     begin("export an adapter")
     save_lora_adapter(final, "base", folder / "adapter")
-    begin("export")
-    (folder / "export").mkdir()
-    save_checkpoint(folder / "base", final, "bfloat16", folder / "export")
+    export(folder, final, dtype)
 
 
+WAYS = {"dense": dense, "unsaved": unsaved, "lora": lora}
 MUTATIONS = {"svd": SvdMutation(), "gaussian": GaussianMutation(), "none": NoMutation()}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser()
-    parser.add_argument("what", choices=("make", "dense", "lora"))
+    parser.add_argument("what", choices=("make", *WAYS))
     parser.add_argument("folder", type=Path)
     parser.add_argument("--shapes", choices=("llama", "sam"), default="llama")
     parser.add_argument("--layers", type=int, default=2)
-    parser.add_argument("--headless", action="store_true")
     parser.add_argument("--experts", type=int, default=2)
     parser.add_argument("--mutation", choices=MUTATIONS, default="gaussian")
     parser.add_argument("--dtype", choices=("bfloat16", "float32"), default="bfloat16")
     given = parser.parse_args()
     if given.what == "make":
-        shapes = llama(given.layers, head=not given.headless) if given.shapes == "llama" else sam(given.layers)
-        make_noise = partial(write_noise, shapes=shapes, dtype=getattr(torch, given.dtype))
-        make_noise(given.folder / "base", shift=0.0)
-        for number in range(given.experts):
-            make_noise(given.folder / f"expert-{number}", shift=0.001 * (number + 1))
-    elif given.what == "dense":
-        dense(given.folder, given.dtype, MUTATIONS[given.mutation])
+        shapes = llama(given.layers) if given.shapes == "llama" else sam(given.layers)
+        for seed, name in enumerate(("base", *(f"expert-{number}" for number in range(given.experts)))):
+            write_noise(given.folder / name, shapes, getattr(torch, given.dtype), seed)
     else:
-        lora(given.folder)
+        WAYS[given.what](given.folder, given.dtype, MUTATIONS[given.mutation])
 
 
 if __name__ == "__main__":
