@@ -115,7 +115,7 @@ def _of_factored(config: RunConfig, name: str, matrices: Mapping[str, tuple[int,
     # The experts' factors, and the bases that are made of them.
     yield Need("the bases of all experts", 2 * 4 * sides, "", "experts.rank")
     m, n = matrices[name]
-    yield Need("a delta in fp32", 4 * m * n + 2 * BLOCK_BYTES, name, "experts.method")
+    yield Need("a delta in fp32 beside the bases", 4 * (sides + m * n) + 2 * BLOCK_BYTES, name, "experts.method")
 
 
 def _of_merges(config: RunConfig, name: str, matrix: _Matrix, *, dense: bool) -> Iterator[Need]:
