@@ -26,7 +26,7 @@ from cycleqd.evaluation.resources import (
 )
 from cycleqd.evaluation.scope import Scope
 from cycleqd.models.causal_lm.protocol import Engine, prefill_seconds
-from cycleqd.models.hardware import pinned
+from cycleqd.models.hardware import free_unused_memory, pinned
 from cycleqd.models.vision_language import Sight
 from cycleqd.run.base_identity import BaseRecord, identify
 from cycleqd.run.clock import Clock
@@ -68,6 +68,7 @@ class Evaluator:
         self._scopes: dict[tuple[str, Part], Scope] = {}
         self._opening = threading.RLock()
         self._engines: dict[int, Engine] = {}
+        self._busy = self._prefill = 0.0  # of engines that were released
         self._sandboxes: Sandboxes | None = None
 
     @cached_property
@@ -124,11 +125,17 @@ class Evaluator:
 
     def phases(self) -> Phases:
         """Where this process' time on the run went so far."""
-        return self.clock.phases(max((engine.busy_seconds() for engine in self._engines.values()), default=0.0))
+        return self.clock.phases(self._busy + self._busy_now())
 
     def split(self) -> Split:
         """Where this process' time went so far, activity by activity."""
-        return self.ledger.split(max((prefill_seconds(engine) for engine in self._engines.values()), default=0.0))
+        return self.ledger.split(self._prefill + self._prefill_now())
+
+    def _busy_now(self) -> float:
+        return max((engine.busy_seconds() for engine in self._engines.values()), default=0.0)
+
+    def _prefill_now(self) -> float:
+        return max((prefill_seconds(engine) for engine in self._engines.values()), default=0.0)
 
     def fingerprint(self, skill: str, part: Part) -> dict[str, str]:
         """What this process' scores on a skill depend on besides weights and samples; thread-safe."""
@@ -198,6 +205,33 @@ class Evaluator:
             seconds=record.seconds,
         )
 
+    @property
+    def holds_engine(self) -> bool:
+        """Whether an engine of this evaluator takes memory now."""
+        return bool(self._engines)
+
+    def release_engines(self) -> None:
+        """Frees the memory of the engines; they start again when they are wanted. Containers stay.
+
+        Raises:
+            RuntimeError: An individual is being evaluated.
+        """
+        with self._opening:
+            if self._scopes:
+                whom = ", ".join(individual for individual, _ in self._scopes)
+                raise RuntimeError(f"{whom} is being evaluated: engines are released when nobody is")
+            if self._engines:
+                self._close_engines()
+
+    def _close_engines(self) -> None:
+        self._busy, self._prefill = self._busy + self._busy_now(), self._prefill + self._prefill_now()
+        engines = list(self._engines.values())
+        self._engines.clear()
+        for engine in engines:
+            engine.close()
+        del engine, engines  # whose memory is to go
+        free_unused_memory()
+
     def close(self) -> None:
         """Stops evaluations, removes all containers, frees the engine."""
         self.stop.set()
@@ -205,9 +239,8 @@ class Evaluator:
             if self._sandboxes is not None:
                 self._sandboxes.close()
                 self._sandboxes = None
-            for engine in self._engines.values():
-                engine.close()
-            self._engines.clear()
+            if self._engines:
+                self._close_engines()
 
 
 @contextmanager

@@ -69,7 +69,7 @@ def _fine_tune(
     base, is_chat = ws.evaluator.base, ws.config.model.kind == "chat"
     conversations = [one for skill in skills for one in training_data(ws, skill)] if is_chat else []
     # Without its summary, a model is what a killed training left.
-    with ws.clock.measuring("train"), ws.store.writing(folder, replace=True) as out:
+    with ws.training(), ws.store.writing(folder, replace=True) as out:
         if is_chat:
             result = train_expert(
                 base,

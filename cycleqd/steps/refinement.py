@@ -142,7 +142,7 @@ def _fine_tuned(
     ws: Workspace, vector: TaskVector, solved: list[Solved], draw: int, progress: Callable[..., None] | None
 ) -> TaskVector:
     experts, base = ws.config.experts, ws.evaluator.base
-    with ws.clock.measuring("train"), tempfile.TemporaryDirectory(prefix="cycleqd-") as folder:
+    with ws.training(), tempfile.TemporaryDirectory(prefix="cycleqd-") as folder:
         merged, out = Path(folder) / "merged", Path(folder) / "refined"
         merged.mkdir()
         save_checkpoint(base, vector, with_dtype(ws.config).model.dtype, merged)  # as it was scored

@@ -40,7 +40,7 @@ def regmean_shares(ws: Workspace, updates: Mapping[str, Update], progress: Progr
         ValueError: An expert is no change of low rank, or the moments would not fit into memory.
     """
     if not ws.store.exists(REGMEAN_KEY):
-        with ws.clock.measuring("train"):
+        with ws.training():
             shares = _measured(ws, updates, progress)
             with ws.store.writing(REGMEAN_KEY, replace=True) as path:
                 tensors = {

@@ -17,6 +17,7 @@ from cycleqd.config import RunConfig
 from cycleqd.evaluation.evaluator import Evaluator
 from cycleqd.evaluators import Evaluators, open_evaluators
 from cycleqd.machine.owner import remove_orphaned_folders
+from cycleqd.models.hardware import free_unused_memory
 from cycleqd.run.clock import Clock
 from cycleqd.run.lease import Lease
 from cycleqd.run.names import METRICS_KEY, RunRef
@@ -72,6 +73,25 @@ class Workspace:
                 run = RunRef(run_id=self.store.run_id, storage=self.store.storage)
                 self._evaluators = open_evaluators(run, self.config)
             return self._evaluators
+
+    @contextmanager
+    def training(self) -> Iterator[None]:
+        """Around whatever trains a model in this process, or plays one outside an engine; its time counts as training.
+
+        An engine may hold most of a GPU's memory: vLLM takes `engine.gpu_memory_fraction` of it, whatever it needs. So
+        all engines are released first, also those of evaluators in other processes, which may be on the same GPU.
+        They start again when somebody is scored next, and find the training's memory free.
+
+        Raises:
+            RuntimeError: An individual is being evaluated.
+        """
+        self.end_evaluators()
+        self.evaluator.release_engines()
+        try:
+            with self.clock.measuring("train"):
+                yield
+        finally:
+            free_unused_memory()
 
     def end_evaluators(self) -> None:
         """Ends the evaluators in other processes, and what they play; they come again when they are wanted."""

@@ -73,7 +73,12 @@ def test_the_final_model_is_the_answer_and_what_it_learned_and_its_numbers_are_k
     with opened(searched) as ws:
         settings(ws, epochs=2)
         answer = steps.aggregate(ws)
-        final = steps.refine(ws)
+        score(ws.evaluator, MERGED, "optimization")
+        engines = []  # whether there was one, step by step
+        final = steps.refine(ws, lambda _: engines.append(ws.evaluator.holds_engine))
+        assert engines
+        assert not any(engines)
+        assert score(ws.evaluator, final.id, "optimization").keys() == set(ws.config.skill_names)
         assert (answer.id, final.id, final.parents) == (MERGED, AGGREGATE, [MERGED])
         assert final.mutation["episodes"] == len(solved_episodes(ws.store))
         assert steps.compared(ws)[-2:] == [MERGED, AGGREGATE]
