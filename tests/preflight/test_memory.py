@@ -48,6 +48,15 @@ def test_what_must_see_the_embedding_whole_is_refused_with_what_it_takes(setting
     assert lacking(config(**settings, memory_limit=wanted + 0.1), LLAMA, dense=True) == ""
 
 
+def test_of_a_stack_counts_one_matrix() -> None:
+    asked = config(crossover={"kind": "ties"}, mutation={"kind": "none"})
+    stacks = [{"experts.down": (count, 4096, 14_336)} for count in (8, 64)]
+    few, many = (needs(asked, shapes, dense=True)[0] for shapes in stacks)
+    assert few.bytes == many.bytes
+    assert few.step == "ties on a matrix of a stack"
+    assert lacking(asked, stacks[0], dense=True)
+
+
 def test_without_a_limit_nothing_is_refused() -> None:
     assert lacking(config(memory_limit=None), LLAMA, dense=True) == ""
 
