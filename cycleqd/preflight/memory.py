@@ -71,7 +71,8 @@ def needs(config: RunConfig, shapes: Mapping[str, tuple[int, ...]], *, dense: bo
         shapes: The base's parameters.
         dense: Whether the experts' task vectors are dense; else they are factored.
     """
-    found = [Need("rows in fp32", _BLOCKS * BLOCK_BYTES, "", "model.name")]
+    block = min(BLOCK_BYTES, 4 * max((prod(shape) for shape in shapes.values()), default=0))
+    found = [Need("rows in fp32", _BLOCKS * block, "", "model.name")]
     # A stack's matrices go through one by one.
     matrices = {name: (shape[-2], shape[-1]) for name, shape in shapes.items() if matrix_names(name, shape)}
     if not dense:

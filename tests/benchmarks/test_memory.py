@@ -1,7 +1,7 @@
 """Weights of large models are derived, merged, mutated, aggregated and exported within a hard limit of memory.
 
-All layers of Llama-3-8B and of SAM ViT-H, but for the case whose task vectors are saved in fp32: it has one layer, which
-takes 20 GB of disk, and another would take 3 GB more. That the number of layers does not matter is shown by
+All layers of Llama-3-8B and of SAM ViT-H, but for the case whose task vectors are saved in fp32: it has one layer and
+takes 20 GB of disk, and another layer would take 3 GB more. That the number of layers does not matter is shown by
 `tests/task_vector/test_blocks.py`, too. The other cases take up to 22 GB.
 
 Set ``CYCLEQD_BENCH_LAYERS`` for another number of layers in all cases, ``CYCLEQD_BENCH_FOLDER`` for another place than
