@@ -33,8 +33,9 @@ class EngineConfig(Section):
     """``strict`` fixes what shares a batch, so scores repeat bit for bit; ``throughput`` lets all episodes mix."""
     max_model_len: Annotated[int, Field(ge=128)] = 1024
     """Longest conversation in tokens; an episode that outgrows it fails."""
-    kv_cache_gb: Annotated[float, Field(gt=0)] = 2.0
-    """Memory for attention keys and values on a CPU, in GiB."""
+    kv_cache_gb: Annotated[float, Field(gt=0)] | None = None
+    """Memory for attention keys and values, in GiB. Unless given: 2 on a CPU; on a GPU, what `gpu_memory_fraction`
+    leaves. Give it where engines share a GPU: one that measures what is free counts what its neighbours take."""
     gpu_memory_fraction: Annotated[float, Field(gt=0, le=1)] = 0.85
     """Share of a GPU's memory that vLLM takes."""
     max_batch: Annotated[int, Field(ge=1, le=4096)] = 128

@@ -8,7 +8,7 @@ from typing import Final
 import psutil
 
 from cycleqd.config import RunConfig
-from cycleqd.models.hardware import with_dtype
+from cycleqd.models.hardware import CPU_CACHE_GB, with_dtype
 
 _LIBRARIES_BYTES: Final = int(1.6 * 2**30)
 """Python, torch and vLLM in one process: what a worker with a model of a few kilobytes took."""
@@ -39,7 +39,8 @@ def lacking_memory(config: RunConfig, base: Path, gpus: int) -> str:
     weights = sum(file.stat().st_size for file in base.glob("*.safetensors"))
     if with_dtype(config).model.dtype == "float32":
         weights *= 4 // _ON_DISK
-    cache = int(engine.kv_cache_gb * 2**30) if engine.kind in ("auto", "vllm") and config.model.kind == "chat" else 0
+    has_cache = engine.kind in ("auto", "vllm") and config.model.kind == "chat"
+    cache = int((engine.kv_cache_gb or CPU_CACHE_GB) * 2**30) if has_cache else 0
     needed = settings.count * (weights + cache + _LIBRARIES_BYTES)
     available = psutil.virtual_memory().available
     if needed <= available:

@@ -14,6 +14,8 @@ from cycleqd.config import RunConfig
 EngineKind = Literal["auto", "vllm", "transformers", "server"]
 INSTALL_VLLM = "pip install 'cycleqd[cpu]' (or 'cycleqd[gpu]' with a GPU)"
 
+CPU_CACHE_GB: Final = 2.0
+"""GiB of keys and values that an engine on a CPU keeps unless told otherwise."""
 NO_MIXTURES: Final = (
     "vLLM packs the experts of a mixture when it loads them, and swapping their weights in place was not tried"
 )

@@ -28,7 +28,7 @@ def open_engine(
     *,
     dtype: str = "bfloat16",
     max_model_len: int = 1024,
-    kv_cache_gb: float = 2.0,
+    kv_cache_gb: float | None = None,
     gpu_memory_fraction: float = 0.85,
     max_batch: int = 128,
     compile_model: bool | None = None,
@@ -46,7 +46,7 @@ def open_engine(
         base: The base's checkpoint directory.
         dtype: What weights are rounded to and computed in: ``bfloat16``, ``float16`` or ``float32``.
         max_model_len: Longest conversation including the reply, in tokens.
-        kv_cache_gb: vLLM on a CPU: memory for cached keys and values, in GiB.
+        kv_cache_gb: vLLM: memory for cached keys and values in GiB; see `EngineConfig`.
         gpu_memory_fraction: vLLM on a GPU: share of its memory to take, in (0, 1].
         max_batch: vLLM and servers: most conversations that generate at a time.
         compile_model: vLLM: whether it compiles the model; None is on a GPU only.

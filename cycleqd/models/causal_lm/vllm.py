@@ -66,7 +66,7 @@ class VllmEngine:
         base: The base's checkpoint directory.
         dtype: What the weights are rounded to and computed in: ``bfloat16``, ``float16`` or ``float32``.
         max_model_len: Longest conversation including the reply, in tokens.
-        kv_cache_gb: On a CPU, memory for cached keys and values in GiB. If it overflows, prefixes are computed again.
+        kv_cache_gb: Memory for cached keys and values in GiB; see `memory`. On overflow, prefixes are computed again.
         gpu_memory_fraction: On a GPU, the share of its memory that vLLM takes, in (0, 1].
         seed: vLLM's seed. Decoding is greedy, so it changes nothing but vLLM's start.
         max_batch: Most conversations that generate at once.
@@ -88,7 +88,7 @@ class VllmEngine:
         *,
         dtype: str = "bfloat16",
         max_model_len: int = 2048,
-        kv_cache_gb: float = 2.0,
+        kv_cache_gb: float | None = None,
         gpu_memory_fraction: float = 0.85,
         seed: int = 0,
         max_batch: int = 128,

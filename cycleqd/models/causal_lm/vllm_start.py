@@ -10,6 +10,7 @@ from typing import Any, Final
 import torch
 
 from cycleqd.machine.owner import temporary_folder
+from cycleqd.models.hardware import CPU_CACHE_GB
 
 _BLOCK_SIZE: Final = 32
 """Tokens a cache block. Only full blocks are reused; the CPU kernels want multiples of 32."""
@@ -25,16 +26,18 @@ _ENVIRONMENT: Final = {
 }
 
 
-def memory(kv_cache_gb: float, gpu_memory_fraction: float) -> dict[str, Any]:
+def memory(kv_cache_gb: float | None, gpu_memory_fraction: float) -> dict[str, Any]:
     """What vLLM is told of its memory.
 
     Args:
-        kv_cache_gb: On a CPU, memory for cached keys and values in GiB.
+        kv_cache_gb: Memory for cached keys and values in GiB. Unless given, `CPU_CACHE_GB` on a CPU; on a GPU vLLM
+            measures what the rest leaves of its share.
         gpu_memory_fraction: On a GPU, the share of its memory, in (0, 1].
     """
-    if torch.cuda.is_available():
-        return {"gpu_memory_utilization": gpu_memory_fraction}
-    return {"kv_cache_memory_bytes": int(kv_cache_gb * 2**30), "block_size": _BLOCK_SIZE}
+    if not torch.cuda.is_available():
+        return {"kv_cache_memory_bytes": int((kv_cache_gb or CPU_CACHE_GB) * 2**30), "block_size": _BLOCK_SIZE}
+    told = {} if kv_cache_gb is None else {"kv_cache_memory_bytes": int(kv_cache_gb * 2**30)}
+    return {"gpu_memory_utilization": gpu_memory_fraction, **told}
 
 
 def start_vllm(**arguments: Any) -> Any:
