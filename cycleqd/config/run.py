@@ -71,6 +71,9 @@ class RunConfig(Section):
     """Children to evolve."""
     storage: Annotated[str, AfterValidator(check_url)] = "runs"
     """Folder or fsspec URL that holds the runs; credentials come from the environment."""
+    memory_limit: Annotated[float, Field(gt=0)] | None = None
+    """GiB of memory that a process may hold while it derives, merges, mutates, aggregates or exports weights, without
+    what an engine or a training takes. Steps that cannot keep to it are refused before the run. Unless given: none."""
     model: ModelConfig = ModelConfig()
     segmentation: SegmentationConfig = SegmentationConfig()
     # Ahead of `skills`, whose validator looks for their data and for the size of blocks.

@@ -26,7 +26,7 @@ _ROWS = 8
 """Conversations of a forward pass."""
 
 
-def lacking_memory(widths: Sequence[int], experts: int) -> str:
+def lacking_memory(widths: Sequence[int], experts: int, limit: float | None = None) -> str:
     """What is to be said where the moments of all experts might not fit into memory; empty where they do.
 
     Layers that read the same tensor share their moments, so somewhat less is needed.
@@ -34,9 +34,15 @@ def lacking_memory(widths: Sequence[int], experts: int) -> str:
     Args:
         widths: How many inputs each matrix has.
         experts: Number of experts.
+        limit: GiB that the moments may take; None where the machine alone limits them.
     """
     needed = experts * sum(4 * width**2 for width in widths)
     available = psutil.virtual_memory().available
+    if limit is not None and needed > limit * 2**30:
+        return (
+            f"regmean may need {needed / 2**30:.1f} GiB of memory for the moments of {len(widths)} matrices, "
+            f"and memory_limit is {limit:g} GiB"
+        )
     if needed <= available:
         return ""
     return (

@@ -16,8 +16,9 @@ from cycleqd.evaluation.resources import find_base
 from cycleqd.messages import Message
 from cycleqd.model_layout import is_one_expert
 from cycleqd.models.hardware import NO_MIXTURES, is_mixture, resolve_kind
+from cycleqd.preflight.memory import is_dense, is_of_tokens, lacking, needs
 from cycleqd.preflight.probe import Facts, TokenizerInvalid, probe
-from cycleqd.preflight.refinement import is_of_tokens, lacking_room, room_for_refinement
+from cycleqd.preflight.refinement import lacking_room, room_for_refinement
 from cycleqd.run.names import expert_id
 from cycleqd.run.store import RunStore
 from cycleqd.storage import ObjectStore, StoreError, cache_dir
@@ -56,7 +57,7 @@ def check(config: RunConfig) -> list[Check]:
         _guarded("training data", config, _training_data),
         _guarded("trackers", config, _trackers),
         *([_guarded("vision", config, _vision)] if config.shows_images else []),
-        *([_guarded("memory", config, _memory)] if config.uses_regmean else []),
+        *([_guarded("memory", config, _memory)] if config.uses_regmean or config.memory_limit else []),
         *([_guarded("refinement", config, _refinement)] if config.refinement.epochs else []),
         *([_guarded("evaluators", config, _evaluators)] if config.evaluators.kind != "threads" else []),
         _guarded("storage", config, _storage),
@@ -310,22 +311,29 @@ def _trackers(config: RunConfig) -> Check:
 
 
 def _memory(config: RunConfig) -> Check:
-    """Whether the moments fit that RegMean takes of what every linear layer reads."""
+    """Whether `memory_limit` can be kept, and the moments fit that RegMean takes of what every linear layer reads."""
     from cycleqd.experts.input_moments import lacking_memory
 
     weights = BaseWeights(find_base(config))
     shapes = weights.shapes()
-    # Adapters leave embeddings and the head alone.
-    widths = [
-        shape[1]
-        for name, shape in shapes.items()
-        if len(shape) == 2 and not is_of_tokens(name) and not is_one_expert(name)
-    ]
-    if lacking := lacking_memory(widths, len(config.skills)):
-        return Check(
-            "memory", False, lacking, "choose another baseline or search.merge, or a machine with more memory"
-        )
-    return Check("memory", True, f"room for what RegMean measures on {len(widths)} matrices")
+    dense, found = is_dense(config), []
+    if beyond := lacking(config, shapes, dense=dense):
+        return Check("memory", False, beyond, "set memory_limit to more, or choose others there")
+    if config.memory_limit is not None:
+        most = needs(config, shapes, dense=dense)[0]
+        found.append(f"of {config.memory_limit:g} GiB, {most.step} takes most, about {most.bytes / 2**30:.1f}")
+    if config.uses_regmean:
+        # Adapters leave embeddings and the head alone.
+        widths = [
+            shape[1]
+            for name, shape in shapes.items()
+            if len(shape) == 2 and not is_of_tokens(name) and not is_one_expert(name)
+        ]
+        if short := lacking_memory(widths, len(config.skills), config.memory_limit):
+            remedy = "choose another baseline or search.merge, or a machine with more memory"
+            return Check("memory", False, short, remedy)
+        found.append(f"room for what RegMean measures on {len(widths)} matrices")
+    return Check("memory", True, "; ".join(found))
 
 
 def _evaluators(config: RunConfig) -> Check:
@@ -377,10 +385,7 @@ def _disk(config: RunConfig) -> Check:
     model = sum(file.stat().st_size for file in base.glob("*.safetensors"))
     # LoRA: the exported model and small genomes; full: every expert and child in fp32, twice the size of bf16.
     individuals = config.generations + 2 * len(config.skills) + 2
-    sources = [Path(source).expanduser() for source in config.experts.source.values()]
-    whole = config.experts.method == "full" or config.model.kind == "segmentation"
-    dense = whole or any((source / "config.json").is_file() for source in sources)
-    needed = _SPARE_BYTES + model * (2 * individuals if dense else 2)
+    needed = _SPARE_BYTES + model * (2 * individuals if is_dense(config) else 2)
     place = Path(config.storage).absolute() if "://" not in config.storage else cache_dir()
     while not place.exists():
         place = place.parent

@@ -12,6 +12,7 @@ import psutil
 from cycleqd.base_model import BaseWeights
 from cycleqd.config import RunConfig
 from cycleqd.models.hardware import with_dtype
+from cycleqd.preflight.memory import is_of_tokens
 
 _BYTES: Final = {"bfloat16": 2, "float16": 2, "float32": 4}
 _TRAINED: Final = 16
@@ -66,11 +67,6 @@ def lacking_room(room: Room) -> str:
     if room.disk > (free := shutil.disk_usage(folder).free):
         lacking.append(f"{_gib(room.disk)} for a copy of the model in {folder}, where {_gib(free)} are free")
     return f"refinement needs at least {'; '.join(lacking)}" if lacking else ""
-
-
-def is_of_tokens(name: str) -> bool:
-    """Whether a parameter belongs to embeddings or the head, which adapters leave alone."""
-    return any(part in name for part in ("embed", "lm_head", "wte", "wpe"))
 
 
 def _gib(size: int) -> str:

@@ -72,8 +72,8 @@ N = TypeVar("N", bound=NamedTuple)
 
 CHANGEABLE = frozenset(
     {
-        *("baselines", "comparison", "evaluators", "generations", "refinement", "retention", "storage", "tasks"),
-        "trackers",
+        *("baselines", "comparison", "evaluators", "generations", "memory_limit", "refinement", "retention"),
+        *("storage", "tasks", "trackers"),
     }
 )
 """Settings that may differ when a run is continued: they change how long and how it runs, what becomes of the search's

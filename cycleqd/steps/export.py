@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Literal, get_args
 
 import torch
-from safetensors.torch import save_file
 
 from cycleqd.base_model import EMBEDDED_MODEL, BaseWeights, public_name
 from cycleqd.evaluation.resources import find_base
@@ -25,6 +25,7 @@ from cycleqd.run.names import EXPORT_KEY, final_key
 from cycleqd.run.records import ExportRecord
 from cycleqd.run.store import RunStore
 from cycleqd.task_vector import FactoredTaskVector, TaskVector, save_lora_adapter
+from cycleqd.task_vector.files import write_shard
 
 log = logging.getLogger(__name__)
 
@@ -122,12 +123,12 @@ def export_individual(store: RunStore, identifier: str, out: Path, *, format: Fo
 
 
 def save_checkpoint(base: Path, vector: TaskVector, dtype: str, out: Path) -> None:
-    """Writes base plus task vector as a Hugging Face directory.
+    """Writes base plus task vector as a Hugging Face directory, in files of about 4 GiB, block by block.
 
     Args:
         base: The base's checkpoint directory.
         vector: The task vector.
-        dtype: What the weights are rounded to.
+        dtype: What the weights are rounded to, e.g. ``bfloat16``.
         out: A directory that exists.
     """
     for file in _belonging(base):
@@ -138,10 +139,10 @@ def save_checkpoint(base: Path, vector: TaskVector, dtype: str, out: Path) -> No
     (out / _CONFIG).write_text(json.dumps(settings | {"dtype": dtype}, indent=2) + "\n")
     merged = MergedWeights(BaseWeights(base), vector, getattr(torch, dtype))
     weight_map: dict[str, str] = {}
-    for number, shard in enumerate(_shards(merged), start=1):
+    for number, shapes in enumerate(shards(merged.shapes(), merged.dtype.itemsize), start=1):
         file_name = f"model-{number:05d}.safetensors"
-        save_file(shard, out / file_name, metadata={"format": "pt"})
-        weight_map |= dict.fromkeys(shard, file_name)
+        write_shard(out / file_name, shapes, merged.dtype, merged.blocks)
+        weight_map |= dict.fromkeys(shapes, file_name)
     if len(set(weight_map.values())) == 1:
         (out / "model-00001.safetensors").rename(out / "model.safetensors")
     else:
@@ -165,12 +166,13 @@ def _belongs(name: str) -> bool:
     return lower.startswith(_LICENCES) or Path(lower).suffix in _BELONGS
 
 
-def _shards(weights: Iterable[tuple[str, torch.Tensor]]) -> Iterator[dict[str, torch.Tensor]]:
-    shard: dict[str, torch.Tensor] = {}
+def shards(shapes: Mapping[str, tuple[int, ...]], itemsize: int) -> Iterator[dict[str, tuple[int, ...]]]:
+    """What goes into each file of a checkpoint: names and shapes, in their order, about 4 GiB a file."""
+    shard: dict[str, tuple[int, ...]] = {}
     size = 0
-    for name, tensor in weights:
-        shard[name] = tensor.contiguous()
-        size += tensor.nbytes
+    for name, shape in shapes.items():
+        shard[name] = shape
+        size += itemsize * math.prod(shape)
         if size >= _SHARD_BYTES:
             yield shard
             shard, size = {}, 0

@@ -60,7 +60,7 @@ def _measured(ws: Workspace, updates: Mapping[str, Update], progress: Progress |
             "choose another baseline or search.merge"
         )
     names = sorted({name for update in updates.values() for name in update.factors})
-    _refuse_too_large(updates)
+    _refuse_too_large(updates, ws.config.memory_limit)
     settings, base = ws.config.regmean, ws.evaluator.base
     tokenizer = load_tokenizer(base)
     ends = end_tokens(tokenizer, base)
@@ -91,7 +91,7 @@ def _measured(ws: Workspace, updates: Mapping[str, Update], progress: Progress |
     return regmean_parts(factors, moments, shrinkage=settings.shrinkage)
 
 
-def _refuse_too_large(updates: Mapping[str, Update]) -> None:
+def _refuse_too_large(updates: Mapping[str, Update], limit: float | None) -> None:
     """Refuses what might not fit; layers that read the same tensor share their moments, so somewhat less is needed."""
     widths = {
         name: factors.a.shape[1]
@@ -99,7 +99,7 @@ def _refuse_too_large(updates: Mapping[str, Update]) -> None:
         for name, factors in update.factors.items()
         if not is_one_expert(name)
     }
-    if lacking := lacking_memory(list(widths.values()), len(updates)):
+    if lacking := lacking_memory(list(widths.values()), len(updates), limit):
         raise ValueError(f"{lacking}: choose another baseline or search.merge")
 
 

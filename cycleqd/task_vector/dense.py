@@ -1,16 +1,17 @@
-"""Task vectors of any kind, computed and stored tensor by tensor."""
+"""Task vectors of any kind, computed and stored tensor by tensor, large tensors in blocks of rows."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import torch
 
-from cycleqd.task_vector.files import ContentHash, TensorFile, write_tensors
-from cycleqd.task_vector.matrices import by_slice, matrix_names
+from cycleqd.task_vector.files import ContentHash, TensorFile, write_blocks
+from cycleqd.task_vector.matrices import by_slice, in_slices, is_stack, matrix_names
 from cycleqd.task_vector.protocol import SpectralWeights, TaskVector, TensorSource
-from cycleqd.task_vector.spectrum import singular_values, standard_noise, stretches
+from cycleqd.task_vector.rows import Blocks, fits_a_block, rows_at_a_time, split
+from cycleqd.task_vector.spectrum import noise_blocks, singular_values, standard_noise, stretches
 
 
 class DenseTaskVector:
@@ -29,11 +30,19 @@ class DenseTaskVector:
     Args:
         shapes: Names and shapes of the parameters.
         compute: Gives the fp32 delta of a name; the result is not changed by anyone.
+        blocks: Gives the same delta in consecutive rows, bit for bit, where that takes less memory. Unless given, the
+            whole delta is cut.
     """
 
-    def __init__(self, shapes: Mapping[str, tuple[int, ...]], compute: Callable[[str], torch.Tensor]) -> None:
+    def __init__(
+        self,
+        shapes: Mapping[str, tuple[int, ...]],
+        compute: Callable[[str], torch.Tensor],
+        blocks: Blocks | None = None,
+    ) -> None:
         self._shapes = {name: tuple(shapes[name]) for name in sorted(shapes)}
         self._compute = compute
+        self._blocks = blocks
         self._hash: str | None = None
 
     @classmethod
@@ -51,18 +60,25 @@ class DenseTaskVector:
             if tuple(tuned.shape(name)) != shape:
                 raise ValueError(f"{name}: the base has {shape}, the fine-tuned model {tuple(tuned.shape(name))}")
 
-        def difference(name: str) -> torch.Tensor:
-            delta = tuned.tensor(name).float() - base.tensor(name).float()
+        def difference(name: str, one: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
+            delta = one.float() - other.float()
             if not delta.isfinite().all():
                 raise ValueError(f"{name}: the difference to the base is not finite; the training diverged")
             return delta
 
-        return cls(shapes, difference)
+        def whole(name: str) -> torch.Tensor:
+            return difference(name, tuned.tensor(name), base.tensor(name))
+
+        def blocks(name: str, rows: int) -> Iterator[torch.Tensor]:
+            pairs = zip(tuned.blocks(name, rows), base.blocks(name, rows), strict=True)
+            return (difference(name, one, other) for one, other in pairs)
+
+        return cls(shapes, whole, blocks)
 
     @classmethod
     def of(cls, vector: TaskVector) -> DenseTaskVector:
         """Any task vector in dense form."""
-        return cls({name: vector.shape(name) for name in vector.names()}, vector.delta)
+        return cls({name: vector.shape(name) for name in vector.names()}, vector.delta, vector.blocks)
 
     @classmethod
     def load(cls, path: Path) -> DenseTaskVector:
@@ -91,6 +107,14 @@ class DenseTaskVector:
         computed = self._compute(name)
         return computed if device is None else computed.to(device)
 
+    def blocks(self, name: str, rows: int) -> Iterator[torch.Tensor]:
+        """The parameter's delta in consecutive rows, fp32; see `TaskVector.blocks`."""
+        if name not in self._shapes:
+            raise KeyError(name)
+        if self._blocks is None or fits_a_block(self._shapes[name], rows):
+            return split(self.delta(name), rows)
+        return self._blocks(name, rows)
+
     def singular_values(self, name: str) -> torch.Tensor:
         """Singular values of a matrix, descending, fp32; of a stack, a row for each of its matrices."""
         return singular_values(self.delta(name))
@@ -104,13 +128,23 @@ class DenseTaskVector:
         for _, other in others:
             self._check_same_parameters(other)
 
-        def combination(name: str) -> torch.Tensor:
-            total = self.delta(name) * own
-            for coefficient, other in others:
-                total.add_(other.delta(name), alpha=coefficient)
+        coefficients = [coefficient for coefficient, _ in others]
+        vectors = [other for _, other in others]
+
+        def combination(first: torch.Tensor, rest: Iterable[torch.Tensor]) -> torch.Tensor:
+            total = first * own
+            for coefficient, delta in zip(coefficients, rest, strict=True):
+                total.add_(delta, alpha=coefficient)
             return total
 
-        return DenseTaskVector(self._shapes, combination)
+        def whole(name: str) -> torch.Tensor:
+            return combination(self.delta(name), (vector.delta(name) for vector in vectors))
+
+        def blocks(name: str, rows: int) -> Iterator[torch.Tensor]:
+            of_all = zip(*(vector.blocks(name, rows) for vector in (self, *vectors)), strict=True)
+            return (combination(first, rest) for first, *rest in of_all)
+
+        return DenseTaskVector(self._shapes, whole, blocks)
 
     def stretch(self, basis: TaskVector, weights: SpectralWeights) -> DenseTaskVector:
         """Adds U diag(w ∘ σ) Vᵀ of each matrix of `basis`; other parameters pass through.
@@ -132,7 +166,14 @@ class DenseTaskVector:
             added: torch.Tensor = (u * stretches(sigma, weights(name, len(sigma)))) @ vh
             return own + added
 
-        return DenseTaskVector(self._shapes, stretched)
+        def blocks(name: str, rows: int) -> Iterator[torch.Tensor]:
+            shape = self._shapes[name]
+            if not is_stack(shape):
+                return split(stretched(name), rows)
+            both = (self.blocks(name, rows), self.blocks(name, rows) if basis is self else basis.blocks(name, rows))
+            return in_slices(stretched_matrix, name, shape, *both)
+
+        return DenseTaskVector(self._shapes, stretched, blocks)
 
     def add_noise(self, seed: int, coefficient: float) -> DenseTaskVector:
         """Adds coefficient · N(seed) to every matrix; other parameters pass through."""
@@ -143,29 +184,39 @@ class DenseTaskVector:
                 return delta
             return delta + coefficient * standard_noise(seed, name, self._shapes[name])
 
-        return DenseTaskVector(self._shapes, noisy)
+        def blocks(name: str, rows: int) -> Iterator[torch.Tensor]:
+            shape = self._shapes[name]
+            if not matrix_names(name, shape):
+                return self.blocks(name, rows)
+            pairs = zip(self.blocks(name, rows), noise_blocks(seed, name, shape, rows), strict=True)
+            return (delta + coefficient * noise for delta, noise in pairs)
+
+        return DenseTaskVector(self._shapes, noisy, blocks)
 
     def hash(self) -> str:
         """SHA-256 of all deltas, hexadecimal; computes them all unless the vector was saved, then is kept."""
         if self._hash is None:
             content = ContentHash("dense")
             for name in self._shapes:
-                content.add(name, self.delta(name))
+                for _ in self._hashed(name, content):
+                    pass
             self._hash = content.hexdigest()
         return self._hash
 
     def save(self, path: Path) -> None:
-        """Computes and writes tensor after tensor, atomically; from then on the vector reads from the file."""
+        """Computes and writes block after block, atomically; from then on the vector reads from the file."""
         content = ContentHash("dense")
-
-        def counted(name: str) -> torch.Tensor:
-            delta = self.delta(name)
-            content.add(name, delta)
-            return delta
-
-        write_tensors(path, self._shapes, counted, {"form": "dense"})
+        write_blocks(path, self._shapes, lambda name: self._hashed(name, content), {"form": "dense"})
         self._hash = content.hexdigest()
-        self._compute = TensorFile(path).tensor
+        self._compute, self._blocks = TensorFile(path).tensor, None
+
+    def _hashed(self, name: str, content: ContentHash) -> Iterator[torch.Tensor]:
+        """The parameter's blocks, each taken into the hash before it is handed out."""
+        shape = self._shapes[name]
+        content.begin(name, shape)
+        for block in self.blocks(name, rows_at_a_time(shape)):
+            content.go_on(block)
+            yield block
 
     def _check_same_parameters(self, other: TaskVector) -> None:
         if other.names() != self.names():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import torch
@@ -12,6 +12,7 @@ import torch
 from cycleqd.task_vector.bases import LoraFactors, SharedBases, orthonormal_columns
 from cycleqd.task_vector.files import ContentHash, TensorFile, write_tensors
 from cycleqd.task_vector.protocol import SpectralWeights, TaskVector
+from cycleqd.task_vector.rows import split
 from cycleqd.task_vector.spectrum import singular_values, standard_noise, stretches
 from cycleqd.task_vector.threads import one_thread
 
@@ -68,6 +69,10 @@ class FactoredTaskVector:
         for seed, coefficient in self.noise:
             delta.add_(standard_noise(seed, name, self.bases.shape(name)).to(delta.device), alpha=coefficient)
         return delta
+
+    def blocks(self, name: str, rows: int) -> Iterator[torch.Tensor]:
+        """The delta in consecutive rows; computed whole, as the rounding of a product depends on its size."""
+        return split(self.delta(name), rows)
 
     def singular_values(self, name: str) -> torch.Tensor:
         """Singular values, descending, fp32: those of the core, or of the whole matrix where there is noise."""
@@ -182,11 +187,13 @@ def build_bases(
     trained: dict[str, dict[str, LoraFactors]] = defaultdict(dict)
     for skill in sorted(experts):
         for name, (a, b, scale) in experts[skill].items():
-            trained[name][skill] = LoraFactors(a.detach().cpu().double(), b.detach().cpu().double(), float(scale))
+            trained[name][skill] = LoraFactors(a, b, float(scale))
     left, right = {}, {}
     cores: dict[str, dict[str, torch.Tensor]] = {skill: {} for skill in experts}
     with one_thread():
-        for name, by_skill in trained.items():
+        for name, stored in trained.items():
+            # In fp64 are the factors of one matrix at a time; those of all would be twice what is kept.
+            by_skill = {skill: _in_double(factors) for skill, factors in stored.items()}
             _check_factors(name, by_skill)
             p = orthonormal_columns([factors.b for factors in by_skill.values()])
             q = orthonormal_columns([factors.a.T for factors in by_skill.values()])
@@ -199,6 +206,11 @@ def build_bases(
                 core_of_skill[name] = core.float()
     bases = SharedBases(left, right)
     return bases, {skill: FactoredTaskVector(bases, cores[skill]) for skill in experts}
+
+
+def _in_double(factors: LoraFactors) -> LoraFactors:
+    a, b, scale = factors
+    return LoraFactors(a.detach().cpu().double(), b.detach().cpu().double(), scale)
 
 
 def _check_factors(name: str, by_skill: Mapping[str, LoraFactors]) -> None:

@@ -62,17 +62,22 @@ def to_lora(vector: FactoredTaskVector) -> dict[str, tuple[torch.Tensor, torch.T
     Raises:
         ValueError: The vector carries Gaussian noise, which has full rank.
     """
+    _refuse_noise(vector)
+    return {name: _factors(vector, name) for name in vector.names()}
+
+
+def _refuse_noise(vector: FactoredTaskVector) -> None:
     if vector.noise:
         raise ValueError("a task vector with Gaussian noise has full rank and is no LoRA adapter; export the weights")
-    factors = {}
+
+
+def _factors(vector: FactoredTaskVector, name: str) -> tuple[torch.Tensor, torch.Tensor]:
     with one_thread():
-        for name in vector.names():
-            u, sigma, vh = torch.linalg.svd(vector.core(name), full_matrices=False)
-            root = sigma.sqrt()
-            a = root.unsqueeze(1) * (vh @ vector.bases.right(name).T)
-            b = vector.bases.left(name) @ (u * root)
-            factors[name] = (a, b)
-    return factors
+        u, sigma, vh = torch.linalg.svd(vector.core(name), full_matrices=False)
+        root = sigma.sqrt()
+        a = root.unsqueeze(1) * (vh @ vector.bases.right(name).T)
+        b = vector.bases.left(name) @ (u * root)
+    return a, b
 
 
 def save_lora_adapter(
@@ -94,24 +99,25 @@ def save_lora_adapter(
     """
     from peft import LoraConfig  # takes four seconds, which a cancelled flow run would spend again to be cancelled
 
-    factors = to_lora(vector)
-    if not factors:
+    _refuse_noise(vector)
+    if not vector.names():
         raise ValueError("the task vector covers no parameters; there is no adapter to write")
-    rank = max(a.shape[0] for a, _ in factors.values())
-    tensors: dict[str, torch.Tensor] = {}
+    rank = max(min(vector.bases.core_shape(name)) for name in vector.names())
+    shapes: dict[str, tuple[int, ...]] = {}
+    of: dict[str, tuple[str, int]] = {}
     modules = []
-    for name, (a, b) in factors.items():
+    for name in vector.names():
         module = name.removesuffix(".weight")
         if module == name:
             raise ValueError(f"{name} is not the weight of a linear layer; LoRA has no place for it")
         modules.append(module)
-        padding = rank - a.shape[0]
-        tensors[f"{PREFIX}{module}.lora_A.weight"] = torch.nn.functional.pad(a, (0, 0, 0, padding))
-        tensors[f"{PREFIX}{module}.lora_B.weight"] = torch.nn.functional.pad(b, (0, padding))
+        m, n = vector.shape(name)
+        for side, (key, shape) in enumerate((("lora_A", (rank, n)), ("lora_B", (m, rank)))):
+            shapes[f"{PREFIX}{module}.{key}.weight"] = shape
+            of[f"{PREFIX}{module}.{key}.weight"] = name, side
     out_dir.mkdir(parents=True, exist_ok=True)
-    shapes = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
     metadata = {"form": "adapter"} | ({"base": base} if base else {})
-    write_tensors(out_dir / _WEIGHTS, shapes, tensors.__getitem__, metadata)
+    write_tensors(out_dir / _WEIGHTS, shapes, lambda key: _padded(vector, *of[key], rank), metadata)
     # lora_alpha = r makes peft's scale 1.
     LoraConfig(
         r=rank,
@@ -121,6 +127,13 @@ def save_lora_adapter(
         task_type="CAUSAL_LM",
         inference_mode=True,
     ).save_pretrained(str(out_dir))
+
+
+def _padded(vector: FactoredTaskVector, name: str, side: int, rank: int) -> torch.Tensor:
+    """A (side 0) or B (side 1) with zeros up to the rank; each side takes its own SVD of the small core."""
+    factor = _factors(vector, name)[side]
+    padding = rank - factor.shape[side]
+    return torch.nn.functional.pad(factor, (0, padding) if side else (0, 0, 0, padding))
 
 
 def adapter_base(directory: Path) -> str:

@@ -6,7 +6,7 @@ so each is decomposed, stretched, trimmed and merged alone, as if it were stored
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import torch
 
@@ -40,3 +40,22 @@ def by_slice(rule: Callable[..., torch.Tensor], name: str, *tensors: torch.Tenso
         return rule(name, *tensors)
     pieces = zip(matrix_names(name, shape), *tensors, strict=True)
     return torch.stack([rule(one, *matrices) for one, *matrices in pieces])
+
+
+def in_slices(
+    rule: Callable[..., torch.Tensor], name: str, shape: Sequence[int], *stacks: Iterable[torch.Tensor]
+) -> Iterator[torch.Tensor]:
+    """As `by_slice`, for stacks that come a few matrices at a time; gives as many at a time.
+
+    Args:
+        rule: As there.
+        name: The parameter's.
+        shape: The whole stack's, (e, m, n).
+        *stacks: At least one; each gives consecutive matrices of shape (some, m, n), all as many at a time.
+    """
+    names = iter(matrix_names(name, shape))
+    for parts in zip(*stacks, strict=True):
+        pieces = torch.empty_like(parts[0])
+        for place, matrices in enumerate(zip(*parts, strict=True)):
+            pieces[place] = rule(next(names), *matrices)
+        yield pieces

@@ -10,6 +10,7 @@ import torch
 from cycleqd.task_vector.bases import SharedBases
 from cycleqd.task_vector.factored import FactoredTaskVector
 from cycleqd.task_vector.protocol import TaskVector
+from cycleqd.task_vector.rows import fits_a_block, rows_at_a_time
 
 
 class Projection(NamedTuple):
@@ -37,10 +38,24 @@ def project(vector: TaskVector, bases: SharedBases) -> Projection:
     cores: dict[str, torch.Tensor] = {}
     lost = total = 0.0
     for name in bases.names():
-        delta = vector.delta(name).double()
+        delta = _in_double(vector, name)
         p, q = bases.left(name).double(), bases.right(name).double()
         core = p.T @ delta @ q
-        lost += float((delta - p @ core @ q.T).square().sum())
-        total += float(delta.square().sum())
+        # In place: each of these is as large as the parameter in fp64.
+        lost += float((p @ core @ q.T).sub_(delta).square_().sum())
+        total += float(delta.square_().sum())
         cores[name] = core.float()
     return Projection(FactoredTaskVector(bases, cores), math.sqrt(lost / total) if total > 0 else 0.0)
+
+
+def _in_double(vector: TaskVector, name: str) -> torch.Tensor:
+    """A copy of the delta in fp64; of a large one, without another copy in fp32."""
+    shape = vector.shape(name)
+    rows = rows_at_a_time(shape)
+    if fits_a_block(shape, rows):
+        return vector.delta(name).double()
+    whole, first = torch.empty(shape, dtype=torch.float64), 0
+    for block in vector.blocks(name, rows):
+        whole[first : first + len(block)] = block
+        first += len(block)
+    return whole

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -30,6 +30,10 @@ class TensorSource(Protocol):
         """The tensor in its own dtype; the caller does not change it."""
         ...
 
+    def blocks(self, name: str, rows: int) -> Iterator[torch.Tensor]:
+        """The tensor's consecutive rows, at most `rows` at a time; the caller does not change them."""
+        ...
+
 
 class TaskVector(Protocol):
     """Parameters minus the base's, immutable. Names that it lacks have a delta of zero."""
@@ -52,6 +56,21 @@ class TaskVector(Protocol):
         Args:
             name: The parameter.
             device: Where it is to lie; what can be, is computed there. Unless given, the CPU.
+
+        Raises:
+            KeyError: The vector does not cover `name`.
+        """
+        ...
+
+    def blocks(self, name: str, rows: int) -> Iterator[torch.Tensor]:
+        """The same delta, bit for bit, in consecutive rows; the caller does not change them.
+
+        A parameter of numbers that don't depend on each other is computed block by block, so that no more than a few
+        blocks are in memory. Others are computed whole and cut.
+
+        Args:
+            name: The parameter.
+            rows: Most rows of a block, at least 1.
 
         Raises:
             KeyError: The vector does not cover `name`.

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import torch
 
 from cycleqd.randomness import parameter_rng
@@ -37,3 +39,11 @@ def stretches(sigma: torch.Tensor, w: torch.Tensor) -> torch.Tensor:
 def standard_noise(seed: int, name: str, shape: tuple[int, ...]) -> torch.Tensor:
     """Standard normal noise of one parameter, fp32, the same wherever it is drawn."""
     return torch.from_numpy(parameter_rng(seed, name).standard_normal(shape, dtype="float32"))
+
+
+def noise_blocks(seed: int, name: str, shape: tuple[int, ...], rows: int) -> Iterator[torch.Tensor]:
+    """The same numbers as `standard_noise`, at most `rows` rows at a time."""
+    stream = parameter_rng(seed, name)
+    for first in range(0, shape[0], rows):
+        block = (min(rows, shape[0] - first), *shape[1:])
+        yield torch.from_numpy(stream.standard_normal(block, dtype="float32"))

@@ -24,6 +24,8 @@ def test_moments_that_do_not_fit_into_memory_are_refused_before_they_are_measure
 
     free(2 * KEPT - 1)
     with pytest.raises(ValueError, match="memory for the moments of 7 matrices"):
-        _refuse_too_large(updates)
+        _refuse_too_large(updates, None)
     free(4 * KEPT)
-    _refuse_too_large(updates)
+    _refuse_too_large(updates, None)
+    with pytest.raises(ValueError, match="memory_limit is 1e-06 GiB"):
+        _refuse_too_large(updates, 1e-6)

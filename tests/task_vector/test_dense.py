@@ -1,3 +1,4 @@
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -32,6 +33,9 @@ class Checkpoint:
 
     def tensor(self, name: str) -> torch.Tensor:
         return self.tensors[name]
+
+    def blocks(self, name: str, rows: int) -> Iterator[torch.Tensor]:
+        return iter(self.tensors[name].split(rows))
 
 
 def test_the_difference_of_two_checkpoints_is_exact_in_fp32() -> None:

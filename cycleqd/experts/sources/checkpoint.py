@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -15,6 +15,7 @@ from cycleqd.experts.sources.tensors import StoredTensors, read_json
 from cycleqd.experts.sources.vocabulary import Vocabulary, is_by_token
 from cycleqd.model_layout import arranged, empty_model
 from cycleqd.task_vector import DenseTaskVector, TensorSource
+from cycleqd.task_vector.rows import split
 
 _STEMS: Final = ("model", "pytorch_model")
 _DECISIVE: Final = (
@@ -56,12 +57,22 @@ class Checkpoint:
             if theirs != shape:
                 raise self._refusal(f"{name} has shape {theirs}, the base's {shape}: it is of another model")
 
+        def difference(name: str, tuned: torch.Tensor, own: torch.Tensor) -> torch.Tensor:
+            found = tuned - own
+            if not found.isfinite().all():
+                raise self._refusal(f"{name} holds NaN or infinite values")
+            return found
+
         def delta(name: str) -> torch.Tensor:
             own, tuned = base.tensor(name, torch.float32), tensors.tensor(stored[name])
-            difference = (vocabulary.take(name, tuned, own) if is_by_token(name) else tuned) - own
-            if not difference.isfinite().all():
-                raise self._refusal(f"{name} holds NaN or infinite values")
-            return difference
+            return difference(name, vocabulary.take(name, tuned, own) if is_by_token(name) else tuned, own)
+
+        def blocks(name: str, rows: int) -> Iterator[torch.Tensor]:
+            theirs = tensors.shape(stored[name])
+            if is_by_token(name) and vocabulary.rows(name, theirs[0], shapes[name][0]) is not None:
+                return split(delta(name), rows)  # rows are where their tokens are
+            pairs = zip(tensors.blocks(stored[name], rows), base.blocks(name, rows, torch.float32), strict=True)
+            return (difference(name, tuned, own) for tuned, own in pairs)
 
         notes = list(vocabulary.notes())
         if self._tensors.scaled:
@@ -69,7 +80,7 @@ class Checkpoint:
                 f"{self._tensors.scaled} weights were stored in 8 bits and are multiplied by their scales; what "
                 "rounding to 8 bits did to them is part of the task vector"
             )
-        return Update({}, DenseTaskVector(shapes, delta), tuple(notes))
+        return Update({}, DenseTaskVector(shapes, delta, blocks), tuple(notes))
 
     def check_values(self) -> None:
         """Reads all stored numbers once; see `ExpertSource`."""

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
 import torch
 
 from cycleqd.experts.sources.protocol import Update
 from cycleqd.task_vector import DenseTaskVector, LoraFactors, SharedBases, TaskVector, build_bases
+from cycleqd.task_vector.rows import split
 
 
 class TaskVectors(NamedTuple):
@@ -68,7 +69,12 @@ def _dense(update: Update, shapes: Mapping[str, tuple[int, ...]]) -> DenseTaskVe
             return update.dense.delta(name)
         return torch.zeros(shapes[name])
 
-    return DenseTaskVector(shapes, delta)
+    def blocks(name: str, rows: int) -> Iterator[torch.Tensor]:
+        if update.dense is not None and name in covered and name not in update.factors:
+            return update.dense.blocks(name, rows)
+        return split(delta(name), rows)
+
+    return DenseTaskVector(shapes, delta, blocks)
 
 
 def product(factors: LoraFactors) -> torch.Tensor:

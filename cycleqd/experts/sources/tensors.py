@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Callable, Mapping, Sequence
+import zipfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -14,6 +15,7 @@ from safetensors import safe_open
 
 from cycleqd.checkpoint import one_line
 from cycleqd.experts.sources.protocol import SourceInvalid
+from cycleqd.task_vector.rows import split
 
 _PLAIN: Final = (torch.float64, torch.float32, torch.float16, torch.bfloat16)
 _FP8: Final = (torch.float8_e4m3fn, torch.float8_e5m2, torch.float8_e4m3fnuz, torch.float8_e5m2fnuz)
@@ -91,6 +93,15 @@ class StoredTensors:
                 "are not known; give the model in bf16"
             )
         return raw.float() * self._expanded(name, self._raw(self._scale_of[name]).float(), raw.shape)
+
+    def blocks(self, name: str, rows: int) -> Iterator[torch.Tensor]:
+        """The tensor's consecutive rows in fp32, at most `rows` at a time; raises as `tensor`.
+
+        What is stored with scales is read whole: they may be of blocks.
+        """
+        raw = self._raw(name)
+        whole = raw if raw.dtype in _PLAIN else self.tensor(name)
+        return (block.float() for block in split(whole, rows))
 
     @property
     def scaled(self) -> int:
@@ -188,7 +199,8 @@ def _open(file: Path) -> dict[str, Callable[[], torch.Tensor]]:
         except Exception as error:  # safetensors' own class, which derives from Exception alone
             raise SourceInvalid(f"{where} is damaged or was not fetched whole ({one_line(error)})") from None
     try:
-        content = torch.load(file, map_location="cpu", weights_only=True)
+        # Only files of the newer kind, which are archives, can be mapped; the others are read whole.
+        content = torch.load(file, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(file))
     except Exception as error:  # pickle and torch raise all classes over what is in a file
         raise SourceInvalid(
             f"{where} cannot be read as plain tensors ({one_line(error, longest=120)}); it may hold code, which is "

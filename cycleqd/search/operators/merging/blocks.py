@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Final
 
 import torch
 
 from cycleqd.task_vector import DenseTaskVector, FactoredTaskVector, TaskVector
-from cycleqd.task_vector.matrices import by_slice
+from cycleqd.task_vector.matrices import by_slice, in_slices, is_stack
+from cycleqd.task_vector.rows import Blocks, split
 from cycleqd.task_vector.spectrum import RANK_TOLERANCE
 from cycleqd.task_vector.threads import one_thread
 
@@ -24,6 +26,9 @@ The stack holds B matrices of each of the K vectors, or their cores; min(m, n) i
 
 EntryRule = Callable[[str, torch.Tensor], torch.Tensor]
 """(parameter's name, stack of shape (K, *shape)) -> shape, fp64. It is handed stacks of matrices one by one."""
+
+
+_FINER: Final = 8
 
 
 def merge_matrices(vectors: Sequence[TaskVector], matrices: MatrixRule, others: EntryRule) -> TaskVector:
@@ -51,8 +56,14 @@ def merge_matrices(vectors: Sequence[TaskVector], matrices: MatrixRule, others: 
     return merge_entries(vectors, rule)
 
 
-def merge_entries(vectors: Sequence[TaskVector], rule: EntryRule) -> DenseTaskVector:
+def merge_entries(vectors: Sequence[TaskVector], rule: EntryRule, by_rows: Blocks | None = None) -> DenseTaskVector:
     """Merges tensor by tensor; the work is done when a tensor is asked for, or the vector saved.
+
+    Args:
+        vectors: At least one.
+        rule: Merges one parameter.
+        by_rows: Gives what `rule` gives, bit for bit and in fp32, in consecutive rows; for rules that need not see a
+            parameter whole. Stacks go through matrix by matrix in any case.
 
     Raises:
         ValueError: Names or shapes differ.
@@ -68,11 +79,48 @@ def merge_entries(vectors: Sequence[TaskVector], rule: EntryRule) -> DenseTaskVe
                     f"{name}: the task vectors have the shapes {first.shape(name)} and {other.shape(name)}"
                 )
 
-    def merged(name: str) -> torch.Tensor:
-        deltas = [vector.delta(name).double() for vector in vectors]
-        return by_slice(lambda piece, *own: rule(piece, torch.stack(own)), name, *deltas).float()
+    def one(name: str, own: Iterable[torch.Tensor], shape: Sequence[int]) -> torch.Tensor:
+        stack = torch.empty(len(vectors), *shape, dtype=torch.float64)
+        for place, delta in enumerate(own):  # one after the other: a list of them would take as much again
+            stack[place] = delta
+        return rule(name, stack).float()
 
-    return DenseTaskVector({name: first.shape(name) for name in first.names()}, merged)
+    def one_of_stack(name: str, *own: torch.Tensor) -> torch.Tensor:
+        return one(name, own, own[0].shape)
+
+    def merged(name: str) -> torch.Tensor:
+        if is_stack(first.shape(name)):
+            return by_slice(one_of_stack, name, *(vector.delta(name) for vector in vectors))
+        return one(name, (vector.delta(name) for vector in vectors), first.shape(name))
+
+    def blocks(name: str, rows: int) -> Iterator[torch.Tensor]:
+        shape = first.shape(name)
+        if is_stack(shape):
+            return in_slices(one_of_stack, name, shape, *(vector.blocks(name, rows) for vector in vectors))
+        return by_rows(name, rows) if by_rows is not None else split(merged(name), rows)
+
+    return DenseTaskVector({name: first.shape(name) for name in first.names()}, merged, blocks)
+
+
+def merged_rows(
+    vectors: Sequence[TaskVector], name: str, rows: int, rule: Callable[[torch.Tensor], torch.Tensor]
+) -> Iterator[torch.Tensor]:
+    """A parameter merged in consecutive rows, by a rule about entries: what `merge_entries` takes as `by_rows`.
+
+    Args:
+        vectors: At least one.
+        name: The parameter.
+        rows: Most rows of a block.
+        rule: (stack of shape (K, some rows, *others), fp64) -> (some rows, *others); called in the order of the rows.
+    """
+    for parts in zip(*(vector.blocks(name, rows) for vector in vectors), strict=True):
+        merged = torch.empty_like(parts[0])
+        # Rules hold several copies of K vectors in fp64, so they get a small part of the block at a time.
+        few = max(1, len(merged) // (_FINER * len(parts)))
+        for first in range(0, len(merged), few):
+            stack = torch.stack([part[first : first + few].double() for part in parts])
+            merged[first : first + few] = rule(stack)
+        yield merged
 
 
 def _on_cores(vectors: Sequence[FactoredTaskVector], rule: MatrixRule) -> FactoredTaskVector:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 
 from cycleqd.randomness import parameter_rng
-from cycleqd.search.operators.merging.blocks import merge_entries
+from cycleqd.search.operators.merging.blocks import merge_entries, merged_rows
 from cycleqd.search.operators.merging.protocol import checked_scale, checked_weights
 from cycleqd.task_vector import DenseTaskVector, TaskVector
 
@@ -47,11 +48,18 @@ class Dare:
         """The thinned sum, dense; see `MergeMethod.merge`."""
         checked = checked_weights(vectors, weights)
 
-        def rule(name: str, stack: torch.Tensor) -> torch.Tensor:
+        def thinned(stack: torch.Tensor, streams: Sequence[np.random.Generator]) -> torch.Tensor:
             total = torch.zeros_like(stack[0])
-            for place, (vector, weight) in enumerate(zip(stack, checked, strict=True)):
-                kept = parameter_rng(self.seed, f"dare {place} {name}").random(tuple(vector.shape)) >= self.drop
-                total += vector * torch.from_numpy(kept) * (weight * self.scale / (1.0 - self.drop))
+            for vector, weight, stream in zip(stack, checked, streams, strict=True):
+                kept = stream.random(tuple(vector.shape)) >= self.drop
+                total += vector * torch.from_numpy(np.asarray(kept)) * (weight * self.scale / (1.0 - self.drop))
             return total
 
-        return merge_entries(vectors, rule)
+        def streams(name: str) -> list[np.random.Generator]:
+            return [parameter_rng(self.seed, f"dare {place} {name}") for place in range(len(checked))]
+
+        def by_rows(name: str, rows: int) -> Iterator[torch.Tensor]:
+            drawn = streams(name)
+            return merged_rows(vectors, name, rows, lambda stack: thinned(stack, drawn))
+
+        return merge_entries(vectors, lambda name, stack: thinned(stack, streams(name)), by_rows)
