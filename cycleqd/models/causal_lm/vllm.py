@@ -10,7 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -31,7 +31,8 @@ from cycleqd.models.causal_lm.protocol import (
     refuse_other_base,
 )
 from cycleqd.models.causal_lm.rendering import TEMPLATE_DATE, end_tokens, load_tokenizer, render
-from cycleqd.models.causal_lm.vllm_start import device, memory, sleep_mode, start_vllm
+from cycleqd.models.causal_lm.vllm_start import memory, start_vllm
+from cycleqd.models.causal_lm.vllm_weights import device, sleep, sleep_mode, swap_weights
 from cycleqd.task_vector import TaskVector
 
 _log = logging.getLogger(__name__)
@@ -96,17 +97,14 @@ class VllmEngine:
         extra: Mapping[str, Any] | None = None,
         date: datetime.date = TEMPLATE_DATE,
     ) -> None:
-        self._weights = BaseWeights(base)
-        self._date = date
+        self._weights, self._date = BaseWeights(base), date
         self._dtype: torch.dtype = getattr(torch, dtype)
         self.max_model_len = max_model_len
         self._loaded = "base"
-        self._busy = 0.0
-        self.prefill = 0.0
+        self._busy = self.prefill = 0.0
         self._unanswered: set[str] = set()
         self._running: dict[str, tuple[_Batch, int]] = {}
-        self._submitted = 0
-        self._cached_tokens = 0
+        self._submitted = self._cached_tokens = 0
         self._inbox: queue.SimpleQueue[_Batch | _Command] = queue.SimpleQueue()
         self._exclusive = threading.Lock()
         self._exclusive_owner: int | None = None
@@ -164,10 +162,7 @@ class VllmEngine:
             if self._asleep:
                 self._llm.wake_up()
                 self._asleep = False
-            self._llm.collective_rpc("reload_weights", kwargs={"weights_iterator": iter(merged)})
-            self._llm.apply_model(_repack_tied_head)
-            if not self._llm.reset_prefix_cache():
-                raise RuntimeError("vLLM did not reset its prefix cache: keys of the previous weights would be used")
+            swap_weights(self._llm, merged)
             self._cached_tokens = 0
             self._canary.check(genome, self._measure_canary(), merged)
             self._loaded = genome
@@ -175,23 +170,15 @@ class VllmEngine:
         self._run(swap)
 
     def sleep(self) -> bool:
-        """Frees the GPU's memory until something is loaded; see `put_to_sleep`. Waits until replies are finished.
+        """See `put_to_sleep`. Waits until running replies are finished."""
 
-        Closing would not: compiled code and CUDA graphs refer to a closed engine, so that its tensors stay. At
-        Llama-3-8B's shapes they were 42 GiB, and those of the next engine came on top (vLLM 0.26).
-        """
-        if not self._can_sleep:
-            return False
+        def action() -> None:
+            self._loaded, self._asleep = "", True
+            sleep(self._llm)
 
-        def sleep() -> None:
-            self._loaded = ""
-            self._asleep = True
-            # After it has slept, it says that memory grew where another process took some at the same time.
-            with suppress(AssertionError):
-                self._llm.sleep(level=2)
-
-        self._run(sleep)
-        return True
+        if self._can_sleep:
+            self._run(action)
+        return self._can_sleep
 
     def chat(self, requests: Sequence[ChatRequest]) -> list[Reply]:
         """See `Engine.chat`.
@@ -411,14 +398,3 @@ class VllmEngine:
             self._llm.llm_engine.engine_core.shutdown()
             del self._llm
         gc.collect()
-
-
-def _repack_tied_head(model: Any) -> None:
-    """Makes an output head that shares the embedding's weight follow it.
-
-    vLLM's CPU kernels compute with a packed copy of the head, which `reload_weights` renews only for layers that
-    the checkpoint names (0.32); a tied head would stay the base's.
-    """
-    head = getattr(model, "lm_head", None)
-    if head is not None and getattr(model.config, "tie_word_embeddings", False):
-        head.quant_method.process_weights_after_loading(head)

@@ -15,8 +15,6 @@ from cycleqd.models.hardware import CPU_CACHE_GB
 _BLOCK_SIZE: Final = 32
 """Tokens a cache block. Only full blocks are reused; the CPU kernels want multiples of 32."""
 
-_has_slept = False
-
 _ENVIRONMENT: Final = {
     # In process, or the weights could not be handed over as tensors.
     "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
@@ -40,21 +38,6 @@ def memory(kv_cache_gb: float | None, gpu_memory_fraction: float) -> dict[str, A
         return {"kv_cache_memory_bytes": int((kv_cache_gb or CPU_CACHE_GB) * 2**30), "block_size": _BLOCK_SIZE}
     told = {} if kv_cache_gb is None else {"kv_cache_memory_bytes": int(kv_cache_gb * 2**30)}
     return {"gpu_memory_utilization": gpu_memory_fraction, **told}
-
-
-def sleep_mode() -> bool:
-    """Whether the engine that starts now is to be one that can sleep: the first one of a process with a GPU.
-
-    vLLM has one allocator for such engines in a process, which serves one engine.
-    """
-    global _has_slept
-    first, _has_slept = torch.cuda.is_available() and not _has_slept, True
-    return first
-
-
-def device() -> torch.device:
-    """Where the weights of an engine in this process lie."""
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
 def start_vllm(**arguments: Any) -> Any:

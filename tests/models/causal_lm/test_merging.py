@@ -21,6 +21,19 @@ def test_every_parameter_comes_once_rounded_once_from_the_fp32_sum(tiny_biased):
         assert torch.equal(tensor, (base.tensor(name).double() + vector.delta(name).double()).float().bfloat16())
 
 
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32])
+def test_another_device_gets_the_same_parameters(tiny_biased, dtype):
+    base, vector = BaseWeights(tiny_biased), random_vector(tiny_biased, seed=1)
+    # To torch, the first CPU is another device than the CPU.
+    here, there = MergedWeights(base, vector, dtype), MergedWeights(base, vector, dtype, torch.device("cpu:0"))
+    for (name, mine), (other, theirs) in zip(here, there, strict=True):
+        assert name == other
+        assert torch.equal(mine, theirs)
+    assert here.changed is there.changed is True
+    assert torch.equal(here.sketch, there.sketch)
+    assert base.hash() == BaseWeights(tiny_biased).hash()
+
+
 def test_parameters_outside_the_task_vector_are_the_bases(tiny_tied):
     base = BaseWeights(tiny_tied)
     delta = torch.ones(base.shape(NAME))
