@@ -226,7 +226,8 @@ class Evaluator:
             # Where one cannot, all are closed: the process starts them one after the other, as at first.
             if self._engines and not all(put_to_sleep(engine) for engine in self._engines.values()):
                 self._close_engines()
-            free_unused_memory()
+            else:
+                free_unused_memory()
 
     def _close_engines(self) -> None:
         self._busy, self._prefill = self._busy + self._busy_now(), self._prefill + self._prefill_now()

@@ -10,7 +10,7 @@ import torch
 from cycleqd.task_vector.bases import SharedBases
 from cycleqd.task_vector.factored import FactoredTaskVector
 from cycleqd.task_vector.protocol import TaskVector
-from cycleqd.task_vector.rows import fits_a_block, rows_at_a_time
+from cycleqd.task_vector.rows import fits_a_block, joined, rows_at_a_time
 
 
 class Projection(NamedTuple):
@@ -54,8 +54,4 @@ def _in_double(vector: TaskVector, name: str) -> torch.Tensor:
     rows = rows_at_a_time(shape)
     if fits_a_block(shape, rows):
         return vector.delta(name).double()
-    whole, first = torch.empty(shape, dtype=torch.float64), 0
-    for block in vector.blocks(name, rows):
-        whole[first : first + len(block)] = block
-        first += len(block)
-    return whole
+    return joined(vector.blocks(name, rows), shape, torch.float64)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Final
 
 import torch
@@ -36,3 +36,18 @@ def split(tensor: torch.Tensor, rows: int) -> Iterator[torch.Tensor]:
     else:
         for first in range(0, len(tensor), rows):
             yield tensor[first : first + rows]
+
+
+def joined(blocks: Iterable[torch.Tensor], shape: Sequence[int], dtype: torch.dtype) -> torch.Tensor:
+    """A parameter of consecutive rows, without a list of them: that would take as much again.
+
+    Args:
+        blocks: All rows, in their order.
+        shape: The parameter's.
+        dtype: What it is rounded to.
+    """
+    whole, first = torch.empty(tuple(shape), dtype=dtype), 0
+    for block in blocks:
+        whole[first : first + len(block)] = block
+        first += len(block)
+    return whole

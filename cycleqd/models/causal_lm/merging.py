@@ -8,7 +8,7 @@ import torch
 
 from cycleqd.base_model import BaseWeights
 from cycleqd.task_vector import TaskVector
-from cycleqd.task_vector.rows import fits_a_block, rows_at_a_time
+from cycleqd.task_vector.rows import fits_a_block, joined, rows_at_a_time
 
 _CPU = torch.device("cpu")
 _SKETCH_SIZE = 256
@@ -94,11 +94,7 @@ class MergedWeights:
         shape = self._base.shape(name)
         if fits_a_block(shape, rows_at_a_time(shape)):
             return next(self.blocks(name))
-        whole, first = torch.empty(shape, dtype=self.dtype), 0
-        for block in self.blocks(name):
-            whole[first : first + len(block)] = block
-            first += len(block)
-        return whole
+        return joined(self.blocks(name), shape, self.dtype)
 
     def _there(self, name: str) -> torch.Tensor:
         """One rounded parameter, summed on the device, where a whole one fits; the base's travels as it is stored."""
