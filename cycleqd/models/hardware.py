@@ -7,9 +7,12 @@ import json
 import logging
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Final, Literal
+from typing import TYPE_CHECKING, Final, Literal
 
 from cycleqd.config import RunConfig
+
+if TYPE_CHECKING:
+    import torch
 
 EngineKind = Literal["auto", "vllm", "transformers", "server"]
 INSTALL_VLLM = "pip install 'cycleqd[cpu]' (or 'cycleqd[gpu]' with a GPU)"
@@ -84,6 +87,13 @@ def gpu_count() -> int:
     import torch
 
     return torch.cuda.device_count() if torch.cuda.is_available() else 0
+
+
+def torch_device() -> torch.device:
+    """Where this process trains and generates: its first GPU, or the CPU."""
+    import torch
+
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
 def free_unused_memory() -> None:

@@ -29,6 +29,7 @@ from cycleqd.models.causal_lm.protocol import (
     refuse_other_base,
 )
 from cycleqd.models.causal_lm.rendering import TEMPLATE_DATE, end_tokens, load_tokenizer, render
+from cycleqd.models.hardware import torch_device
 from cycleqd.task_vector import TaskVector
 
 _STOP_WINDOW: Final = 8
@@ -66,7 +67,7 @@ class TransformersEngine:
         self._dtype: torch.dtype = getattr(torch, dtype)
         self._max_model_len = max_model_len
         self._max_batch = max_batch
-        self._device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        self._device = torch_device()
         self._date = date
         self._tokenizer = load_tokenizer(base)
         self._ends = end_tokens(self._tokenizer, base)

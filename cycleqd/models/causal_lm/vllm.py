@@ -32,7 +32,8 @@ from cycleqd.models.causal_lm.protocol import (
 )
 from cycleqd.models.causal_lm.rendering import TEMPLATE_DATE, end_tokens, load_tokenizer, render
 from cycleqd.models.causal_lm.vllm_start import memory, start_vllm
-from cycleqd.models.causal_lm.vllm_weights import device, sleep, sleep_mode, swap_weights
+from cycleqd.models.causal_lm.vllm_weights import sleep, sleep_mode, swap_weights
+from cycleqd.models.hardware import torch_device
 from cycleqd.task_vector import TaskVector
 
 _log = logging.getLogger(__name__)
@@ -99,8 +100,7 @@ class VllmEngine:
     ) -> None:
         self._weights, self._date = BaseWeights(base), date
         self._dtype: torch.dtype = getattr(torch, dtype)
-        self.max_model_len = max_model_len
-        self._loaded = "base"
+        self.max_model_len, self._loaded = max_model_len, "base"
         self._busy = self.prefill = 0.0
         self._unanswered: set[str] = set()
         self._running: dict[str, tuple[_Batch, int]] = {}
@@ -155,7 +155,7 @@ class VllmEngine:
         if genome == self._loaded:
             return
         refuse_other_base(genome, task_vector)
-        merged = MergedWeights(self._weights, task_vector, self._dtype, device())
+        merged = MergedWeights(self._weights, task_vector, self._dtype, torch_device())
 
         def swap() -> None:
             self._loaded = ""  # should the load fail, nothing is known of the weights

@@ -1,4 +1,4 @@
-"""The weights of a vLLM in this process: where they lie, how they are replaced, how they make room."""
+"""The weights of a vLLM in this process: how they are replaced, how they make room."""
 
 from __future__ import annotations
 
@@ -9,11 +9,6 @@ from typing import Any
 import torch
 
 _has_slept = False
-
-
-def device() -> torch.device:
-    """Where the weights of an engine in this process lie."""
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
 def swap_weights(llm: Any, weights: Iterable[tuple[str, torch.Tensor]]) -> None:

@@ -18,6 +18,7 @@ from cycleqd.base_model import BaseWeights
 from cycleqd.models.causal_lm.canary import Canary, LogProbabilities, finite
 from cycleqd.models.causal_lm.merging import MergedWeights
 from cycleqd.models.causal_lm.protocol import ChatRequest, Reply, refuse_other_base
+from cycleqd.models.hardware import torch_device
 from cycleqd.models.segmentation.shape import (
     check_sam,
     load_sam,
@@ -62,7 +63,7 @@ class Segmenter:
         self._dtype: torch.dtype = getattr(torch, dtype)
         self._image_of = image_of
         self._max_batch = max_batch
-        self._device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        self._device = torch_device()
         self._model: Any = load_sam(base).to(self._device).eval()
         self._tensors = tensors_of(self._model)
         self._lock = threading.Lock()
