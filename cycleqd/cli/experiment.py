@@ -27,6 +27,10 @@ def experiment(
     only_report: Annotated[
         bool, typer.Option("--only-report", help="Play nothing; tell what the finished runs say.")
     ] = False,
+    pool: Annotated[
+        list[Path] | None,
+        typer.Option(help="A <name>.jsonl of another machine, whose seeds are added to the table; may be repeated."),
+    ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="List the runs and their budgets, and end.")] = False,
 ) -> None:
     """Compare methods over several seeds at an equal number of episodes.
@@ -37,7 +41,7 @@ def experiment(
     from cycleqd.cli.playing import playing, start_server
     from cycleqd.cli.start import preflight
     from cycleqd.experiment.plan import load_experiment, planned_runs
-    from cycleqd.experiment.results import collect
+    from cycleqd.experiment.results import OtherPlan, collect, measure, pooled, read_lines
     from cycleqd.experiment.tables import to_figure, to_json, to_lines, to_markdown
 
     changes: dict[str, object] = {"children": children, "storage": storage}
@@ -48,6 +52,10 @@ def experiment(
         for method, seed, config in planned_runs(settings):
             out.print(f"{config.run_id}: {method}, seed {seed}, {config.generations} generations")
         return
+    try:
+        elsewhere = [line for path in pool or () for line in read_lines(path, settings)]
+    except OtherPlan as error:
+        raise typer.BadParameter(f"--pool: {error}") from None
     if not only_report:
         if not preflight(next(iter(planned_runs(settings))).config):
             raise typer.Exit(UNFIT)
@@ -56,13 +64,13 @@ def experiment(
 
             start_server()
             run_experiment(settings)
-    results = collect(settings)
+    results = collect(settings, elsewhere)
     text = to_markdown(results)
     out.print(Markdown(text))
     if out_folder is not None:
         out_folder.mkdir(parents=True, exist_ok=True)
         (out_folder / f"{settings.name}.json").write_text(to_json(results))
-        (out_folder / f"{settings.name}.jsonl").write_text(to_lines(results))
+        (out_folder / f"{settings.name}.jsonl").write_text(to_lines(pooled(settings, measure(settings), elsewhere)))
         (out_folder / f"{settings.name}.md").write_text(text)
         if results.rows:
             (out_folder / f"{settings.name}.png").write_bytes(to_figure(results))

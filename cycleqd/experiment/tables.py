@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable
 from io import BytesIO
 
 from matplotlib.figure import Figure
 
-from cycleqd.experiment.results import Results
+from cycleqd.experiment.results import Measured, Results
 
 
 def to_markdown(results: Results) -> str:
@@ -74,14 +74,9 @@ def to_json(results: Results) -> str:
     return json.dumps(content, indent=1) + "\n"
 
 
-def to_lines(results: Results) -> str:
-    """One JSON object a row and seed, for other programs."""
-    rows: Sequence[dict[str, object]] = [
-        {"experiment": results.name, "method": name, "seed": seed, "mean": mean}
-        for name, row in results.rows.items()
-        for seed, mean in row.seeds.items()
-    ]
-    return "".join(f"{json.dumps(row)}\n" for row in rows)
+def to_lines(lines: Iterable[Measured]) -> str:
+    """One JSON object a method and seed, for other programs and for the pool of another machine."""
+    return "".join(f"{line.model_dump_json()}\n" for line in lines)
 
 
 def _listed(results: Results) -> str:

@@ -33,7 +33,7 @@ def search_begun(store: RunStore, seed: SeedRecord) -> Search:
     # A run may be prolonged, but a search that plans with its budget must not come to plan otherwise in hindsight.
     budget = max(1, store.first_config().generations)
     shares = tuple(map(regmean_id, config.skill_names)) if config.uses_regmean else ()
-    known = tuple(Known(recipe_of(store.individual(one)), means(seed.scores[one])) for one in seed.known)
+    known = tuple(Known(one, recipe_of(store.individual(one)), means(seed.scores[one])) for one in seed.known)
     start = Start(config.seed, budget, archives, tuple(seed.experts), samples, config.blocks, shares, known)
     return build_search(config, start)
 

@@ -16,6 +16,7 @@ SEARCHES = SeamTable(
             "cycleqd.search.policy_gradient:PolicyGradient", "Williams 1992; our reading of CycleQD, Table 1, row 8"
         ),
         "surrogate": Row("cycleqd.search.surrogate:SurrogateSearch", "ours, after Gaier et al. 2018"),
+        "rescoring": Row("cycleqd.search.rescoring:Rescoring", "no search: what refinement gains without one"),
     },
     group="cycleqd.searches",
 )

@@ -43,10 +43,12 @@ class Known(NamedTuple):
     """An individual whose scores are known before the search, and which no archive was offered.
 
     Attributes:
+        individual: Its id.
         recipe: How it was made.
         scores: In [0, 1], one for each skill, on as many samples as a child meets.
     """
 
+    individual: str
     recipe: Recipe
     scores: Mapping[str, float]
 

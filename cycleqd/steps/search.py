@@ -93,6 +93,11 @@ def breed(ws: Workspace, generation: int) -> IndividualRecord:
     identifier = _individual_of(recipe, generation)
     if ws.store.has_individual(identifier):
         return ws.store.individual(identifier)
+    if recipe.again is not None:
+        raise RuntimeError(
+            f"run {ws.config.run_id}: the search scores {identifier} again, which the run does not have "
+            f"(search.individual; all-data needs comparison.all_data)"
+        )
     config = ws.config
     with ws.clock.measuring("merge"), metrics.merging(config.run_id), ledger.doing("merge"):
         record = IndividualRecord(

@@ -67,7 +67,7 @@ def begun(known, seed=0):
 def test_what_is_known_of_baselines_leads_a_short_surrogate_search():
     near = OPTIMUM + 0.05
     known = [
-        Known(Recipe(EXPERTS, tuple(map(float, point))), synthetic(np.array(point)))
+        Known("regmean-1", Recipe(EXPERTS, tuple(map(float, point))), synthetic(np.array(point)))
         for point in ([0.2, 0.2, 0.2], near, [0.9, 0.9, 0.9])
     ]
     found = {"told": [], "untold": []}
@@ -83,7 +83,7 @@ def test_what_is_known_of_baselines_leads_a_short_surrogate_search():
 
 
 def test_what_lies_elsewhere_is_not_told():
-    elsewhere = Known(Recipe(("others",) * 3, (1.0, 1.0, 1.0)), dict.fromkeys(SKILLS, 1.0))
+    elsewhere = Known("tsv-1", Recipe(("others",) * 3, (1.0, 1.0, 1.0)), dict.fromkeys(SKILLS, 1.0))
     plain, told = begun([]), begun([elsewhere])
     assert run(plain, 12)[0] == run(told, 12)[0]
     assert plain.answer() == told.answer()
