@@ -5,7 +5,7 @@ import json
 import pytest
 
 from cycleqd.experiment.plan import ExperimentConfig, planned_runs
-from cycleqd.experiment.results import collect
+from cycleqd.experiment.results import OtherPlan, collect, measure, pooled, read_lines
 from cycleqd.experiment.tables import to_figure, to_json, to_lines, to_markdown
 from cycleqd.report import summarise
 from cycleqd.run.store import RunStore
@@ -76,10 +76,60 @@ def test_the_table_is_written_for_people_and_programs(experiment):
     results = collect(experiment)
     text = to_markdown(results)
     assert f"| ours | {100 * results.rows['ours'].mean:.1f} |" in text
-    lines = [json.loads(line) for line in to_lines(results).splitlines()]
+    lines = [json.loads(line) for line in to_lines(measure(experiment)).splitlines()]
     assert {(line["method"], line["seed"]) for line in lines} >= {("ours", 7), ("cycleqd", 8)}
+    assert all(line["mean"] == results.rows[line["method"]].seeds[line["seed"]] for line in lines)
     row = json.loads(to_json(results))["rows"]["ours"]
     assert {name: row[name] for name in row["skills"]} == row["skills"]
     assert {"mean", "low", "high"} < row.keys()
     assert to_figure(results).startswith(b"\x89PNG")
     assert type(results).model_validate_json(results.model_dump_json()) == results
+
+
+def test_seeds_of_another_machine_give_the_table_that_one_machine_would_give(experiment, tmp_path):
+    path = tmp_path / "mine.jsonl"
+    path.write_text(to_lines(line for line in measure(experiment) if line.seed == 8))
+    here = experiment.model_copy(update={"seeds": (7,)})
+    results = collect(here, read_lines(path, here))
+    assert results == collect(experiment)
+    assert results.seeds == [7, 8]
+
+
+def test_a_seed_is_taken_whole_from_the_machine_that_has_all_methods(experiment, tmp_path):
+    own = measure(experiment)
+    theirs = [line.model_copy(update={"mean": 0.0}) for line in own]
+    half = [line for line in own if (line.seed, line.method) != (8, "ours")]
+    counted = pooled(experiment, half, theirs)
+    assert [line for line in counted if line.seed == 7] == [line for line in own if line.seed == 7]
+    assert [line for line in counted if line.seed == 8] == [line for line in theirs if line.seed == 8]
+
+
+@pytest.mark.parametrize(
+    "change", [{"children": 12}, {"methods": {"cycleqd": {}, "ours": {"mutation": {"kind": "none"}}}}]
+)
+def test_what_was_measured_with_other_settings_is_not_pooled(experiment, tmp_path, change):
+    path = tmp_path / "mine.jsonl"
+    path.write_text(to_lines(measure(experiment)))
+    values = experiment.model_dump() | change
+    with pytest.raises(OtherPlan, match="other settings or another budget"):
+        read_lines(path, ExperimentConfig.model_validate(values))
+
+
+@pytest.mark.parametrize("text", ["no json", '{"experiment": "mine"}', "\udcff"])
+def test_a_file_that_holds_no_results_is_refused_by_name(experiment, tmp_path, text):
+    path = tmp_path / "wrong.jsonl"
+    path.write_bytes(text.encode("utf-8", "surrogateescape"))
+    with pytest.raises(OtherPlan, match=r"wrong\.jsonl holds no results"):
+        read_lines(path, experiment)
+    with pytest.raises(OtherPlan, match=r"missing\.jsonl"):
+        read_lines(tmp_path / "missing.jsonl", experiment)
+
+
+def test_models_that_met_other_samples_are_not_compared(experiment):
+    lines = [
+        line.model_copy(update={"seed": 9, "samples": "others" if line.method == "ours" else line.samples})
+        for line in measure(experiment)
+        if line.seed == 8
+    ]
+    with pytest.raises(OtherPlan, match="met other samples with seed 9"):
+        collect(experiment, lines)
