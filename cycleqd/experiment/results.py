@@ -204,12 +204,13 @@ def _measured(planned: PlannedRun, experiment: str, plan: str) -> list[Measured]
         return []
     found = evaluations(store, summary.skills, summary.genomes)
     child = samples_of_a_child(planned.config)
+    searched = len({(record.genome, record.part) for record in store.generations()})  # once is enough
     lines = []
     for row in summary.rows:
         mean = summary.mean(SPLIT, row)
         if mean is None or row.startswith("elite:"):
             continue
-        spent = summary.generations if row == "cycleqd" else summary.evaluations.get(row, 0)
+        spent = searched if row == "cycleqd" else summary.evaluations.get(row, 0)
         records = [found[SPLIT, row, skill] for skill in summary.skills]
         name = {"cycleqd": planned.method, "merged": f"{planned.method}-merged"}.get(row, row)
         lines.append(

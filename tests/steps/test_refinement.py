@@ -7,10 +7,11 @@ from cycleqd import steps
 from cycleqd.config import ConfigError, parse_config
 from cycleqd.report.losses import trainings
 from cycleqd.run.genomes import task_vector
-from cycleqd.run.names import AGGREGATE, MERGED, REFINED, RunRef
+from cycleqd.run.names import AGGREGATE, ALL_DATA, MERGED, REFINED, RunRef
 from cycleqd.run.records import EpisodeRecord
 from cycleqd.run.upkeep import verify
 from cycleqd.skills.benchmarks.jsonl.skill import JsonlSkill
+from cycleqd.skills.parts import block
 from cycleqd.steps.refinement import conversations_of, solved_episodes
 from cycleqd.steps.workspace import opened
 from cycleqd.task_vector import FactoredTaskVector
@@ -112,6 +113,36 @@ def test_turned_off_again_the_final_model_is_the_answer_itself_and_nothing_else_
         steps.aggregate(ws)
         assert steps.refine(ws).genome == first.genome
         assert task_vector(ws.store, AGGREGATE).hash() == first.genome
+
+
+def test_without_a_search_a_model_learns_from_what_it_solved_itself(tmp_path, monkeypatch):
+    monkeypatch.setattr(JsonlSkill, "max_new_tokens", 12)
+    nonsense_problems(tmp_path)
+    run = begin(
+        tmp_path,
+        "alone",
+        skills=nonsense_skills(tmp_path),
+        experts={"rank": 2, "global_batch": 2, "micro_batch": 2, "data": nonsense_data(tmp_path)},
+        refinement={"epochs": 1},
+        comparison={"all_data": True},
+        search={"kind": "rescoring", "individual": ALL_DATA, "block": 3},
+    )
+    with opened(run) as ws:
+        steps.train_on_all_data(ws)
+        for individual in make_experts(ws):
+            score(ws.evaluator, individual, steps.first_part(ws))
+        steps.seed_archives(ws)
+        with pytest.raises(RuntimeError, match="all-data needs"):
+            steps.breed(ws, 0)
+        alone = steps.derive_all_data(ws)
+        committed = [next_generation(ws) for _ in range(2)]
+        answer, final = steps.aggregate(ws), steps.refine(ws)
+        assert [record.individual for record in committed] == [ALL_DATA] * 2
+        assert [record.part for record in committed] == [block(0, 3), block(1, 3)]
+        assert answer.genome == alone.genome == task_vector(ws.store, MERGED).hash()
+        assert final.parents == [MERGED]
+        assert score(ws.evaluator, MERGED, "test") == score(ws.evaluator, ALL_DATA, "test")
+        assert verify(ws.store).faults == []
 
 
 def test_a_turn_that_was_asked_in_a_conversation_of_its_own_is_learned_as_that():
