@@ -13,6 +13,7 @@ from rich.text import Text
 
 from cycleqd.messages import Message, visible, whole_text
 from cycleqd.models.causal_lm.rendering import end_tokens, load_tokenizer, render
+from cycleqd.models.hardware import torch_device
 from cycleqd.storage import cache_dir
 
 
@@ -81,7 +82,6 @@ def load_chat(path: Path, *, system: str | None = None, max_new_tokens: int = 25
         BaseModelInvalid: The folder is not what it says: weights are missing or no numbers, or files are damaged.
         BaseModelUnavailable: The adapter's base model cannot be had here.
     """
-    import torch
     from transformers import AutoModelForCausalLM, GenerationConfig
 
     from cycleqd.base_model import BaseWeights, parameters_of
@@ -93,7 +93,7 @@ def load_chat(path: Path, *, system: str | None = None, max_new_tokens: int = 25
     parameters_of(model, weights)
     if not (path / "config.json").is_file():
         _adapt(model, path)
-    model.to("cuda" if torch.cuda.is_available() else "cpu").eval()
+    model.to(torch_device()).eval()
     tokenizer = load_tokenizer(tokens)
     if tokenizer.chat_template is None:
         raise FileNotFoundError(f"{path} has no chat template; this is not a chat model")

@@ -14,6 +14,7 @@ from cycleqd.base_model import BaseWeights, parameters_of
 from cycleqd.experts.conversations import Encoded, collate
 from cycleqd.experts.sources.forms import product
 from cycleqd.experts.training import TrainingStopped
+from cycleqd.models.hardware import torch_device
 from cycleqd.task_vector import LoraFactors
 
 if TYPE_CHECKING:  # most runs show no images
@@ -160,4 +161,4 @@ def _expert(base: Path, factors: Mapping[str, LoraFactors], dtype: str) -> tuple
             if name not in parameters:
                 raise ValueError(f"{name} is no parameter of the base model")
             parameters[name].add_(product(update).to(parameters[name].dtype))
-    return model.eval().to("cuda" if torch.cuda.is_available() else "cpu"), parameters
+    return model.eval().to(torch_device()), parameters

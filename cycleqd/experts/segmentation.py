@@ -20,6 +20,7 @@ import torch
 
 from cycleqd.experts.progress import ProgressCallback, TrainingProgress, default_progress
 from cycleqd.experts.training import Method, TrainingStopped, TrainingSummary
+from cycleqd.models.hardware import torch_device
 from cycleqd.models.segmentation.learning import Batch, Stopped, fit
 from cycleqd.models.segmentation.shape import check_sam, load_sam
 from cycleqd.skills.segmentation.pictures import Picture
@@ -87,7 +88,7 @@ def train_segmenter(
     if not pictures:
         raise ValueError("a segmentation expert needs pictures to learn from")
     size = check_sam(base)
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    device = torch_device()
     model = _build(base, method, rank, alpha, seed).to(device)
     total = max(1, round(epochs * len(pictures)))
     steps = -(-total // global_batch)

@@ -48,7 +48,11 @@ def test_they_are_those_of_the_expert_over_all_tokens_without_padding(base, fact
     moments = input_moments(base, factors, ROWS, NAMES)
     assert list(moments) == NAMES
     for name in NAMES:
-        torch.testing.assert_close(moments[name].double(), plainly(base, factors, name), rtol=1e-4, atol=1e-6)
+        expected = plainly(base, factors, name)
+        # Entries that cancel out are as wrong as what they are sums of, and by how much depends on the processor.
+        sizes = expected.diagonal().sqrt()
+        error = (moments[name].double() - expected) / torch.outer(sizes, sizes)
+        assert error.abs().max() < 1e-5
     assert not torch.allclose(moments[NAMES[0]], input_moments(base, {}, ROWS, NAMES)[NAMES[0]])
 
 
