@@ -63,6 +63,23 @@ class DataConfig(Section):
     """Conversations that share so many consecutive words with an evaluation sample are left out; 0 keeps them."""
 
 
+class TruncationConfig(Section):
+    """How much of each matrix's change is kept, where an expert is no change of low rank."""
+
+    rank: Annotated[int, Field(ge=1, le=4096)] | None = None
+    """Most singular values of a matrix."""
+    energy: Annotated[Annotated[float, Field(gt=0, le=1)] | None, Field(validate_default=True)] = None
+    """Share of the sum of a matrix' squared singular values that is enough. Without a rank, every matrix is decomposed
+    whole, which takes minutes for a large one on a CPU."""
+
+    @field_validator("energy")
+    @classmethod
+    def _says_how_much(cls, energy: float | None, info: ValidationInfo) -> float | None:
+        if energy is None and "rank" in info.data and info.data["rank"] is None:
+            raise ValueError("say how much is kept, by rank or energy")
+        return energy
+
+
 def _of(table: Mapping[str, T], skill: str) -> T | None:
     """The entry of a skill, which a configuration may have written as ``module:Class``."""
     return next((value for name, value in table.items() if find(name).name == skill), None)
@@ -86,6 +103,10 @@ class ExpertConfig(Section):
     source: dict[SkillName, Annotated[str, Field(min_length=1)]] = {}  # noqa: RUF012 -- as above
     """Experts that are not trained here: a folder or a hub id (``owner/name@revision``) of a LoRA adapter or of a
     checkpoint, fine-tuned from `model.name`."""
+    truncation: TruncationConfig | None = None
+    """Brings experts that change whole matrices (``full``, checkpoints) to a low rank. What else only LoRA experts
+    have, such as small individuals, adapters and RegMean, can then be had for them; the run says how much was lost.
+    Unless given: their task vectors are dense, and exact."""
     learning_rate: Annotated[float, Field(gt=0, lt=1)] = 5e-4
     """AdamW's peak learning rate, reached after the warm-up."""
     global_batch: Annotated[int, Field(ge=1)] = 8
@@ -112,6 +133,11 @@ class ExpertConfig(Section):
         if twice := sorted({name for name in named if named.count(name) > 1}):
             raise ValueError(f"{', '.join(twice)} is listed twice, by its name and as module:Class")
         return given
+
+    @property
+    def are_low_rank(self) -> bool:
+        """Whether the experts that are trained here end as changes of low rank."""
+        return self.method == "lora" or self.truncation is not None
 
     def data_of(self, skill: str) -> DataConfig | None:
         """What a skill's expert learns from; None for gold episodes.

@@ -216,8 +216,11 @@ class RunConfig(Section):
         if elsewhere:
             raise ValueError("servers score several children for one process: set evaluators.kind to threads")
         experts, mutation = info.data.get("experts"), info.data.get("mutation")
-        if experts is not None and experts.method != "lora":
-            raise ValueError("a server loads LoRA adapters alone: set experts.method to lora, or engine.kind to vllm")
+        if experts is not None and not experts.are_low_rank:
+            raise ValueError(
+                "a server loads LoRA adapters alone: set experts.method to lora, set experts.truncation, or set "
+                "engine.kind to vllm"
+            )
         if mutation is not None and mutation.kind == "gaussian":
             raise ValueError("a child with Gaussian noise is no LoRA adapter: set engine.kind to vllm")
         return engine
@@ -240,8 +243,8 @@ class RunConfig(Section):
         entries = value if isinstance(value, tuple) else (value,)
         wanted = any("regmean" in (getattr(one, "merge", ""), getattr(one, "method", "")) for one in entries)
         experts = info.data.get("experts")
-        if wanted and experts is not None and experts.method != "lora":
-            raise ValueError("regmean needs LoRA experts (experts.method: lora)")
+        if wanted and experts is not None and not experts.are_low_rank:
+            raise ValueError("regmean needs LoRA experts (experts.method: lora), or experts.truncation")
         model = info.data.get("model")
         if wanted and model is not None and model.kind == "segmentation":
             raise ValueError("regmean reads conversations, which experts of segmentation have none of; choose another")

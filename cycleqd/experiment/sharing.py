@@ -12,6 +12,7 @@ from cycleqd.run.names import (
     BASES_KEY,
     REGMEAN_KEY,
     SIMILARITY_KEY,
+    TRUNCATED,
     episodes_key,
     evaluation_key,
     evaluation_name,
@@ -61,7 +62,7 @@ def take_over(source: RunStore, target: RunStore, baselines: tuple[str, ...] = (
     keys = [BASE_KEY, BASES_KEY, SIMILARITY_KEY, REGMEAN_KEY]
     for skill in (*ours.skill_names, ALL_DATA):
         # A model counts only with its summary, which comes last.
-        names = ("demonstrations.json", "data.json", "source.json", "model", "summary.json")
+        names = ("demonstrations.json", "data.json", "source.json", TRUNCATED, "model", "summary.json")
         keys += [expert_key(skill, name) for name in names]
     for one in known:
         keys += [own_bases_key(one), genome_key(one), individual_key(one)]

@@ -16,6 +16,7 @@ from cycleqd.evaluation.resources import find_base
 from cycleqd.messages import Message
 from cycleqd.model_layout import is_one_expert
 from cycleqd.models.hardware import NO_MIXTURES, is_mixture, resolve_kind
+from cycleqd.preflight import disk
 from cycleqd.preflight.memory import is_dense, is_of_tokens, lacking, needs
 from cycleqd.preflight.probe import Facts, TokenizerInvalid, probe
 from cycleqd.preflight.refinement import lacking_room, room_for_refinement
@@ -24,7 +25,9 @@ from cycleqd.run.store import RunStore
 from cycleqd.storage import ObjectStore, StoreError, cache_dir
 
 _SPARE_BYTES = 2**30
-"""Room for transcripts, records and adapters on top of what the weights take."""
+"""Room on top of what is foreseen."""
+_LARGEST = 3
+"""Kinds of objects that are named with what they take on disk."""
 _OTHER_MODEL = "mend the folder, or set model.name to another one"
 
 
@@ -88,7 +91,7 @@ def _experts(config: RunConfig) -> Check:
     if not given:
         return Check("experts", True, "all are trained here")
     # The mask decoder of a SAM is trained whole.
-    whole = config.experts.method == "full" or config.model.kind == "segmentation"
+    whole = not config.experts.are_low_rank or config.model.kind == "segmentation"
 
     from cycleqd.experts.sources import SourceInvalid, SourceUnavailable, find
 
@@ -106,7 +109,7 @@ def _experts(config: RunConfig) -> Check:
         except (SourceInvalid, SourceUnavailable) as error:
             remedy = f"set experts.source.{skill} to another adapter or checkpoint of {config.model.name}"
             return Check("experts", False, str(error), remedy)
-        dense = dense or update.dense is not None
+        dense = dense or (update.dense is not None and config.experts.truncation is None)
         notes = "".join(f" ({note})" for note in update.notes)
         found.append(f"{skill}: {place.kind} {source}, {len(update.names())} parameters{notes}")
     if dense and config.uses_regmean:
@@ -383,12 +386,15 @@ def _disk(config: RunConfig) -> Check:
     except BaseModelInvalid:
         return Check("disk", False, "not looked at: the model is not fit", "see the model")
     model = sum(file.stat().st_size for file in base.glob("*.safetensors"))
-    # LoRA: the exported model and small genomes; full: every expert and child in fp32, twice the size of bf16.
-    individuals = config.generations + 2 * len(config.skills) + 2
-    needed = _SPARE_BYTES + model * (2 * individuals if is_dense(config) else 2)
+    kept = disk.parts(config, BaseWeights(base).shapes(), model)
+    needed = sum(part.bytes for part in kept) + disk.at_the_end(config, model)
     place = Path(config.storage).absolute() if "://" not in config.storage else cache_dir()
     while not place.exists():
         place = place.parent
     free = shutil.disk_usage(place).free
-    detail = f"{free / 2**30:.1f} GiB free at {place}, about {needed / 2**30:.1f} GiB needed"
-    return Check("disk", free > needed, detail, "" if free > needed else "free some, or set storage to a larger disk")
+    largest = ", ".join(f"{part.name} {part.bytes / 2**30:.1f}" for part in kept[:_LARGEST])
+    detail = f"{free / 2**30:.1f} GiB free at {place}, about {needed / 2**30:.1f} GiB needed ({largest})"
+    if free > needed + _SPARE_BYTES:
+        return Check("disk", True, detail)
+    remedy = f"set storage to a larger disk, or free some; {kept[0].name} follow from {kept[0].setting}"
+    return Check("disk", False, detail, remedy)

@@ -98,8 +98,11 @@ def is_dense(config: RunConfig) -> bool:
     """Whether the experts' task vectors are dense, as far as settings and folders tell."""
     sources = [Path(source).expanduser() for source in config.experts.source.values()]
     # The mask decoder of a SAM is trained whole.
-    whole = config.experts.method == "full" or config.model.kind == "segmentation"
-    return whole or any((source / "config.json").is_file() for source in sources)
+    if config.model.kind == "segmentation":
+        return True
+    if config.experts.truncation is not None:
+        return False
+    return config.experts.method == "full" or any((source / "config.json").is_file() for source in sources)
 
 
 def _of_dense(config: RunConfig, name: str, shape: tuple[int, int]) -> Iterator[Need]:
@@ -111,7 +114,9 @@ def _of_dense(config: RunConfig, name: str, shape: tuple[int, int]) -> Iterator[
 
 
 def _of_factored(config: RunConfig, name: str, matrices: Mapping[str, tuple[int, int]]) -> Iterator[Need]:
-    width = config.experts.rank * len(config.skills)
+    truncation = config.experts.truncation
+    rank = config.experts.rank if truncation is None else truncation.rank
+    width = (rank or max(max(shape) for shape in matrices.values())) * len(config.skills)
     sides = sum(min(width, m) * m + min(width, n) * n for m, n in matrices.values())
     # The experts' factors, and the bases that are made of them.
     yield Need("the bases of all experts", 2 * 4 * sides, "", "experts.rank")

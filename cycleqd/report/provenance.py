@@ -9,7 +9,7 @@ from typing import Any
 
 from cycleqd.report.summary import Evaluations
 from cycleqd.report.tables import TextTable, duration, percent, scored
-from cycleqd.run.names import SIMILARITY_KEY, child_id
+from cycleqd.run.names import SIMILARITY_KEY, TRUNCATED, child_id, expert_key
 from cycleqd.run.records import GenerationRecord
 from cycleqd.run.store import RunStore
 
@@ -31,8 +31,11 @@ def provenance(store: RunStore, found: Evaluations) -> Provenance:
     """Collects it from the run's records; what is not there yet is left out."""
     config = store.config()
     facts = [_data_sets(found), _benchmarks(found), _beside(found), _document("Base model", store, "base.json")]
-    facts += [_document(f"{skill} expert", store, f"experts/{skill}/summary.json") for skill in config.skill_names]
-    facts += [_document(f"{skill} expert", store, f"experts/{skill}/source.json") for skill in config.skill_names]
+    facts += [_document(f"{skill} expert", store, expert_key(skill, "summary.json")) for skill in config.skill_names]
+    facts += [_document(f"{skill} expert", store, expert_key(skill, "source.json")) for skill in config.skill_names]
+    facts += [
+        _document(f"{skill} expert, truncated", store, expert_key(skill, TRUNCATED)) for skill in config.skill_names
+    ]
     facts += [_similarities(store), _samples_spent(store), _sessions(store)]
     return Provenance(config.to_yaml(), tuple(table for table in facts if table.rows))
 

@@ -36,6 +36,8 @@ REGMEAN_KEY = "experts/regmean.safetensors"
 """The experts' shares of RegMean, as low-rank factors."""
 TRAINING = "training.safetensors"
 """Of an expert: where its training stands, until it is finished."""
+TRUNCATED = "truncated.json"
+"""Of an expert: how many singular values of each matrix were kept, and what was lost."""
 SEED_KEY = "generations/seed.json"
 """The commit record of the seeding."""
 EXPORT_KEY = "aggregate/export.json"
@@ -89,6 +91,11 @@ def child_id(generation: int) -> str:
 def expert_key(skill: str, name: str) -> str:
     """Where something of an expert lies: ``model``; summary, source, data, demonstrations as ``.json``; `TRAINING`."""
     return f"experts/{skill}/{name}"
+
+
+def truncated_key(skill: str, parameter: str) -> str:
+    """Where the truncated factors of one matrix lie, until the expert's individual has them."""
+    return f"experts/{skill}/truncated/{parameter}.safetensors"
 
 
 def individual_key(identifier: str) -> str:

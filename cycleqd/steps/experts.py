@@ -20,6 +20,7 @@ from cycleqd.steps.fine_tuning import common_settings, conversation_settings
 from cycleqd.steps.regmean import regmean_shares
 from cycleqd.steps.sources import update_of
 from cycleqd.steps.training_data import pictures, training_data
+from cycleqd.steps.truncation import forget_matrices, low_rank
 from cycleqd.steps.workspace import Workspace
 from cycleqd.task_vector import FactoredTaskVector, TaskVector
 from cycleqd.telemetry.events import event
@@ -118,7 +119,8 @@ def _told(ws: Workspace, name: str, summary: TrainingSummary) -> TrainingSummary
 def derive_experts(ws: Workspace, progress: Callable[[str, int, int], None] | None = None) -> list[IndividualRecord]:
     """Turns the experts, all of them, into task vectors of one form, and adds their plain average.
 
-    The vectors are factored, on shared bases, where every expert is a change of low rank; else they are dense. Where
+    The vectors are factored, on shared bases, where every expert is a change of low rank, or is truncated to one; else
+    they are dense. Where
     the configuration asks for RegMean, each expert's share of it is an individual, too.
 
     Args:
@@ -128,7 +130,7 @@ def derive_experts(ws: Workspace, progress: Callable[[str, int, int], None] | No
     skills = ws.config.skill_names
     wanted = [*map(expert_id, skills), AVERAGE, *(map(regmean_id, skills) if ws.config.uses_regmean else ())]
     if not all(ws.store.has_individual(identifier) for identifier in wanted):
-        updates = {skill: update_of(ws, skill) for skill in skills}
+        updates = {skill: low_rank(ws, skill, update_of(ws, skill)) for skill in skills}
         shares = regmean_shares(ws, updates, progress) if ws.config.uses_regmean else {}
         named = {regmean_id(skill): Update(factors) for skill, factors in shares.items()}
         bases, made = task_vectors({**updates, **named})
@@ -145,6 +147,8 @@ def derive_experts(ws: Workspace, progress: Callable[[str, int, int], None] | No
         add_individual(ws.store, mean(list(vectors.values())), average)
         for identifier in named:
             add_individual(ws.store, made[identifier], IndividualRecord(id=identifier, genome=""))
+        for skill in skills:
+            forget_matrices(ws, skill)
     return [ws.store.individual(identifier) for identifier in wanted]
 
 
@@ -152,10 +156,12 @@ def derive_all_data(ws: Workspace) -> IndividualRecord:
     """Turns the model that was fine-tuned on all data into a task vector; its bases are its own."""
     if not ws.store.has_individual(ALL_DATA):
         trained = EXPERT_SOURCES.make("trained", ws.store.local(expert_key(ALL_DATA, "model")))
-        bases, vectors = task_vectors({ALL_DATA: trained.update(ws.evaluator.base_weights)})
+        update = low_rank(ws, ALL_DATA, trained.update(ws.evaluator.base_weights))
+        bases, vectors = task_vectors({ALL_DATA: update})
         if bases is not None:
             save_bases(ws.store, bases, of=ALL_DATA)
         add_individual(ws.store, vectors[ALL_DATA], IndividualRecord(id=ALL_DATA, genome=""))
+        forget_matrices(ws, ALL_DATA)
     return ws.store.individual(ALL_DATA)
 
 

@@ -10,16 +10,13 @@ from cycleqd.evaluation.scope import Scope
 from cycleqd.run.names import archives_key, child_id, commit_key, expert_id, regmean_id
 from cycleqd.run.records import GenerationRecord, IndividualRecord, Phases, Score, SeedRecord, Split, WonCell, means
 from cycleqd.run.replay import recipe_of, search_after_all
-from cycleqd.run.upkeep.prune import plan_pruning, prune
+from cycleqd.run.upkeep.prune import PRUNE_INTERVAL, plan_pruning, prune
 from cycleqd.search import Recipe, Search, build_combination
 from cycleqd.skills.parts import Part, block
 from cycleqd.steps.making import add_made
 from cycleqd.steps.workspace import Workspace
 from cycleqd.telemetry import metrics
 from cycleqd.telemetry.events import event
-
-PRUNE_INTERVAL = 20
-"""Generations between two prunings: listing a bucket takes seconds, so not after each."""
 
 
 def seed_archives(ws: Workspace) -> SeedRecord:

@@ -21,6 +21,9 @@ from cycleqd.run.store import RunStore
 from cycleqd.run.upkeep.inventory import Inventory
 from cycleqd.storage import SUFFIX
 
+PRUNE_INTERVAL = 20
+"""Generations between two prunings: listing a bucket takes seconds, so not after each."""
+
 log = logging.getLogger(__name__)
 
 

@@ -10,7 +10,7 @@ import logging
 from collections.abc import Iterable
 from typing import Any
 
-from cycleqd.run.names import TRAINING, expert_key, final_key, individual_key
+from cycleqd.run.names import ALL_DATA, TRAINING, expert_id, expert_key, final_key, individual_key
 from cycleqd.run.store import RunStore
 from cycleqd.run.upkeep.inventory import Inventory
 from cycleqd.storage import SUFFIX, open_filesystem
@@ -72,6 +72,10 @@ def _unfinished_uploads(fs: Any, bucket: str, prefix: str) -> list[dict[str, str
         where = {"KeyMarker": page["NextKeyMarker"], "UploadIdMarker": page["NextUploadIdMarker"]}
 
 
+def _individual_of(expert: str) -> str:
+    return expert if expert == ALL_DATA else expert_id(expert)
+
+
 def _why(key: str, present: set[str]) -> str | None:
     if any(part.endswith(".partial") for part in key.split("/")):
         return "half-written"
@@ -90,6 +94,8 @@ def _why(key: str, present: set[str]) -> str | None:
         return None if expert_key(rest[0], "summary.json") in present else "expert whose training was not finished"
     if folder == "experts" and rest[1:] == [TRAINING] and expert_key(rest[0], "summary.json") in present:
         return "state of a training that was finished"
+    if folder == "experts" and rest[1:2] == ["truncated"] and individual_key(_individual_of(rest[0])) in present:
+        return "truncated matrix of an expert that is there"
     if folder == "archives" and f"generations/{rest[0]}" not in present:
         return "archives of a generation that was not committed"
     return None
