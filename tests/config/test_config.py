@@ -20,9 +20,10 @@ def test_yaml_round_trip_is_lossless(profile, tmp_path):
     assert load_config(str(path)) == config
 
 
-def test_paper_profile_has_the_papers_settings():
+@pytest.mark.parametrize("profile", ["paper", "paper-full"])
+def test_paper_profile_has_the_papers_settings(profile):
     # arXiv 2410.14735, sections 3 and 4: alpha 0.5/0.8, mu 1, 15 bins, 85/115 %, 1200 generations, batch 64.
-    config = load_config("paper")
+    config = load_config(profile)
     assert config.generations == 1200
     assert (config.sampling.alpha_low, config.sampling.alpha_high) == (0.5, 0.8)
     assert (config.grid.bins, config.grid.lower, config.grid.upper) == (15, 0.85, 1.15)
@@ -31,6 +32,14 @@ def test_paper_profile_has_the_papers_settings():
     assert config.experts.warmup_fraction == 0.1
     assert config.experts.epochs_by_skill == {"mbpp_plus": 3}
     assert config.experts.epochs == 1
+
+
+def test_the_papers_profiles_differ_in_how_experts_are_trained_and_in_what_is_kept():
+    lora, full = (load_config(name).model_dump(mode="json") for name in ("paper", "paper-full"))
+    different = {section for section in lora if lora[section] != full[section]}
+    assert different == {"run_id", "experts", "retention"}
+    settings = {name for name in lora["experts"] if lora["experts"][name] != full["experts"][name]}
+    assert settings == {"method", "rank", "alpha", "learning_rate", "truncation"}
 
 
 def test_paper_profile_trains_on_the_papers_data():

@@ -67,7 +67,7 @@ def test_more_takes_more(more):
 def test_fully_fine_tuned_experts_take_whole_models_and_truncated_ones_much_less():
     changes = ("experts.method=full", "search.merge=linear", "baselines=[]")
     whole = total(load_config("demo", changes))
-    assert whole > 30 * 2 * STORED  # the children alone, in fp32; twenty of them, and others
+    assert whole > 25 * 2 * STORED  # twenty children, three experts and others, in fp32
     truncated = total(load_config("demo", (*changes, "experts.truncation.rank=16")))
     assert truncated < whole / 5  # mostly the three checkpoints that were trained
 
