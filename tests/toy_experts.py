@@ -1,6 +1,8 @@
 """Small experts with matrices of awkward shapes, and the plain dense arithmetic that the real one is held against."""
 
 from collections.abc import Mapping
+from pathlib import Path
+from tempfile import TemporaryDirectory, mkdtemp
 from typing import NamedTuple
 
 import numpy as np
@@ -9,7 +11,15 @@ import torch
 from cycleqd.search import Recipe, make
 from cycleqd.search.operators import Crossover, Mutation, NoMutation
 from cycleqd.search.operators.mutation import UniformWeights
-from cycleqd.task_vector import DenseTaskVector, FactoredTaskVector, TaskVector, build_bases
+from cycleqd.task_vector import (
+    DenseTaskVector,
+    FactoredTaskVector,
+    SpectralBases,
+    SpectralTaskVector,
+    TaskVector,
+    build_bases,
+    write_decomposition,
+)
 
 Dense = dict[str, torch.Tensor]
 
@@ -48,6 +58,19 @@ def dense_experts(seed: int, rank: int = 3) -> dict[str, Dense]:
         skill: {name: scale * (b @ a) for name, (a, b, scale) in factors.items()}
         for skill, factors in lora_factors(seed, rank).items()
     }
+
+
+_DECOMPOSITIONS = TemporaryDirectory(prefix="toy-experts-")
+
+
+def spectral_experts(experts: Mapping[str, Dense]) -> dict[str, SpectralTaskVector]:
+    """Experts on their own singular vectors, which lie in files until the tests end."""
+    folder = Path(mkdtemp(dir=_DECOMPOSITIONS.name))
+    names = sorted(experts)
+    for name in experts[names[0]]:
+        write_decomposition(folder / name, [experts[one][name] for one in names])
+    bases = SpectralBases(names, {path.name: path for path in folder.iterdir()})
+    return {name: SpectralTaskVector.of_expert(bases, name) for name in experts}
 
 
 def with_vector(dense: Dense, seed: int) -> Dense:

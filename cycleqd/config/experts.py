@@ -107,6 +107,11 @@ class ExpertConfig(Section):
     """Brings experts that change whole matrices (``full``, checkpoints) to a low rank. What else only LoRA experts
     have, such as small individuals, adapters and RegMean, can then be had for them; the run says how much was lost.
     Unless given: their task vectors are dense, and exact."""
+    spectral: Annotated[bool, Field(validate_default=True)] = False
+    """Decomposes what dense experts changed, once, so that their children are small and still exact: coefficients of
+    the experts, and offsets of their singular values. Wants a linear `crossover` and `mutation.basis` ``expert``. The
+    decompositions take the room of some 1.5 checkpoints in fp32 for each expert, and on a CPU hours for a large
+    model."""
     learning_rate: Annotated[float, Field(gt=0, lt=1)] = 5e-4
     """AdamW's peak learning rate, reached after the warm-up."""
     global_batch: Annotated[int, Field(ge=1)] = 8
@@ -138,6 +143,13 @@ class ExpertConfig(Section):
     def are_low_rank(self) -> bool:
         """Whether the experts that are trained here end as changes of low rank."""
         return self.method == "lora" or self.truncation is not None
+
+    @field_validator("spectral")
+    @classmethod
+    def _is_not_truncated(cls, spectral: bool, info: ValidationInfo) -> bool:
+        if spectral and info.data.get("truncation") is not None:
+            raise ValueError("truncated experts have small children already: unset spectral or truncation")
+        return spectral
 
     def data_of(self, skill: str) -> DataConfig | None:
         """What a skill's expert learns from; None for gold episodes.

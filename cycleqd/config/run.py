@@ -180,7 +180,12 @@ class RunConfig(Section):
     @field_validator("mutation")
     @classmethod
     def _can_be_crossed(cls, mutation: MutationConfig, info: ValidationInfo) -> MutationConfig:
-        crossover = info.data.get("crossover")
+        crossover, experts = info.data.get("crossover"), info.data.get("experts")
+        if experts is not None and experts.spectral:
+            if mutation.kind == "svd" and mutation.settings.get("basis") != "expert":
+                raise ValueError("experts.spectral stretches along the experts' singular vectors: set basis to expert")
+            if crossover and crossover.kind not in ("linear", "task_arithmetic"):
+                raise ValueError(f"experts.spectral wants linear merges, and crossover.kind is {crossover.kind}")
         if mutation.kind == "gaussian" and crossover and crossover.kind not in ("linear", "task_arithmetic"):
             raise ValueError(f"crossover {crossover.kind} can't decompose vectors with Gaussian noise; choose another")
         return mutation

@@ -12,6 +12,7 @@ from cycleqd.run.names import (
     BASES_KEY,
     REGMEAN_KEY,
     SIMILARITY_KEY,
+    SPECTRAL_KEY,
     TRUNCATED,
     episodes_key,
     evaluation_key,
@@ -22,6 +23,7 @@ from cycleqd.run.names import (
     individual_key,
     own_bases_key,
     regmean_id,
+    spectral_key,
 )
 from cycleqd.run.store import RunStore
 from cycleqd.storage import StoreError
@@ -60,6 +62,8 @@ def take_over(source: RunStore, target: RunStore, baselines: tuple[str, ...] = (
     ]
     known = [one for one in individuals if source.has_individual(one)]
     keys = [BASE_KEY, BASES_KEY, SIMILARITY_KEY, REGMEAN_KEY]
+    if source.exists(SPECTRAL_KEY):
+        keys += [*map(spectral_key, source.read_json(SPECTRAL_KEY)["parameters"]), SPECTRAL_KEY]
     for skill in (*ours.skill_names, ALL_DATA):
         # A model counts only with its summary, which comes last.
         names = ("demonstrations.json", "data.json", "source.json", TRUNCATED, "model", "summary.json")

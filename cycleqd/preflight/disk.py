@@ -56,6 +56,11 @@ def parts(config: RunConfig, shapes: Shapes, stored: int) -> list[Part]:
     if is_dense(config):
         whole = _FP32 * sum(map(prod, shapes.values()))
         found.append(Part("experts", models * whole, "experts.method"))
+        if config.experts.spectral:
+            values, sides = _spectrum(shapes)
+            found.append(Part("decompositions", experts * _FP32 * sides, "experts.spectral"))
+            found.append(Part("individuals", individuals * experts * _FP32 * values, "retention.policy"))
+            return sorted(found, key=lambda one: -one.bytes)
         found.append(Part("individuals", (individuals + int(config.comparison.all_data)) * whole, "retention.policy"))
         return sorted(found, key=lambda one: -one.bytes)
     matrices = [(shape[-2], shape[-1]) for name, shape in shapes.items() if _adapted(name, shape)]
@@ -91,6 +96,19 @@ def at_the_end(config: RunConfig, stored: int) -> int:
 
 def _adapted(name: str, shape: tuple[int, ...]) -> bool:
     return bool(matrix_names(name, shape)) and not is_of_tokens(name)
+
+
+def _spectrum(shapes: Shapes) -> tuple[int, int]:
+    """Singular values of all matrices, and the numbers of an expert's decomposition."""
+    values = sides = 0
+    for shape in shapes.values():
+        if len(shape) != 2:
+            sides += prod(shape)
+            continue
+        m, n = shape
+        values += min(m, n)
+        sides += min(m, n) * (m + n + 1)
+    return values, sides
 
 
 def _sides(matrices: list[tuple[int, int]], rank: int) -> int:

@@ -106,11 +106,14 @@ def is_dense(config: RunConfig) -> bool:
 
 
 def _of_dense(config: RunConfig, name: str, shape: tuple[int, int]) -> Iterator[Need]:
-    if config.mutation.kind == "svd":
-        m, n = shape
-        least = min(shape)
-        held = 4 * m * n * 5 + 4 * least * (2 * m + n) + 16 * least**2
-        yield Need("the SVD of a child's matrix", held, name, "mutation.kind")
+    m, n = shape
+    least = min(shape)
+    decomposed = 4 * least * (2 * m + n) + 16 * least**2
+    if config.experts.spectral:
+        held = 4 * m * n * (len(config.skills) + 1) + len(config.skills) * decomposed
+        yield Need("the decomposition of the experts' changes of a matrix", held, name, "experts.spectral")
+    elif config.mutation.kind == "svd":
+        yield Need("the SVD of a child's matrix", 4 * m * n * 5 + decomposed, name, "mutation.kind")
 
 
 def _of_factored(config: RunConfig, name: str, matrices: Mapping[str, tuple[int, int]]) -> Iterator[Need]:

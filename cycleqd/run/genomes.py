@@ -5,10 +5,10 @@ from __future__ import annotations
 from functools import lru_cache
 from pathlib import Path
 
-from cycleqd.run.names import BASES_KEY, genome_key, individual_key, own_bases_key
+from cycleqd.run.names import BASES_KEY, SPECTRAL_KEY, genome_key, individual_key, own_bases_key, spectral_key
 from cycleqd.run.records import IndividualRecord
 from cycleqd.run.store import RunStore
-from cycleqd.task_vector import SharedBases, TaskVector, load_task_vector
+from cycleqd.task_vector import SharedBases, SpectralBases, TaskVector, form_of, load_task_vector
 
 
 def add_individual(store: RunStore, vector: TaskVector, record: IndividualRecord) -> IndividualRecord:
@@ -41,10 +41,28 @@ def task_vector(store: RunStore, identifier: str) -> TaskVector:
         StoreError: There is no such individual.
     """
     path = store.local(genome_key(identifier))
+    if form_of(path) == "spectral":
+        return load_task_vector(path, spectral_bases(store))
     for key in (own_bases_key(identifier), BASES_KEY):
         if store.exists(key):
             return load_task_vector(path, _bases(store.local(key)))
     return load_task_vector(path, None)
+
+
+def spectral_bases(store: RunStore) -> SpectralBases:
+    """The decompositions of the experts' changes that the run's spectral task vectors share.
+
+    Raises:
+        StoreError: They are not all there.
+    """
+    known = store.read_json(SPECTRAL_KEY)
+    files = tuple((name, store.local(spectral_key(name))) for name in known["parameters"])
+    return _spectral(tuple(known["experts"]), files)
+
+
+@lru_cache(maxsize=1)
+def _spectral(experts: tuple[str, ...], files: tuple[tuple[str, Path], ...]) -> SpectralBases:
+    return SpectralBases(experts, dict(files))
 
 
 @lru_cache(maxsize=1)

@@ -30,6 +30,8 @@ LEASE_KEY = "lease.json"
 """Which process writes to the run."""
 BASES_KEY = "bases.safetensors"
 """The shared bases of factored task vectors."""
+SPECTRAL_KEY = "spectral/experts.json"
+"""Whose changes are decomposed, and of which parameters; written when all are."""
 SIMILARITY_KEY = "experts/similarity.json"
 """How alike the experts are, pair by pair."""
 REGMEAN_KEY = "experts/regmean.safetensors"
@@ -96,6 +98,11 @@ def expert_key(skill: str, name: str) -> str:
 def truncated_key(skill: str, parameter: str) -> str:
     """Where the truncated factors of one matrix lie, until the expert's individual has them."""
     return f"experts/{skill}/truncated/{parameter}.safetensors"
+
+
+def spectral_key(parameter: str) -> str:
+    """Where the experts' changes of one parameter lie, decomposed."""
+    return f"spectral/{parameter}.safetensors"
 
 
 def individual_key(identifier: str) -> str:

@@ -19,10 +19,11 @@ from cycleqd.search.similarity import similarity_matrix
 from cycleqd.steps.fine_tuning import common_settings, conversation_settings
 from cycleqd.steps.regmean import regmean_shares
 from cycleqd.steps.sources import update_of
+from cycleqd.steps.spectral import spectral_vectors
 from cycleqd.steps.training_data import pictures, training_data
 from cycleqd.steps.truncation import forget_matrices, low_rank
 from cycleqd.steps.workspace import Workspace
-from cycleqd.task_vector import FactoredTaskVector, TaskVector
+from cycleqd.task_vector import DenseTaskVector, TaskVector
 from cycleqd.telemetry.events import event
 
 _DECOMPOSED: Final = 20_000_000
@@ -120,7 +121,7 @@ def derive_experts(ws: Workspace, progress: Callable[[str, int, int], None] | No
     """Turns the experts, all of them, into task vectors of one form, and adds their plain average.
 
     The vectors are factored, on shared bases, where every expert is a change of low rank, or is truncated to one; else
-    they are dense. Where
+    they are dense, or spectral where the configuration says so. Where
     the configuration asks for RegMean, each expert's share of it is an individual, too.
 
     Args:
@@ -137,6 +138,8 @@ def derive_experts(ws: Workspace, progress: Callable[[str, int, int], None] | No
         vectors = {skill: made[skill] for skill in skills}
         if bases is not None:
             save_bases(ws.store, bases)
+        elif ws.config.experts.spectral:
+            vectors = spectral_vectors(ws, vectors)
         _write_similarities(ws, vectors)
         for skill, vector in vectors.items():
             add_individual(ws.store, vector, IndividualRecord(id=expert_id(skill), genome=""))
@@ -167,7 +170,7 @@ def derive_all_data(ws: Workspace) -> IndividualRecord:
 
 def _write_similarities(ws: Workspace, vectors: Mapping[str, TaskVector]) -> None:
     """Writes down how alike the experts are; not of large dense ones: that takes longer than a search."""
-    if any(not isinstance(vector, FactoredTaskVector) and _size(vector) > _DECOMPOSED for vector in vectors.values()):
+    if any(isinstance(vector, DenseTaskVector) and _size(vector) > _DECOMPOSED for vector in vectors.values()):
         return
     matrix = similarity_matrix(list(vectors.values()))
     names = list(vectors)

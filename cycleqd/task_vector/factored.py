@@ -44,7 +44,7 @@ class FactoredTaskVector:
                     f"core of {name}: expected float32 {bases.core_shape(name)}, got {core.dtype} {tuple(core.shape)}"
                 )
         self.bases = bases
-        self.noise = _merged_noise(noise)
+        self.noise = merged_noise(noise)
         self._cores = {name: cores[name] for name in bases.names()}
         self._hash: str | None = None
 
@@ -225,7 +225,8 @@ def _check_factors(name: str, by_skill: Mapping[str, LoraFactors]) -> None:
         raise ValueError(f"{name}: the experts disagree on the matrix' shape: {sorted(shapes)}")
 
 
-def _merged_noise(noise: Noise) -> Noise:
+def merged_noise(noise: Noise) -> Noise:
+    """Each seed once, sorted, with the sum of its coefficients; those that cancel out are gone."""
     total: dict[int, float] = defaultdict(float)
     for seed, coefficient in noise:
         total[seed] += coefficient

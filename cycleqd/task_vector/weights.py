@@ -10,24 +10,34 @@ from cycleqd.task_vector.dense import DenseTaskVector
 from cycleqd.task_vector.factored import FactoredTaskVector
 from cycleqd.task_vector.files import TensorFile
 from cycleqd.task_vector.protocol import TaskVector
+from cycleqd.task_vector.spectral import SpectralBases, SpectralTaskVector
 
 
-def load_task_vector(path: Path, bases: SharedBases | None = None) -> TaskVector:
-    """Reads a task vector of either form.
+def form_of(path: Path) -> str:
+    """The form of a task vector in a file: ``factored``, ``spectral`` or ``dense``; empty of another file."""
+    return str(TensorFile(path).metadata.get("form", ""))
+
+
+def load_task_vector(path: Path, bases: SharedBases | SpectralBases | None = None) -> TaskVector:
+    """Reads a task vector of any form.
 
     Args:
         path: What `TaskVector.save` wrote.
-        bases: The run's bases; needed for a factored vector.
+        bases: The run's bases; needed for a factored vector and for a spectral one, of its kind.
 
     Raises:
         ValueError: The file is not a task vector, or its bases are missing or others.
     """
-    form = TensorFile(path).metadata.get("form")
+    form = form_of(path)
     if form == "dense":
         return DenseTaskVector.load(path)
+    if form == "spectral":
+        if not isinstance(bases, SpectralBases):
+            raise ValueError(f"{path} is a spectral task vector and needs the experts' decompositions")
+        return SpectralTaskVector.load(path, bases)
     if form != "factored":
         raise ValueError(f"{path} is not a task vector; expected a file written by TaskVector.save")
-    if bases is None:
+    if not isinstance(bases, SharedBases):
         raise ValueError(f"{path} is a factored task vector and needs the run's shared bases")
     return FactoredTaskVector.load(path, bases)
 

@@ -11,7 +11,13 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cycleqd.task_vector import FactoredTaskVector, TaskVector, load_task_vector, weighted_sum
+from cycleqd.task_vector import (
+    FactoredTaskVector,
+    SpectralTaskVector,
+    TaskVector,
+    load_task_vector,
+    weighted_sum,
+)
 from tests.toy_experts import (
     SHAPES,
     SKILLS,
@@ -23,6 +29,7 @@ from tests.toy_experts import (
     drawn_weights,
     factored_experts,
     linear,
+    spectral_experts,
     stretch,
     with_vector,
 )
@@ -53,10 +60,35 @@ def dense(seed: int) -> Experts:
     return Experts({skill: dense_vector(tensors) for skill, tensors in plain.items()}, plain)
 
 
+def spectral(seed: int) -> Experts:
+    """The same, on the experts' own singular vectors."""
+    plain = dense(seed).plain
+    return Experts(dict(spectral_experts(plain)), plain)
+
+
+def spectral_child(seed: int) -> Experts:
+    """As linear merges and mutations in the basis of an expert leave them."""
+    experts, plain = spectral(seed)
+    weights = drawn_weights(seed, 0.3)
+    vectors, expected = {}, {}
+    for skill, other in zip(SKILLS, (*SKILLS[1:], SKILLS[0]), strict=True):
+        merged = experts[skill].combine(0.7, [(0.4, experts[other])])
+        vectors[skill] = merged.stretch(
+            experts[other], lambda name, count: torch.from_numpy(weights[name][:count].astype("float32"))
+        ).add_noise(*NOISE)
+        added = {name: plain[other][name] for name in SHAPES}
+        stretched = stretch({name: torch.zeros_like(one) for name, one in added.items()}, added, weights)
+        sums = linear((0.7, plain[skill]), (0.4, plain[other]))
+        mutated = {name: sums[name] + stretched.get(name, 0.0) for name in sums}
+        expected[skill] = deltas(dense_vector(mutated).add_noise(*NOISE))
+    return Experts(vectors, expected)
+
+
 FORMS: dict[str, Callable[[int], Experts]] = {
     "factored": factored, "factored with noise": factored_with_noise, "dense": dense,
+    "spectral": spectral, "spectral child": spectral_child,
 }  # fmt: skip
-DECOMPOSED = ["factored", "dense"]
+DECOMPOSED = ["factored", "dense", "spectral", "spectral child"]
 by_form = pytest.mark.parametrize("form", FORMS)
 coefficients = st.floats(-3, 3)
 
@@ -159,7 +191,7 @@ def test_a_child_that_was_saved_is_loaded_bit_for_bit(form, tmp_path: Path):
     vectors = FORMS[form](0).vectors
     child = vectors["os"].combine(0.4, [(0.6, vectors["db"])])
     expected, name = deltas(child), child.hash()
-    bases = child.bases if isinstance(child, FactoredTaskVector) else None
+    bases = child.bases if isinstance(child, FactoredTaskVector | SpectralTaskVector) else None
     for file in ("one.safetensors", "two.safetensors"):
         child.save(tmp_path / file)
     assert (tmp_path / "one.safetensors").read_bytes() == (tmp_path / "two.safetensors").read_bytes()
