@@ -19,6 +19,9 @@ _RECORD_BYTES: Final = 16 * 2**10
 _REPORT_BYTES: Final = 8 * 2**20
 """A demo's report took 6 MB."""
 
+_LINEAR: Final = frozenset({"task_arithmetic", "average", "linear"})
+"""Merges of spectral experts that are spectral."""
+
 Shapes = Mapping[str, tuple[int, ...]]
 
 
@@ -60,6 +63,8 @@ def parts(config: RunConfig, shapes: Shapes, stored: int) -> list[Part]:
             values, sides = _spectrum(shapes)
             found.append(Part("decompositions", experts * _FP32 * sides, "experts.spectral"))
             found.append(Part("individuals", individuals * experts * _FP32 * values, "retention.policy"))
+            merged = sum(len(one.scales) for one in config.baselines if one.method not in _LINEAR)
+            found.append(Part("baselines that are not linear", merged * whole, "baselines"))
             return sorted(found, key=lambda one: -one.bytes)
         found.append(Part("individuals", (individuals + int(config.comparison.all_data)) * whole, "retention.policy"))
         return sorted(found, key=lambda one: -one.bytes)

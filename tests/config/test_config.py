@@ -34,12 +34,12 @@ def test_paper_profile_has_the_papers_settings(profile):
     assert config.experts.epochs == 1
 
 
-def test_the_papers_profiles_differ_in_how_experts_are_trained_and_in_what_is_kept():
+def test_the_papers_profiles_differ_in_how_experts_are_trained_and_stretched():
     lora, full = (load_config(name).model_dump(mode="json") for name in ("paper", "paper-full"))
     different = {section for section in lora if lora[section] != full[section]}
-    assert different == {"run_id", "experts", "retention"}
+    assert different == {"run_id", "experts", "mutation"}
     settings = {name for name in lora["experts"] if lora["experts"][name] != full["experts"][name]}
-    assert settings == {"method", "rank", "alpha", "learning_rate", "truncation"}
+    assert settings == {"method", "rank", "alpha", "learning_rate", "spectral"}
 
 
 def test_paper_profile_trains_on_the_papers_data():

@@ -72,5 +72,18 @@ def test_fully_fine_tuned_experts_take_whole_models_and_truncated_ones_much_less
     assert truncated < whole / 5  # mostly the three checkpoints that were trained
 
 
+def test_children_of_spectral_experts_are_small_and_merges_that_are_not_linear_are_not():
+    changes = ("experts.method=full", "search.merge=linear", "experts.spectral=true", "mutation.basis=expert")
+    spectral = {
+        part.name: part.bytes for part in parts(load_config("demo", (*changes, "baselines=[]")), SMOLLM, STORED)
+    }
+    assert spectral["individuals"] < 40 * 2_000_000
+    assert 3 * 2 * STORED < spectral["decompositions"] < 3 * 4 * STORED
+    assert spectral["baselines that are not linear"] == 0
+    tsv = (*changes, "baselines=[{method: tsv, scales: [1.0, 1.2]}, {method: task_arithmetic, scales: [1.0]}]")
+    more = {part.name: part.bytes for part in parts(load_config("demo", tsv), SMOLLM, STORED)}
+    assert more["baselines that are not linear"] == pytest.approx(2 * 2 * STORED, rel=0.01)
+
+
 def test_while_the_final_model_is_written_there_is_a_copy_of_it():
     assert at_the_end(load_config("demo", ("refinement.epochs=0",)), STORED) == STORED
