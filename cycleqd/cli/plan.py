@@ -60,8 +60,10 @@ def plan(
     from cycleqd.planning import Trace, traces_of
     from cycleqd.planning import plan as planned
     from cycleqd.planning.traces import bytes_per_child, refinement_seconds
+    from cycleqd.planning.whole import besides
 
     size: float | None = None
+    rest = None
     refinement: float | None = None if settings.refinement.epochs else 0.0
     if tokens_per_child is not None:
         if tokens_per_second is None:
@@ -74,6 +76,7 @@ def plan(
         size, refinement = bytes_per_child(store, traces), refinement_seconds(store, settings)
         if not traces:
             raise StoreError(f"run {store.run_id} has no finished generations: name another one with --like")
+        rest = besides(store, settings, traces)
     plans = [
         planned(
             traces,
@@ -86,6 +89,7 @@ def plan(
             bytes_each=size,
             price=price,
             refinement=refinement,
+            rest=rest,
         )
         for number in numbers
     ]
@@ -93,8 +97,8 @@ def plan(
         print_json([one._asdict() for one in plans])
         return
     header = (
-        *("evaluators", "in flight", "wall time", "shortest", "longest", "refinement", "engine busy"),
-        *("tokens", "disk", "cost"),
+        *("evaluators", "in flight", "wall time", "shortest", "longest", "refinement", "whole run"),
+        *("engine busy", "tokens", "disk", "cost"),
     )
     print_table(out, header, [_row(one) for one in plans], title=f"{plans[0].generations} children")
     say("Assumed:")
@@ -119,6 +123,7 @@ def _row(one: Plan) -> tuple[str, ...]:
         duration(one.seconds_low),
         duration(one.seconds_high),
         "?" if one.refinement is None else duration(one.refinement) if one.refinement else "none",
+        "?" if one.whole is None else duration(one.whole),
         f"{100 * one.busy:.0f} %",
         f"{one.tokens:,}",
         "?" if one.bytes is None else f"{one.bytes / 2**30:.2f} GiB",

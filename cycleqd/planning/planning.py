@@ -8,6 +8,7 @@ from typing import Final, NamedTuple
 
 from cycleqd.planning.simulation import simulate
 from cycleqd.planning.traces import Trace
+from cycleqd.planning.whole import Besides
 from cycleqd.randomness import rng
 
 _REPETITIONS: Final = 20
@@ -29,6 +30,7 @@ class Plan(NamedTuple):
         cost: Of all evaluators for the whole time, in the price's currency; None without a price.
         refinement: Seconds that the training of the last step takes at most, after all others; None where nothing is
             known of it.
+        whole: Seconds of the whole run, refinement included; None where nothing is known of the rest.
         assumptions: In words, one line each.
     """
 
@@ -43,6 +45,7 @@ class Plan(NamedTuple):
     bytes: float | None
     cost: float | None
     refinement: float | None
+    whole: float | None
     assumptions: tuple[str, ...]
 
 
@@ -58,6 +61,7 @@ def plan(
     bytes_each: float | None = None,
     price: float | None = None,
     refinement: float | None = 0.0,
+    rest: Besides | None = None,
 ) -> Plan:
     """Plans a search whose children are like those of the traces.
 
@@ -73,6 +77,7 @@ def plan(
         price: Of one evaluator for an hour.
         refinement: Seconds that the training of the last step takes at most, 0 without one; None where nothing is
             known of it.
+        rest: What the run does besides; None where nothing is known of it.
 
     Raises:
         SimulatorMissing: simpy is not installed.
@@ -82,10 +87,14 @@ def plan(
         raise ValueError("no children to learn from: name a run that has finished generations, or give figures")
     assumptions = [
         f"each child takes what one of {len(traces)} children took, drawn at random ({source})",
-        "only search and refinement are planned: experts, baselines, the test split and the report are not in it",
+        "the wall time is the search's: experts, baselines, refinement, the test split and the report are not in it",
         "evaluators do not slow each other down: each has cores, a GPU and sandboxes of its own",
         "no evaluator fails; engines are warm",
     ]
+    if rest is not None:
+        assumptions.append(
+            "the whole run trains, tests and waits as that run did, with the samples that are planned, and is refined"
+        )
     if refinement is None:
         assumptions.append("nothing is known of the last step's training (refinement), which comes on top")
     elif refinement:
@@ -117,5 +126,6 @@ def plan(
         bytes=None if bytes_each is None else bytes_each * generations,
         cost=None if price is None else price * evaluators * seconds / 3600,
         refinement=refinement,
+        whole=None if rest is None or refinement is None else seconds + refinement + rest.seconds(evaluators),
         assumptions=tuple(assumptions),
     )

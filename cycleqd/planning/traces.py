@@ -62,15 +62,16 @@ def refinement_seconds(store: RunStore, config: RunConfig) -> float | None:
     if not config.refinement.epochs:
         return 0.0
     samples = [config.counts(skill)["optimization"] for skill in config.skill_names]
-    refined = _trainings(store, [REFINED])
-    summaries = refined or _trainings(store, store.config().skill_names)
+    refined = trainings(store, [REFINED])
+    summaries = refined or trainings(store, store.config().skill_names)
     if not summaries or None in samples:
         return None
     each = sum(one["seconds"] for one in summaries) / sum(one["conversations"] for one in summaries)
     return float(config.refinement.epochs * sum(filter(None, samples)) * each)
 
 
-def _trainings(store: RunStore, names: Sequence[str]) -> list[dict[str, Any]]:
+def trainings(store: RunStore, names: Sequence[str]) -> list[dict[str, Any]]:
+    """What the finished trainings of a run did, as `cycleqd.experts.TrainingSummary` has it."""
     keys = (expert_key(name, "summary.json") for name in names)
     return [store.read_json(key) for key in keys if store.exists(key)]
 

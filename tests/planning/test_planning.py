@@ -6,11 +6,13 @@ import pytest
 
 from cycleqd.config import RunConfig
 from cycleqd.config.refinement import RefinementConfig
-from cycleqd.planning import Trace, plan
+from cycleqd.planning import Trace, plan, traces_of
 from cycleqd.planning.simulation import SimulatorMissing, simulate
-from cycleqd.planning.traces import refinement_seconds
+from cycleqd.planning.traces import refinement_seconds, trainings
+from cycleqd.planning.whole import besides
 from cycleqd.run.names import REFINED, expert_key
 from cycleqd.run.store import RunStore
+from tests.report.synthetic import synthetic_run
 
 
 def test_without_its_package_the_install_command_is_told(monkeypatch):
@@ -103,3 +105,31 @@ def test_another_engine_takes_the_tokens_it_has_to_generate():
 def test_nothing_is_planned_from_nothing():
     with pytest.raises(ValueError, match="no children to learn from"):
         plan([], source="x", generations=1, evaluators=1, in_flight=1)
+
+
+def test_a_run_that_is_not_finished_says_nothing_of_whole_runs(tmp_path):
+    store = synthetic_run(str(tmp_path), finished=False)
+    assert besides(store, store.config(), traces_of(store)) is None
+
+
+def test_the_rest_of_a_run_is_trained_tested_and_awaited_as_a_finished_one_was(tmp_path):
+    store = synthetic_run(str(tmp_path))
+    traces, config = traces_of(store), store.config()
+    found = besides(store, config, traces)
+    summary = trainings(store, config.skill_names)
+    each = sum(one["seconds"] for one in summary) / sum(one["conversations"] for one in summary)
+    assert found.training == pytest.approx(each * sum(config.counts(skill)["train"] for skill in config.skill_names))
+    child = sum(one.engine + one.rest for one in traces) / len(traces)
+    assert found.scored == pytest.approx(child * (3 + 3 + 9))  # nine scales of three baselines
+    assert found.tested == pytest.approx(1.5 * (3 + 3 + 3 + 3))
+    assert found.other == pytest.approx(sum(session.seconds.other for session in store.sessions()))
+    assert found.seconds(1) - found.seconds(3) == pytest.approx(2 / 3 * (found.scored + found.tested))
+    more = config.model_dump(mode="json")
+    for skill in more["skills"]:
+        skill["test"] *= 2
+    more |= {"comparison": {"elites": False, "all_data": True}, "baselines": []}
+    other = besides(store, RunConfig.model_validate(more), traces)
+    assert other.tested == pytest.approx(2 * 1.5 * (3 + 3 + 1))
+    assert other.training == pytest.approx(2 * found.training)
+    whole = plan(traces, source="x", generations=6, evaluators=1, in_flight=1, refinement=5.0, rest=found)
+    assert whole.whole == pytest.approx(whole.seconds + 5.0 + found.seconds(1))

@@ -1,0 +1,96 @@
+"""What a run does besides its search, as long as another run took for it."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Sequence
+from typing import Any, Literal, NamedTuple
+
+from cycleqd.config import RunConfig
+from cycleqd.planning.traces import Trace, trainings
+from cycleqd.run.names import ALL_DATA, REFINED
+from cycleqd.run.store import RunStore
+
+
+class Besides(NamedTuple):
+    """Seconds of a run besides its search and its refinement.
+
+    Attributes:
+        training: Experts, all data, what RegMean measures.
+        scored: By one evaluator: base, experts, average, baselines and the final model on the optimization split.
+        tested: By one evaluator: the models of the report on the test split.
+        other: Starting, recording, deriving, drawing the report.
+    """
+
+    training: float
+    scored: float
+    tested: float
+    other: float
+
+    def seconds(self, evaluators: int) -> float:
+        """All together; evaluators share what is scored."""
+        return self.training + self.other + (self.scored + self.tested) / evaluators
+
+
+def besides(store: RunStore, config: RunConfig, traces: Sequence[Trace]) -> Besides | None:
+    """What the run of a configuration takes besides its search, as a finished run took it.
+
+    Args:
+        store: The run that is the model.
+        config: What is planned.
+        traces: The children of that run, at least one.
+
+    Returns:
+        None where the run was not finished, or has trained nothing.
+    """
+    known = store.config()
+    sessions = store.sessions()
+    tested = _tested(store, known)
+    trained = trainings(store, [*known.trained, ALL_DATA])
+    if not sessions or not tested or not trained:
+        return None
+    spent = sum(session.seconds.train for session in sessions)
+    refined = sum(one["seconds"] for one in trainings(store, [REFINED]))
+    each = sum(one["seconds"] for one in trained) / sum(one["conversations"] for one in trained)
+    rest = max(0.0, spent - refined - sum(one["seconds"] for one in trained))
+    child = statistics.fmean(one.engine + one.rest for one in traces)
+    samples = _count(config, "test") / max(1, _count(known, "test"))
+    return Besides(
+        training=each * _conversations(config, trained) + (rest if config.uses_regmean else 0.0),
+        scored=child * (3 + len(config.skills) + sum(len(one.scales) for one in config.baselines)),
+        tested=statistics.fmean(tested) * samples * _models(config),
+        other=sum(session.seconds.other for session in sessions),
+    )
+
+
+def _tested(store: RunStore, known: RunConfig) -> list[float]:
+    """Seconds that each model took on the test split; its skills are played side by side."""
+    found = []
+    for record in store.individuals():
+        evaluations = [store.evaluation(record.genome, skill, "test") for skill in known.skill_names]
+        seconds = [one.seconds for one in evaluations if one is not None]
+        if record.genome and len(seconds) == len(evaluations):
+            found.append(max(seconds))
+    return found
+
+
+def _models(config: RunConfig) -> int:
+    """The report's rows: base, average, final model, experts, baselines at their best scale, and what is asked for."""
+    elites = len(config.skills) if config.comparison.elites else 0
+    merged = 1 if config.refinement.epochs else 0
+    return 3 + len(config.skills) + len(config.baselines) + int(config.comparison.all_data) + elites + merged
+
+
+def _conversations(config: RunConfig, trained: Sequence[dict[str, Any]]) -> float:
+    """Conversations of all trainings; a data set's number is not known, and is taken to be the mean of the others."""
+    counts = [config.counts(skill)["train"] for skill in config.trained]
+    mean = statistics.fmean(float(one["conversations"]) for one in trained)
+    all_epochs = [
+        count * config.experts.epochs_of(skill) if count else mean
+        for skill, count in zip(config.trained, counts, strict=True)
+    ]
+    return sum(all_epochs) * (2 if config.comparison.all_data else 1)
+
+
+def _count(config: RunConfig, split: Literal["optimization", "test"]) -> int:
+    return sum(config.counts(skill)[split] or 0 for skill in config.skill_names)
