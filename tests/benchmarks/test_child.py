@@ -1,7 +1,7 @@
 """What a child costs beside the way of the released code, and beside mergekit where its command is at hand.
 
 Set ``CYCLEQD_BENCH_MERGEKIT`` to the Python of an environment with mergekit (it wants other versions than ours:
-``python -m venv DIR && DIR/bin/pip install mergekit``), and ``CYCLEQD_BENCH_OUT`` for a JSON file that takes the ratios.
+``python -m venv DIR && DIR/bin/pip install mergekit``), and ``CYCLEQD_BENCH_OUT`` for a JSON file that takes ratios.
 """
 
 import json
