@@ -9,6 +9,7 @@ from prefect import flow
 from prefect.client.orchestration import get_client
 from prefect.runtime import flow_run
 
+from tasks import queueing
 from tasks.server import machine_slots
 from tests.live_prefect import wait_for
 
@@ -19,6 +20,7 @@ PATIENCE = 600
 def machine(monkeypatch):
     """A machine of its own, with its own limits."""
     monkeypatch.setenv("CYCLEQD_MACHINE", "queue")
+    monkeypatch.setattr(queueing, "INTERVAL", 0.2)
 
 
 def test_a_flow_run_that_waits_is_named_so_with_whom_it_waits_for_and_then_runs(prefect_harness, machine):
@@ -26,6 +28,7 @@ def test_a_flow_run_that_waits_is_named_so_with_whom_it_waits_for_and_then_runs(
 
     @flow(flow_run_name="first")
     def first():
+        known["first"] = flow_run.id
         with machine_slots(1):
             holds.set()
             assert release.wait(PATIENCE)
@@ -53,6 +56,9 @@ def test_a_flow_run_that_waits_is_named_so_with_whom_it_waits_for_and_then_runs(
             wait_for(lambda: waiter.done() or [state.name for state in shown()] == ["Waiting"] * 2, seconds=PATIENCE)
             assert {state.type.value for state in shown()} == {"RUNNING"}
             assert {state.message for state in shown()} == {"waits for cycleqd-engine-queue, held by 'first'"}
+            client.update_flow_run(known["first"], name="another")
+            changed = "waits for cycleqd-engine-queue, held by 'another'"
+            wait_for(lambda: waiter.done() or {state.message for state in shown()} == {changed}, seconds=PATIENCE)
             assert not waiter.done()
         finally:
             release.set()
