@@ -19,6 +19,7 @@ import numpy as np
 import torch
 
 from cycleqd.experts.progress import ProgressCallback, TrainingProgress, default_progress
+from cycleqd.experts.resuming import Best, Done, Kept, Place
 from cycleqd.experts.training import Method, TrainingStopped, TrainingSummary
 from cycleqd.models.hardware import torch_device
 from cycleqd.models.segmentation.learning import Batch, Stopped, fit
@@ -50,6 +51,7 @@ def train_segmenter(
     seed: int = 0,
     progress: ProgressCallback | None = None,
     stop: threading.Event | None = None,
+    place: Place | None = None,
 ) -> TrainingSummary:
     """Fine-tunes a SAM on pictures with masks and saves the expert.
 
@@ -74,7 +76,9 @@ def train_segmenter(
         weight_decay: AdamW's.
         seed: Seeds adapter, order and flips.
         progress: Called after each step, with pictures a second for tokens a second.
-        stop: When set, training ends at its next step, and nothing is saved.
+        stop: When set, training ends at its next step, and no expert is saved.
+        place: Where the state of the training is kept now and then, and when it is stopped. A state that it has is
+            taken up if it is of the same settings and pictures.
 
     Returns:
         The summary, with pictures for conversations and tokens.
@@ -92,12 +96,25 @@ def train_segmenter(
     model = _build(base, method, rank, alpha, seed).to(device)
     total = max(1, round(epochs * len(pictures)))
     steps = -(-total // global_batch)
+    settings = {
+        **{"method": method, "rank": rank, "alpha": alpha, "epochs": epochs, "learning_rate": learning_rate},
+        **{"global_batch": global_batch, "micro_batch": micro_batch, "warmup_fraction": warmup_fraction},
+        **{"max_grad_norm": max_grad_norm, "weight_decay": weight_decay, "seed": seed, "prompt": prompt},
+        **{"pictures": _hash(pictures)},
+    }
     with ExitStack() as stack:
         report = progress or stack.enter_context(default_progress())
-        began = time.perf_counter()
+        clock = _Clock()
+
+        def keeping(
+            trained: Sequence[torch.nn.Parameter],
+            optimizer: torch.optim.Optimizer,
+            rates: torch.optim.lr_scheduler.LRScheduler,
+        ) -> _Keeper:
+            return _Keeper(Kept(place, settings, trained, optimizer, rates, Best(trained)), clock)
 
         def told(step: int, of: int, loss: float, seen: int) -> None:
-            report(TrainingProgress(step, of, loss, seen / (time.perf_counter() - began)))
+            report(TrainingProgress(step, of, loss, seen / clock.seconds))
 
         try:
             losses = fit(
@@ -112,10 +129,11 @@ def train_segmenter(
                 micro_batch=micro_batch,
                 progress=told,
                 stop=stop,
+                keeping=keeping,
             )
         except Stopped as error:
             raise TrainingStopped(str(error)) from None
-        seconds = time.perf_counter() - began
+        seconds = clock.seconds
     _save(model, out, method)
     tail = losses[-max(1, len(losses) // 10) :]
     return TrainingSummary(
@@ -130,6 +148,38 @@ def train_segmenter(
         validation_loss=None,
         data_hash=_hash(pictures),
     )
+
+
+class _Clock:
+    """Seconds of a training, all starts together."""
+
+    def __init__(self) -> None:
+        self._began, self.before = time.perf_counter(), 0.0
+
+    @property
+    def seconds(self) -> float:
+        return self.before + time.perf_counter() - self._began
+
+
+class _Keeper:
+    """A `Keeper` on the state of all trainings."""
+
+    def __init__(self, kept: Kept, clock: _Clock) -> None:
+        self._kept, self._clock = kept, clock
+
+    def restore(self) -> Sequence[float]:
+        done = self._kept.restore()
+        self._clock.before = done.seconds
+        return done.losses
+
+    def offer(self, losses: Sequence[float]) -> None:
+        self._kept.offer(self._done(losses))
+
+    def save(self, losses: Sequence[float]) -> None:
+        self._kept.save(self._done(losses))
+
+    def _done(self, losses: Sequence[float]) -> Done:
+        return Done(step=len(losses), seconds=self._clock.seconds, losses=tuple(losses))
 
 
 def _build(base: Path, method: Method, rank: int, alpha: float, seed: int) -> Any:

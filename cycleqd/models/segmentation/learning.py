@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import torch
@@ -26,6 +26,26 @@ class Batch(NamedTuple):
 
 class Stopped(Exception):
     """Training was asked to end."""
+
+
+class Keeper(Protocol):
+    """Keeps where a training stands."""
+
+    def restore(self) -> Sequence[float]:
+        """Takes up a kept state, where there is one; the losses of the steps that it has."""
+        ...
+
+    def offer(self, losses: Sequence[float]) -> None:
+        """Keeps the state after these steps, if that was not done for a while."""
+        ...
+
+    def save(self, losses: Sequence[float]) -> None:
+        """Keeps the state after these steps."""
+        ...
+
+
+Keeping = Callable[[Sequence[torch.nn.Parameter], torch.optim.Optimizer, torch.optim.lr_scheduler.LRScheduler], Keeper]
+"""Makes a keeper of the trained parameters, their optimizer and its schedule."""
 
 
 def mask_loss(logits: torch.Tensor, truth: torch.Tensor) -> torch.Tensor:
@@ -54,6 +74,7 @@ def fit(
     micro_batch: int = 8,
     progress: Callable[[int, int, float, int], None] | None = None,
     stop: threading.Event | None = None,
+    keeping: Keeping | None = None,
 ) -> list[float]:
     """Trains what of a model wants gradients: AdamW, linear warm-up, then a cosine down to zero.
 
@@ -69,6 +90,7 @@ def fit(
         micro_batch: Pictures a forward pass; gradients add up to a batch.
         progress: Called after each step with step, steps, loss, and pictures seen.
         stop: When set, training ends at its next step.
+        keeping: Makes what keeps the training's state; a state that it has is taken up, and its batches are skipped.
 
     Returns:
         The loss of each step.
@@ -80,11 +102,14 @@ def fit(
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
     optimizer = torch.optim.AdamW(trained, lr=learning_rate, weight_decay=weight_decay)
     rates = torch.optim.lr_scheduler.LambdaLR(optimizer, warmup_then_cosine(steps, warmup_fraction))
-    losses: list[float] = []
-    seen = 0
+    keeper = keeping(trained, optimizer, rates) if keeping else None
+    losses = list(keeper.restore()) if keeper else []
+    seen = sum(len(next(batches).pictures) for _ in losses)
     model.train()
-    for step in range(1, steps + 1):
+    for step in range(len(losses) + 1, steps + 1):
         if stop and stop.is_set():
+            if keeper:
+                keeper.save(losses)
             raise Stopped("the run is being stopped")
         batch = next(batches)
         loss = 0.0
@@ -103,6 +128,8 @@ def fit(
         seen += len(batch.pictures)
         if progress:
             progress(step, steps, loss, seen)
+        if keeper:
+            keeper.offer(losses)
     model.eval()
     return losses
 

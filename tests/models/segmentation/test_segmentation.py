@@ -1,6 +1,7 @@
 """The small SAM, its engine, and experts of it as task vectors."""
 
 import threading
+from contextlib import contextmanager
 
 import numpy as np
 import pytest
@@ -163,6 +164,20 @@ def test_a_request_of_another_skill_is_refused(segmenter):
         segmenter.chat([ChatRequest([{"role": "user", "content": "Write a program."}], 8)])
 
 
+class StateFile:
+    """Where a run keeps the state of a training."""
+
+    def __init__(self, path):
+        self._path = path
+
+    def read(self):
+        return self._path if self._path.exists() else None
+
+    @contextmanager
+    def write(self):
+        yield self._path
+
+
 def test_training_is_the_same_twice_and_learns(base, skills, tmp_path):
     pictures = [skills["leaf"].picture(sample) for sample in skills["leaf"].samples("train")]
     settings = {"rank": 2, "epochs": 6, "global_batch": 4, "learning_rate": 3e-3, "progress": lambda _: None}
@@ -176,6 +191,40 @@ def test_training_is_the_same_twice_and_learns(base, skills, tmp_path):
         for name in ("one", "two")
     )
     assert one == two
+
+
+@pytest.mark.parametrize("method", ["lora", "full"])
+def test_a_training_that_was_killed_goes_on_and_gives_the_same_expert(base, skills, tmp_path, monkeypatch, method):
+    monkeypatch.setattr("cycleqd.experts.resuming.SECONDS", 0.0)
+    monkeypatch.setattr("cycleqd.experts.resuming.SHARE", 0.0)
+    pictures = [skills["leaf"].picture(sample) for sample in skills["leaf"].samples("train")]
+    settings = {"method": method, "rank": 2, "epochs": 3, "global_batch": 2, "learning_rate": 3e-3}
+    whole = train_segmenter(base, pictures, tmp_path / "whole", progress=lambda _: None, **settings)
+    place, seen, stop = StateFile(tmp_path / "state"), [], threading.Event()
+
+    def killed(state):
+        seen.append(state.step)
+        if len(seen) == 3:
+            raise KeyboardInterrupt
+        if len(seen) == 5:
+            stop.set()
+
+    for fault in (KeyboardInterrupt, TrainingStopped):
+        with pytest.raises(fault):
+            train_segmenter(base, pictures, tmp_path / "killed", progress=killed, place=place, stop=stop, **settings)
+    stop.clear()
+    summary = train_segmenter(base, pictures, tmp_path / "killed", progress=killed, place=place, **settings)
+    assert seen == [1, 2, 3, 3, 4, *range(5, whole.steps + 1)]
+    assert (summary.loss_first, summary.loss_last) == (whole.loss_first, whole.loss_last)
+    one, two = (
+        task_vectors({"x": Trained(tmp_path / name).update(BaseWeights(base))}).vectors["x"].hash()
+        for name in ("whole", "killed")
+    )
+    assert one == two
+    # Another training's state is not taken up.
+    again = train_segmenter(base, pictures[1:], tmp_path / "other", progress=lambda _: None, place=place, **settings)
+    assert again.data_hash != whole.data_hash
+    assert again.loss_first != whole.loss_first
 
 
 def test_training_of_all_weights_leaves_the_prompt_encoder(base, skills, tmp_path):
