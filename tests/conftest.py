@@ -1,5 +1,6 @@
 """Settings that all tests share."""
 
+import gc
 import os
 import sys
 import uuid
@@ -53,6 +54,12 @@ def pytest_collection_modifyitems(items):
             raise pytest.UsageError(f"{item.nodeid} starts another server: move it to, or add it to, {HARNESS}")
 
 
+def pytest_collection_finish():
+    """Leaves what is there now, modules and tests, to itself: going through a million objects takes half a second."""
+    gc.collect()
+    gc.freeze()
+
+
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config, log):
     """One process plays all tests that want `live_prefect`, and one all that want `prefect_harness`.
@@ -69,6 +76,26 @@ def pytest_xdist_make_scheduler(config, log):
             return "live" if scope in LIVE else scope
 
     return ByFile(config, log)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _nobody_waits_for_the_disk():
+    """A store forces every object to the disk, for the day that the power fails: what a test writes need not be there.
+
+    Beside other work each object took 15 milliseconds, and a toy run has hundreds of them.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fsync", lambda descriptor: None)
+        yield
+
+
+@pytest.fixture
+def memory_path(tmp_path):
+    """As `tmp_path`, in memory where there is room: for what other processes write, which wait for the disk."""
+    from tests.in_memory import temporary_folder
+
+    with temporary_folder(tmp_path) as folder:
+        yield folder
 
 
 @pytest.fixture(scope="session")
@@ -94,7 +121,16 @@ def live_prefect():
         yield live
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
+def no_figures():
+    """Reports are written without pictures."""
+    from tests.figures import without_figures
+
+    with without_figures():
+        yield
+
+
+@pytest.fixture(scope="session")
 def s3_port():
     """Port of an S3 server."""
     from tests.s3.server import moto_server
