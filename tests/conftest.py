@@ -32,6 +32,12 @@ GIGABYTES_EACH = 8
 LIVE = ("tests/deployments/test_live.py", "tests/browser/test_ui.py")
 HARNESS = ("tests/flows/", "tests/tasks/", "tests/deployments/test_schedules.py")
 """Where tests want `prefect_harness`."""
+CAUSAL_LM = "tests/models/causal_lm/"
+VLLM = (
+    *(f"{CAUSAL_LM}test_{name}.py" for name in ("engines", "open_engine", "vllm")),
+    "tests/steps/test_training_memory.py",
+)
+"""Where tests start vLLM in their own process: the first start took 22 seconds of processor time there, the next 4."""
 
 
 def pytest_addoption(parser):
@@ -62,7 +68,7 @@ def pytest_collection_finish():
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config, log):
-    """One process plays all tests that want `live_prefect`, and one all that want `prefect_harness`.
+    """One process plays all tests that want `live_prefect`, one all that want `prefect_harness`, and one all of vLLM.
 
     Starting them takes as long as many of the tests.
     """
@@ -73,7 +79,7 @@ def pytest_xdist_make_scheduler(config, log):
             scope = super()._split_scope(nodeid)
             if scope.startswith(HARNESS):
                 return "harness"
-            return "live" if scope in LIVE else scope
+            return next((name for name, files in (("live", LIVE), ("vllm", VLLM)) if scope in files), scope)
 
     return ByFile(config, log)
 
