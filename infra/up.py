@@ -23,6 +23,10 @@ from infra.services import Service, refuse_anothers_port, remove_unused_temporar
 PORT = int(os.environ.get("CYCLEQD_PORT", "4200"))
 """The server's; PostgreSQL takes the next one, the object store the one after that."""
 
+QUERY_SECONDS = 2
+"""Seconds between two times that the worker asks for flow runs, unless the environment says
+``PREFECT_WORKER_QUERY_SECONDS``. With Prefect's ten a run that somebody starts in the UI does nothing for as long."""
+
 RUNS_AT_A_TIME = 4
 """Flow runs that the worker starts; those that want the same engine queue for it."""
 
@@ -84,6 +88,7 @@ def up(state: Path) -> None:
         | {
             "TMPDIR": str(temporary_folder()),
             "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": str(HEARTBEAT_SECONDS),
+            "PREFECT_WORKER_QUERY_SECONDS": os.environ.get("PREFECT_WORKER_QUERY_SECONDS") or str(QUERY_SECONDS),
             "PREFECT_LOGGING_EXTRA_LOGGERS": "cycleqd",
         },
         folder=HOME,

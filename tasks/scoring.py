@@ -94,6 +94,31 @@ class Scoring(Protocol):
         ...
 
 
+class ScoredBefore:
+    """An individual whose scores the run has, all of them; no task is made for what is there.
+
+    Args:
+        scope: The individual and the part of the samples.
+        skills: The run's skills.
+
+    Raises:
+        OtherScores: This process would not repeat them.
+        RuntimeError: They were measured on other data.
+    """
+
+    split: Split | None = None
+
+    def __init__(self, scope: Scope, skills: Sequence[str]) -> None:
+        self._scores = {skill: scope.evaluate(skill).score for skill in skills}
+
+    def result(self) -> dict[str, Score]:
+        """See `Scoring.result`."""
+        return self._scores
+
+    def abandon(self) -> None:
+        """See `Scoring.abandon`."""
+
+
 class ScoringHere:
     """Evaluations in this process.
 
@@ -160,7 +185,9 @@ class ScoringElsewhere:
 def begin_scoring(
     run: RunRef, individual: str, part: Part, options: TaskConfig, generation: int | None = None
 ) -> Scoring:
-    """Begins to score an individual on all skills, as one task per skill, concurrently; loads it first, if need be.
+    """Begins to score an individual on all skills, as one task per skill, concurrently, after a task that loads it.
+
+    What the run has is only read.
 
     Args:
         run: The run.
@@ -179,8 +206,10 @@ def begin_scoring(
         return _begin_here(run, individual, part, evaluation, generation).result()
 
     with opened(run) as ws:
-        # Who is scored already, in a run that is continued, needs no evaluator.
-        if ws.evaluators is None or not Scope(ws.evaluator, individual, part).missing:
+        scope = Scope(ws.evaluator, individual, part)
+        if not scope.missing:  # in a run that is continued
+            return ScoredBefore(scope, ws.config.skill_names)
+        if ws.evaluators is None:
             return _begin_here(run, individual, part, evaluation, generation)
         waiting = evaluate_elsewhere.with_options(
             retries=options.retries, retry_delay_seconds=evaluation.retry_delay_seconds

@@ -1,5 +1,6 @@
 """Settings that all tests share."""
 
+import gc
 import os
 import sys
 import uuid
@@ -31,6 +32,12 @@ GIGABYTES_EACH = 8
 LIVE = ("tests/deployments/test_live.py", "tests/browser/test_ui.py")
 HARNESS = ("tests/flows/", "tests/tasks/", "tests/deployments/test_schedules.py")
 """Where tests want `prefect_harness`."""
+CAUSAL_LM = "tests/models/causal_lm/"
+VLLM = (
+    *(f"{CAUSAL_LM}test_{name}.py" for name in ("engines", "open_engine", "vllm")),
+    "tests/steps/test_training_memory.py",
+)
+"""Where tests start vLLM in their own process: the first start took 22 seconds of processor time there, the next 4."""
 
 
 def pytest_addoption(parser):
@@ -53,9 +60,15 @@ def pytest_collection_modifyitems(items):
             raise pytest.UsageError(f"{item.nodeid} starts another server: move it to, or add it to, {HARNESS}")
 
 
+def pytest_collection_finish():
+    """Leaves what is there now, modules and tests, to itself: going through a million objects takes half a second."""
+    gc.collect()
+    gc.freeze()
+
+
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config, log):
-    """One process plays all tests that want `live_prefect`, and one all that want `prefect_harness`.
+    """One process plays all tests that want `live_prefect`, one all that want `prefect_harness`, and one all of vLLM.
 
     Starting them takes as long as many of the tests.
     """
@@ -66,9 +79,29 @@ def pytest_xdist_make_scheduler(config, log):
             scope = super()._split_scope(nodeid)
             if scope.startswith(HARNESS):
                 return "harness"
-            return "live" if scope in LIVE else scope
+            return next((name for name, files in (("live", LIVE), ("vllm", VLLM)) if scope in files), scope)
 
     return ByFile(config, log)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _nobody_waits_for_the_disk():
+    """A store forces every object to the disk, for the day that the power fails: what a test writes need not be there.
+
+    Beside other work each object took 15 milliseconds, and a toy run has hundreds of them.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fsync", lambda descriptor: None)
+        yield
+
+
+@pytest.fixture
+def memory_path(tmp_path):
+    """As `tmp_path`, in memory where there is room: for what other processes write, which wait for the disk."""
+    from tests.in_memory import temporary_folder
+
+    with temporary_folder(tmp_path) as folder:
+        yield folder
 
 
 @pytest.fixture(scope="session")
@@ -94,7 +127,16 @@ def live_prefect():
         yield live
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
+def no_figures():
+    """Reports are written without pictures."""
+    from tests.figures import without_figures
+
+    with without_figures():
+        yield
+
+
+@pytest.fixture(scope="session")
 def s3_port():
     """Port of an S3 server."""
     from tests.s3.server import moto_server

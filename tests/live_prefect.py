@@ -14,6 +14,8 @@ from pathlib import Path
 
 from prefect.client.orchestration import SyncPrefectClient
 
+from tests.in_memory import folder_in_memory
+
 ROOT = Path(__file__).parents[1]
 
 
@@ -52,8 +54,19 @@ class LivePrefect:
             return "\n".join(entry.message for entry in client.read_logs(wanted))
 
 
+SMALLEST = {
+    "skills": [{"name": name, "train": 2, "optimization": 1, "test": 1} for name in ("coding", "os", "db")],
+    "baselines": [],
+    "comparison": {"elites": False},
+}
+"""Changes of `small_configuration` for tests that look at the way of a run and not at its scores."""
+
+
 def small_configuration(folder, run_id, **changes):
-    """A whole run in about twenty seconds: the model is random, so that it solves nothing and trains at once."""
+    """A whole run in about twenty seconds: the model is random, so that it solves nothing and trains at once.
+
+    Most of the time goes into containers: every sample of `os` has one of its own.
+    """
     model = folder / "model"
     if not model.exists():
         from tests.tiny_models import save_tied
@@ -65,7 +78,7 @@ def small_configuration(folder, run_id, **changes):
         "generations": 1,
         "model": {"name": str(model), "dtype": "float32"},
         "engine": {"kind": "transformers", "max_model_len": 2048},
-        "skills": [{"name": name, "train": 2, "optimization": 2, "test": 2} for name in ("coding", "os", "db")],
+        "skills": [{"name": name, "train": 2, "optimization": 2, "test": 1} for name in ("coding", "os", "db")],
         "baselines": [{"method": "tsv", "scales": [1.0]}],
         "experts": {"rank": 2, "global_batch": 2, "micro_batch": 2, "max_length": 2048},
     } | changes
@@ -82,7 +95,7 @@ def wait_for(what, *, seconds, every=0.3):
 
 @contextmanager
 def everything_up():
-    folder = Path(tempfile.mkdtemp(prefix="cycleqd-live-"))
+    folder = Path(tempfile.mkdtemp(prefix="cycleqd-live-", dir=folder_in_memory()))
     folder.chmod(0o711)  # PostgreSQL runs as a user of its own and must reach its folder
     port = free_ports()
     environment = {

@@ -9,6 +9,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 from cycleqd.storage import cache_dir
+from tests.in_memory import folder_in_memory
 
 
 def used_home(home):
@@ -24,7 +25,7 @@ def used_home(home):
 
 def folder_for_the_harness():
     """A new folder in which `prefect_test_harness` finds its database, with all tables."""
-    folder = Path(tempfile.mkdtemp())
+    folder = Path(tempfile.mkdtemp(dir=folder_in_memory()))
     shutil.copy(_empty_database(), folder / "prefect-test.db")
     return str(folder)
 

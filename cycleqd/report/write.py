@@ -7,7 +7,6 @@ from functools import cache
 from pydantic import ValidationError
 
 from cycleqd.report.explore import explore_page
-from cycleqd.report.figures import draw
 from cycleqd.report.history import replay
 from cycleqd.report.losses import trainings
 from cycleqd.report.page import html_page, markdown_page
@@ -35,6 +34,8 @@ def write_report(store: RunStore) -> Summary:
     Raises:
         StoreError: There is no such run.
     """
+    from cycleqd.report.figures import draw  # not above: who only reads reports need not load matplotlib's axes
+
     history = replay(store)
     summary = summarise(store, history)
     figures = draw(summary, history)

@@ -2,8 +2,6 @@
 
 import asyncio
 import re
-import subprocess
-import sys
 import time
 from contextlib import contextmanager
 from datetime import timedelta
@@ -27,8 +25,9 @@ from cycleqd.config import RunConfig
 from cycleqd.report.unfinished import is_finished, unfinished_runs
 from cycleqd.run.store import RunStore
 from cycleqd.telemetry.events import parse
+from deployments import register
 from deployments.register import FAILURES, VANISHED, vanished_runs
-from tests.live_prefect import ROOT, wait_for
+from tests.live_prefect import SMALLEST, wait_for
 
 pytestmark = [pytest.mark.docker, pytest.mark.slow]
 
@@ -105,13 +104,13 @@ def test_two_runs_queue_for_the_engine_and_a_cancelled_one_makes_way(live_prefec
         return docker.from_env().containers.list(all=True, filters={"label": f"cycleqd.run={run_id}"})
 
     first = live_prefect.start(
-        "cycleqd/cycleqd", {"config": live_prefect.configuration("endless", generations=10_000)}
+        "cycleqd/cycleqd", {"config": live_prefect.configuration("endless", **SMALLEST, generations=10_000)}
     )
     records = live_prefect.folder / "runs" / "endless" / "generations"
     try:
         wait_for(lambda: list(records.glob("*.json")), seconds=PATIENCE)
         second = live_prefect.start(
-            "cycleqd/cycleqd", {"config": live_prefect.configuration("patient", generations=2)}
+            "cycleqd/cycleqd", {"config": live_prefect.configuration("patient", **SMALLEST, generations=2)}
         )
         wait_for(lambda: "waiting for the engine" in live_prefect.logs(second), seconds=PATIENCE)
         time.sleep(3)
@@ -169,7 +168,7 @@ def test_what_was_left_unfinished_in_the_object_store_is_continued(live_prefect,
     for name, value in _shell_settings(live_prefect.folder / "state" / "object-store.env").items():
         monkeypatch.setenv(name, value)
     storage = "s3://cycleqd/runs"
-    config = RunConfig.model_validate(live_prefect.configuration("begun", storage=storage))
+    config = RunConfig.model_validate(live_prefect.configuration("begun", **SMALLEST, storage=storage))
     store = RunStore(storage, "begun")
     store.open(config)
     state = _ended(live_prefect, live_prefect.start("resume-unfinished/resume-unfinished", {"storage": storage}))
@@ -179,7 +178,7 @@ def test_what_was_left_unfinished_in_the_object_store_is_continued(live_prefect,
 
 
 def test_a_rerun_is_a_run_of_its_own_named_after_its_time(live_prefect):
-    run = live_prefect.start("rerun/rerun", {"config": live_prefect.configuration("weekly")})
+    run = live_prefect.start("rerun/rerun", {"config": live_prefect.configuration("weekly", **SMALLEST)})
     state = _ended(live_prefect, run)
     assert state.is_completed(), state.message
     with live_prefect.client() as client:
@@ -221,15 +220,16 @@ def test_a_run_whose_heartbeats_stop_is_marked_crashed_by_the_automation(live_pr
         httpx.delete(f"{live_prefect.url}/api/automations/{automation}").raise_for_status()
 
 
-def test_a_run_that_fails_reaches_the_notification_that_somebody_made(live_prefect):
+def test_a_run_that_fails_reaches_the_notification_that_somebody_made(live_prefect, monkeypatch, capsys):
     with _mailbox() as (address, letters):
         webhook = {"name": "tests", "url": address, "method": "POST", "json_data": {"text": "{{subject}}\n{{body}}"}}
         with temporary_settings({PREFECT_API_URL: f"{live_prefect.url}/api"}):
             CustomWebhookNotificationBlock(**webhook).save("tests", overwrite=True)
-        environment = live_prefect.environment | {"PREFECT_API_URL": f"{live_prefect.url}/api"}
-        command = [sys.executable, "-m", "deployments.register", "--notify", "custom-webhook/tests"]
-        done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=PATIENCE)
-        assert f"automation {FAILURES!r} tells custom-webhook/tests" in done.stdout, done.stdout + done.stderr
+            # The flows are registered; doing that again takes ten times as long as all the rest.
+            monkeypatch.setattr(register, "deploy", lambda declaration: None)
+            monkeypatch.setenv("CYCLEQD_MACHINE", "tests")
+            register.main(["--notify", "custom-webhook/tests"])
+        assert f"automation {FAILURES!r} tells custom-webhook/tests" in capsys.readouterr().out
         values = live_prefect.configuration("unlucky", model={"name": str(live_prefect.folder / "no-such-model")})
         state = _ended(live_prefect, live_prefect.start("cycleqd/cycleqd", {"config": values}))
         assert state.is_failed()

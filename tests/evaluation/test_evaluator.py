@@ -69,7 +69,7 @@ def alone(tmp_path_factory):
     return RunStore(run.storage, run.run_id)
 
 
-def test_children_scored_by_two_processes_at_the_same_time_give_the_archives_of_one(alone, tmp_path):
+def test_children_scored_by_two_processes_at_the_same_time_give_the_archives_of_one(alone, tmp_path, no_figures):
     run = begin(tmp_path, "shared", generations=GENERATIONS)
     store = RunStore(run.storage, run.run_id)
     with opened(run) as ws:

@@ -26,7 +26,7 @@ from tests.steps.small_run import begin, make_experts, next_generation, score
 
 run = begin(
     Path(sys.argv[1]), "together", generations=2, search={"kind": "hill_climbing"},
-    skills=[{"name": name, "train": 4, "optimization": 2, "test": 2} for name in ("arithmetic", "coding")],
+    skills=[{"name": name, "train": 4, "optimization": 2, "test": 1} for name in ("arithmetic", "coding")],
 )
 with opened(run) as ws:
     for individual in make_experts(ws):
@@ -45,17 +45,16 @@ print(json.dumps({"search": search, "generations": found.generations, "faults": 
 """
 
 
-def test_a_skill_and_a_search_of_other_packages_run_without_a_change_here(tmp_path):
-    site = tmp_path / "site"
+def test_a_skill_and_a_search_of_other_packages_run_without_a_change_here(memory_path):
+    site = memory_path / "site"
     pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "install", "-q", "--no-deps", "--no-index"]
-    for name in ("skill", "search"):
-        # A copy: building leaves files beside the sources.
-        source = shutil.copytree(ROOT / "examples" / name, tmp_path / name)
-        subprocess.run([*pip, "--no-build-isolation", "--target", site, source], check=True, timeout=300)
+    # Copies: building leaves files beside the sources.
+    sources = [shutil.copytree(ROOT / "examples" / name, memory_path / name) for name in ("skill", "search")]
+    subprocess.run([*pip, "--no-build-isolation", "--target", site, *sources], check=True, timeout=300)
     done = subprocess.run(
-        [sys.executable, "-c", RUN, str(tmp_path)],
+        [sys.executable, "-c", RUN, str(memory_path)],
         env={**os.environ, "PYTHONPATH": f"{site}{os.pathsep}{ROOT}"},
-        cwd=tmp_path,
+        cwd=memory_path,
         capture_output=True,
         text=True,
         timeout=1200,

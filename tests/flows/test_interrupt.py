@@ -11,7 +11,7 @@ import docker
 import pytest
 import yaml
 
-from tests.live_prefect import ROOT, small_configuration, wait_for
+from tests.live_prefect import ROOT, SMALLEST, small_configuration, wait_for
 from tests.prefect_database import used_home
 from tests.processes import processes_with
 
@@ -20,12 +20,12 @@ pytestmark = [pytest.mark.docker, pytest.mark.slow]
 STOP_SECONDS = 60  # seven on an idle machine
 
 
-def test_it_ends_soon_and_leaves_no_container_no_process_and_no_lease(tmp_path):
-    config = tmp_path / "config.yaml"
-    config.write_text(yaml.safe_dump(small_configuration(tmp_path, "interrupted", generations=10_000)))
-    home = used_home(tmp_path / "prefect")
+def test_it_ends_soon_and_leaves_no_container_no_process_and_no_lease(memory_path):
+    config = memory_path / "config.yaml"
+    config.write_text(yaml.safe_dump(small_configuration(memory_path, "interrupted", **SMALLEST, generations=10_000)))
+    home = used_home(memory_path / "prefect")
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")}
-    with (tmp_path / "log").open("wb") as log:
+    with (memory_path / "log").open("wb") as log:
         process = subprocess.Popen(
             [sys.executable, "-c", "from cycleqd.cli import app; app()", "run", str(config)],
             cwd=ROOT,
@@ -37,10 +37,10 @@ def test_it_ends_soon_and_leaves_no_container_no_process_and_no_lease(tmp_path):
             # A shell that starts tests in the background has them ignore interrupts, and children inherit that.
             preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
         )
-    run = tmp_path / "runs" / "interrupted"
+    run = memory_path / "runs" / "interrupted"
     try:
         wait_for(lambda: process.poll() is not None or (run / "generations" / "00000.json").exists(), seconds=900)
-        assert process.poll() is None, (tmp_path / "log").read_text()
+        assert process.poll() is None, (memory_path / "log").read_text()
         assert len(processes_with("PREFECT_HOME", home)) > 1  # among them the temporary Prefect server
         began = time.monotonic()
         os.killpg(process.pid, signal.SIGINT)  # as a terminal does: to all processes of the run
@@ -50,7 +50,7 @@ def test_it_ends_soon_and_leaves_no_container_no_process_and_no_lease(tmp_path):
         with suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
     assert process.returncode == 130
-    assert "What was finished is kept" in (tmp_path / "log").read_text()
+    assert "What was finished is kept" in (memory_path / "log").read_text()
     assert not (run / "lease.json").exists()
     label = {"label": "cycleqd.run=interrupted"}
     wait_for(lambda: not docker.from_env().containers.list(all=True, filters=label), seconds=120)

@@ -22,6 +22,7 @@ from cycleqd.seams.operators import SCALED_MERGES
 from cycleqd.search.archive import Archives, grids_from_experts
 from cycleqd.search.operators.merging import merge_method
 from cycleqd.steps.workspace import Workspace
+from tests.figures import without_figures
 from tests.report import synthetic
 from tests.report.synthetic import evaluate, genome, synthetic_run
 from tests.run.upkeep import toy_run
@@ -267,7 +268,8 @@ def compared(tmp_path_factory):
         for skill in SKILLS:
             ability = dict.fromkeys(SKILLS, 0.6 if choice.candidate.label == "tsv" else 0.5)
             evaluate(store, genome(choice.candidate.id), ability, skill, "test")
-    write_report(store)
+    with without_figures():
+        write_report(store)
     return store
 
 
@@ -317,7 +319,7 @@ def test_every_row_has_an_interval_that_holds_its_score(compared):
                 assert low < high
 
 
-def test_a_run_without_baselines_is_reported_as_before(tmp_path):
+def test_a_run_without_baselines_is_reported_as_before(tmp_path, no_figures):
     store = synthetic_run(str(tmp_path))
     summary = write_report(store)
     assert not [row for row in summary.rows if row.startswith("baseline:")]

@@ -99,7 +99,7 @@ def play(run, until):
     return RunStore(run.storage, run.run_id)
 
 
-def test_a_stopped_run_ends_as_an_undisturbed_one_and_reports(config, tmp_path):
+def test_a_stopped_run_ends_as_an_undisturbed_one_and_reports(config, tmp_path, no_figures):
     whole = play(begin(config), 2)
     other = config.model_copy(update={"storage": str(tmp_path / "others")})
     run = begin(other)

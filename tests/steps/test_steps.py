@@ -45,7 +45,7 @@ def test_a_run_of_any_search_that_is_interrupted_ends_as_an_undisturbed_one(tmp_
     assert verify(store).faults == []
 
 
-def test_a_run_that_spends_samples_where_they_decide_is_resumed_verified_pruned_and_reported(tmp_path):
+def test_a_run_that_spends_samples_where_they_decide_is_resumed_verified_pruned_and_reported(tmp_path, no_figures):
     changes = {
         "search": SearchConfig(block=4),
         "noise": NoiseConfig(racing=0.8, most=3, offspring=2, final=3),

@@ -5,12 +5,10 @@ from __future__ import annotations
 import gzip
 import json
 from codecs import BOM_UTF8
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
-
-import datasets
 
 from cycleqd.experts.data.recipes import UnreadableRow
 from cycleqd.seams.training_data import RECIPES, Recipe
@@ -116,7 +114,7 @@ def rows(source: DataSource) -> Iterator[dict[str, Any]]:
 def _local(files: list[Path]) -> Iterator[dict[str, Any]]:
     for file in files:
         if file.suffix == ".parquet":
-            yield from datasets.load_dataset("parquet", data_files=str(file), split="train")
+            yield from _dataset("parquet", data_files=str(file), split="train")
         elif file.suffix == ".json" and _is_array(file):
             yield from _array(file)
         else:
@@ -128,7 +126,15 @@ def _hub(source: DataSource) -> Iterator[dict[str, Any]]:
     if source.rule.hub_file:
         yield from _remote_lines(f"hf://datasets/{source.place}/{source.rule.hub_file.format(split=split)}")
     else:
-        yield from datasets.load_dataset(source.place, split=split)
+        yield from _dataset(source.place, split=split)
+
+
+def _dataset(path: str, **options: str) -> Iterable[dict[str, Any]]:
+    """What `datasets.load_dataset` gives; a run whose data are generated never loads that library."""
+    import datasets
+
+    rows: Iterable[dict[str, Any]] = datasets.load_dataset(path, **options)
+    return rows
 
 
 def _is_array(file: Path) -> bool:
@@ -160,7 +166,7 @@ def _lines(file: Path) -> Iterator[dict[str, Any]]:
 
 def _remote_lines(file: str) -> Iterator[dict[str, Any]]:
     """JSON lines read as text: rows that lack a field, or have one more, would not fit one Arrow schema."""
-    for number, line in enumerate(datasets.load_dataset("text", data_files=file, split="train"), start=1):
+    for number, line in enumerate(_dataset("text", data_files=file, split="train"), start=1):
         text = line["text"].removeprefix("\ufeff") if number == 1 else line["text"]
         if text.strip():
             yield _parsed(text, file, number)

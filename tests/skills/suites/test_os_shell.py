@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from cycleqd.sandbox import CommandResult, Sandboxes, SandboxUnavailable
 from cycleqd.skills.oracle import OracleAgent, play
-from cycleqd.skills.protocol import Sample
+from cycleqd.skills.protocol import Message, Sample
 from cycleqd.skills.suites.os_shell import (
     MAX_OUTPUT_CHARS,
     Act,
@@ -196,16 +196,17 @@ def test_reply_that_is_no_act_ends_the_episode(sandboxes: Sandboxes) -> None:
 @pytest.mark.docker
 def test_an_episode_that_is_played_again_shows_the_same(sandboxes: Sandboxes) -> None:
     skill = OsSkill(seed=0, counts={})
-    for template in ("count-files", "link-target", "move-into"):
-        sample = _one(template)
-        script = "ls -laR --full-time /home /root /tmp | sort"
-        shown = []
-        for _ in range(2):
-            with skill.session(sandboxes) as session:
-                shown.append(play(session, sample, OracleAgent([_bash(script), "Act: finish"])).messages)
-            time.sleep(1)
-        assert shown[0] == shown[1]
-        assert "2024-01-01 00:00" in shown[0][-2]["content"]
+    samples = [_one(template) for template in ("count-files", "link-target", "move-into")]
+    agent = OracleAgent([_bash("ls -laR --full-time /home /root /tmp | sort"), "Act: finish"])
+
+    def shown() -> list[list[Message]]:
+        with skill.session(sandboxes) as session:
+            return [play(session, sample, agent).messages for sample in samples]
+
+    first = shown()
+    time.sleep(1)
+    assert shown() == first
+    assert all("2024-01-01 00:00" in messages[-2]["content"] for messages in first)
 
 
 @pytest.mark.docker
