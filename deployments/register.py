@@ -1,15 +1,17 @@
 """Tells a Prefect server about the flows: work pools, limits, deployments, automations for vanished and failed runs.
 
-    PREFECT_API_URL=http://127.0.0.1:4200/api python -m deployments.register [--notify TYPE/NAME]
+    PREFECT_API_URL=http://127.0.0.1:4200/api python -m deployments.register [--notify TYPE/NAME] [--kubernetes]
 
 Run it in the checkout. It may be repeated: what a person changed in the UI since stays as it is. ``--notify`` points
 the automation for failed runs at a notification block that somebody made, e.g. ``slack-webhook/mine``.
+``--kubernetes`` makes the pool and the deployment of `docs/kubernetes.md`, too.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
+import json
 import os
 import subprocess
 import sys
@@ -39,6 +41,8 @@ DECLARATION = Path("deployments") / "prefect.yaml"
 
 POOLS = {"cycleqd-process": "process", "cycleqd-docker": "docker"}
 """Work pools and their types."""
+KUBERNETES = Path("deployments") / "kubernetes"
+KUBERNETES_POOL = "cycleqd-kubernetes"
 
 VANISHED = "cycleqd: mark vanished runs as crashed"
 FAILURES = "cycleqd: tell of failed runs"
@@ -70,31 +74,41 @@ def main(arguments: Sequence[str] = ()) -> None:
     """Registers everything with the server of ``PREFECT_API_URL``; `arguments` are those of the command line."""
     parser = argparse.ArgumentParser(prog="python -m deployments.register", description="Registers the flows.")
     parser.add_argument("--notify", metavar="TYPE/NAME", help="notification block that is told of failed runs")
-    block = parser.parse_args(arguments).notify
+    parser.add_argument("--kubernetes", action="store_true", help="make the Kubernetes pool and deployment, too")
+    asked = parser.parse_args(arguments)
     exempt_loopback()
     with get_client(sync_client=True) as client:
         create_pools(client)
         for name, slots in {engine_limit(): ENGINES, sandbox_limit(): SANDBOXES}.items():
             print(f"concurrency limit {name}: {ensure_limit(name, slots)}")
         deploy(without_schedules(declared(), known(client)))
+        if asked.kubernetes:
+            template = json.loads((HOME / KUBERNETES / "base-job-template.json").read_text(encoding="utf-8"))
+            create_pool(client, KUBERNETES_POOL, "kubernetes", template)
+            deploy(declared(KUBERNETES / "prefect.yaml"))
     watch_for_vanished_runs()
-    tell_of_failed_runs(block)
+    tell_of_failed_runs(asked.notify)
 
 
 def create_pools(client: SyncPrefectClient) -> None:
     """Makes the work pools that are missing."""
     for name, kind in POOLS.items():
         template = asyncio.run(get_default_base_job_template_for_infrastructure_type(kind))
-        try:
-            client.create_work_pool(WorkPoolCreate(name=name, type=kind, base_job_template=template or {}))
-        except ObjectAlreadyExists:
-            continue
-        print(f"work pool {name} ({kind})")
+        create_pool(client, name, kind, template or {})
 
 
-def declared() -> dict[str, Any]:
-    """What ``prefect.yaml`` says."""
-    declaration: dict[str, Any] = yaml.safe_load((HOME / DECLARATION).read_text(encoding="utf-8"))
+def create_pool(client: SyncPrefectClient, name: str, kind: str, template: dict[str, Any]) -> None:
+    """Makes a work pool unless there is one of that name."""
+    try:
+        client.create_work_pool(WorkPoolCreate(name=name, type=kind, base_job_template=template))
+    except ObjectAlreadyExists:
+        return
+    print(f"work pool {name} ({kind})")
+
+
+def declared(file: Path = DECLARATION) -> dict[str, Any]:
+    """What a ``prefect.yaml`` of the checkout says."""
+    declaration: dict[str, Any] = yaml.safe_load((HOME / file).read_text(encoding="utf-8"))
     return declaration
 
 

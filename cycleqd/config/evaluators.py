@@ -9,15 +9,16 @@ from pydantic import Field, ValidationInfo, field_validator
 
 from cycleqd.config.section import Section
 
-_TAKEN_BY: Final = {"address": ("dask",), "resources": ("dask",), "devices": ("process",)}
+_TAKEN_BY: Final = {"address": ("dask", "ray"), "resources": ("dask", "ray"), "devices": ("process",)}
 
 
 class EvaluatorsConfig(Section):
     """How many evaluators score children, and where. May differ when a run is continued."""
 
-    kind: Literal["threads", "process", "dask"] = "threads"
+    kind: Literal["threads", "process", "dask", "ray"] = "threads"
     """``threads`` is the run's own process with its one engine. The others start an engine each: ``process`` in
-    processes of this machine, ``dask`` in workers of a cluster, which see the same storage and the same paths."""
+    processes of this machine, ``dask`` and ``ray`` in workers of a cluster, which see the same storage and the same
+    paths."""
     count: Annotated[int, Field(ge=1, le=64, validate_default=True)] = 1
     """Evaluators, each with an engine; at most `search.in_flight`."""
     threads: Annotated[int, Field(ge=1)] | None = None
@@ -26,17 +27,17 @@ class EvaluatorsConfig(Section):
     devices: Annotated[tuple[Annotated[str, Field(pattern=r"^[\w,:/-]+$")], ...], Field(validate_default=True)] = ()
     """What each process sees of the GPUs, e.g. ``["0", "1", "2,3"]``. Unless given: all of them."""
     address: Annotated[str, Field(min_length=1)] | None = None
-    """Of the cluster's scheduler, e.g. ``tcp://scheduler:8786``. Unless given: a local cluster that ends with the
-    run."""
+    """Of the cluster: of Dask's scheduler, e.g. ``tcp://scheduler:8786``; of Ray's head, ``ray://head:10001`` or, on a
+    machine of the cluster, ``head:6379``. Unless given: a local cluster that ends with the run."""
     resources: dict[str, Annotated[float, Field(gt=0)]] = {}  # noqa: RUF012 -- pydantic copies it
-    """What the scheduler keeps for each evaluator, e.g. ``{GPU: 1}``; workers say what they have
-    (``dask worker --resources GPU=1``)."""
+    """What the scheduler keeps for each evaluator, e.g. ``{GPU: 1}``. Workers of Dask say what they have
+    (``dask worker --resources GPU=1``); Ray finds GPUs by itself."""
 
     @field_validator("count")
     @classmethod
     def _are_other_processes(cls, count: int, info: ValidationInfo) -> int:
         if count > 1 and info.data.get("kind", "") == "threads":
-            raise ValueError("the run's own process has one engine: set evaluators.kind to process or dask")
+            raise ValueError("the run's own process has one engine: set evaluators.kind to process, dask or ray")
         return count
 
     @field_validator("devices")
@@ -52,7 +53,7 @@ class EvaluatorsConfig(Section):
     def _belong_to_the_kind(cls, value: Any, info: ValidationInfo) -> Any:
         kinds, kind = _TAKEN_BY[str(info.field_name)], info.data.get("kind")
         if value and kind is not None and kind not in kinds:
-            raise ValueError(f"it is for evaluators.kind {' and '.join(kinds)}")
+            raise ValueError(f"it is for evaluators.kind {' or '.join(kinds)}")
         return value
 
     def threads_each(self, in_flight: int) -> int:

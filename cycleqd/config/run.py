@@ -215,7 +215,7 @@ class RunConfig(Section):
             if search is not None and search.in_flight > 1 and not elsewhere and evaluators is not None:
                 raise ValueError(
                     "this engine holds one child at a time: set search.in_flight to 1, kind to server, or "
-                    "evaluators.kind to process or dask"
+                    "evaluators.kind to process, dask or ray"
                 )
             return engine
         if elsewhere:

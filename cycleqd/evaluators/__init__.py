@@ -6,6 +6,8 @@ plain Python. Prefect knows of one task per child, in the coordinator, so no eva
 
 * `processes`: processes of this machine.
 * `dask_cluster`: workers of a Dask cluster.
+* `ray_cluster`: actors of a Ray cluster.
+* `dispatch`: whoever is free gets the next child, where the cluster does not see to that.
 * `memory`: whether their engines fit into this machine.
 
 Public: `Evaluators`, `Outcome`, `EvaluatorLost`, `EvaluatorsMissing`, `open_evaluators`.

@@ -13,6 +13,7 @@ from contextlib import suppress
 from typing import Any, Final
 
 from cycleqd.evaluation.rounds import EvaluationStopped
+from cycleqd.evaluators.environment import of_threads
 from cycleqd.evaluators.job import Warm
 from cycleqd.evaluators.protocol import ATTEMPTS, EvaluatorLost, Outcome, missing
 from cycleqd.run.names import RunRef
@@ -68,7 +69,7 @@ class DaskEvaluators:
                 threads_per_worker=1,
                 resources=self._resources,
                 dashboard_address=None,
-                env={"OMP_NUM_THREADS": str(threads), "OPENBLAS_NUM_THREADS": str(threads)},
+                env=of_threads(threads),
             )
         try:
             place = address or self._cluster.scheduler_address

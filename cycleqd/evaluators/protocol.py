@@ -11,7 +11,7 @@ from cycleqd.run.records import Record
 from cycleqd.run.seconds import Split
 from cycleqd.skills.parts import Part
 
-PACKAGES: Final[Mapping[str, str]] = {"dask": "distributed"}
+PACKAGES: Final[Mapping[str, str]] = {"dask": "distributed", "ray": "ray"}
 """What a kind of evaluators imports; the extra has the kind's name."""
 ATTEMPTS: Final = 3
 """Evaluators that may die over one child before it is given up."""

@@ -66,6 +66,11 @@ def is_gone(owner: str) -> bool:
     return namespace == _namespace() and _start_time(number) != start
 
 
+def is_of_this_boot(owner: str) -> bool:
+    """Whether the owner is, or was, a process of this machine since it was started."""
+    return owner.split(":")[0] == _boot()
+
+
 def temporary_folder() -> Path:
     """A new folder that `remove_orphaned_folders` removes when this process is gone; whoever asks removes it first."""
     boot, rest = current_owner().split(":", 1)

@@ -97,6 +97,11 @@ class Channel:
         self._reader.start()
 
     @property
+    def name(self) -> str:
+        """The container's name."""
+        return self._name
+
+    @property
     def ended(self) -> bool:
         """Whether the container's streams have ended, and so the container."""
         return self._ended.is_set()

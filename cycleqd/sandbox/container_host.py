@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import ssl
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cached_property
@@ -48,9 +49,18 @@ def _as_unavailable(doing: str) -> Iterator[None]:
         raise SandboxUnavailable(f"{doing}: the sandbox image is missing ({error.explanation}); run 'make images'") \
             from error  # fmt: skip
     except APIError as error:
-        raise SandboxUnavailable(f"{doing}: the Docker engine refused: {error.explanation or error}") from error
+        kind = FolderNotShared if NOT_SHARED in str(error.explanation) else SandboxUnavailable
+        raise kind(f"{doing}: the Docker engine refused: {error.explanation or error}") from error
     except (DockerException, requests.exceptions.RequestException, OSError) as error:
         raise SandboxUnavailable(f"{doing}: " + NO_ENGINE.format(error=error)) from error
+
+
+NOT_SHARED = "bind source path does not exist"
+"""What the engine says of a folder that is not on its host."""
+
+
+class FolderNotShared(SandboxUnavailable):
+    """The engine does not see a folder of this process: it is on another host, or this process in a container."""
 
 
 class ContainerHost:
@@ -89,7 +99,7 @@ class ContainerHost:
         tmpfs: Mapping[str, str],
         capabilities: Sequence[str] = (),
         user: str | None = None,
-        binds: Sequence[str] = (),
+        shared: Mapping[str, str] | None = None,
         read_only: bool = True,
         environment: Mapping[str, str] | None = None,
         hidden: Sequence[str] = (),
@@ -113,12 +123,13 @@ class ContainerHost:
             tmpfs: Mount point to mount options.
             capabilities: What root keeps; everything else is dropped.
             user: ``uid:gid``; None for root.
-            binds: ``host path:container path[:ro]``.
-            read_only: Whether everything but `tmpfs` and `binds` is read-only.
+            shared: Folders of this process by their path in the container.
+            read_only: Whether everything but `tmpfs` and `shared` is read-only.
             environment: More environment variables.
             hidden: Paths below ``/proc`` or ``/sys`` that appear empty in the container.
 
         Raises:
+            FolderNotShared: Docker does not see a folder of `shared`.
             SandboxUnavailable: Docker can't.
         """
         megabyte = 1024 * 1024
@@ -135,7 +146,11 @@ class ContainerHost:
                 pids_limit=pids,
                 nano_cpus=int(cpus * 1e9),
                 tmpfs=dict(tmpfs),
-                binds=list(binds),
+                # As mounts, for a bind would make the folder on the engine's host where it is not there.
+                mounts=[
+                    docker.types.Mount(target=inside, source=folder, type="bind")
+                    for inside, folder in (shared or {}).items()
+                ],
                 ulimits=[
                     docker.types.Ulimit(name="fsize", soft=file_mb * megabyte, hard=file_mb * megabyte),
                     docker.types.Ulimit(name="nofile", soft=1024, hard=1024),
@@ -166,12 +181,23 @@ class ContainerHost:
             # Attached before it starts: nothing that it writes is lost.
             stream = self._api.attach_socket(name, params={"stdin": 1, "stdout": 1, "stderr": 1, "stream": 1})
             self._api.start(name)
-        raw: socket.socket = getattr(stream, "_sock", stream)
-        # The SDK's wrapper closes the socket when it is collected.
-        duplicate = raw.dup()
-        duplicate.settimeout(CALL_SECONDS)
-        stream.close()
-        return duplicate
+        return _kept(stream)
+
+    def execute(self, name: str, command: Sequence[str]) -> socket.socket:
+        """Starts a process in a running container, as the container's user; returns the socket of its streams.
+
+        It is within the container's limits. What it writes before it was sent anything may be lost.
+
+        Args:
+            name: The container's name.
+            command: The program and its arguments.
+
+        Raises:
+            SandboxUnavailable: Docker can't, or there is no such container.
+        """
+        with _as_unavailable(f"starting a process in container {name}"):
+            made = self._api.exec_create(name, list(command), stdin=True)
+            return _kept(self._api.exec_start(made["Id"], socket=True))
 
     def remove(self, name: str) -> None:
         """Kills and removes a container; nothing happens if there is none of that name.
@@ -215,3 +241,15 @@ class ContainerHost:
     def close(self) -> None:
         """Closes the connections."""
         self._client.close()
+
+
+def _kept(stream: Any) -> socket.socket:
+    """A socket that stays open when the SDK's wrapper is collected, which closes its own."""
+    raw: socket.socket = getattr(stream, "_sock", stream)
+    if isinstance(raw, ssl.SSLSocket):  # has no duplicate, and is the SDK's own
+        raw.settimeout(CALL_SECONDS)
+        return raw
+    duplicate = raw.dup()
+    duplicate.settimeout(CALL_SECONDS)
+    stream.close()
+    return duplicate

@@ -7,9 +7,9 @@ import contextlib
 import logging
 import os
 import secrets
-import shutil
 import socket
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from functools import partial
@@ -21,13 +21,14 @@ from cycleqd.machine.owner import (
     RUN_LABEL,
     current_owner,
     is_gone,
+    is_of_this_boot,
     remove_orphaned_folders,
     temporary_folder,
 )
 from cycleqd.sandbox import database, runner, shell
 from cycleqd.sandbox.channel import Channel, guest_command, guest_source
-from cycleqd.sandbox.container_host import ContainerHost
-from cycleqd.sandbox.database import PRODUCTS, DatabaseServer
+from cycleqd.sandbox.container_host import ContainerHost, FolderNotShared
+from cycleqd.sandbox.database import PRODUCTS, DatabaseServer, Product, SharedFolder, ThroughTheEngine
 from cycleqd.sandbox.errors import SandboxUnavailable
 from cycleqd.sandbox.images import OPTIONAL_IMAGES, image_tag, image_tags
 from cycleqd.sandbox.limits import Limits
@@ -45,8 +46,8 @@ RUNNER_MB = 128
 """The same for the guest of a runner: two processes, requests and results."""
 GUEST_PIDS = 8
 """Processes of a guest itself, beside those of its programs."""
-MAX_SOCKET_PATH = 107
-"""Bytes of a socket's path, on Linux."""
+STARTING_SECONDS = 600
+"""For which a container that does not run yet may be about to."""
 SERVER_UID = 64_999
 """Who the database server runs as where this process is root; else it runs as this process's user."""
 
@@ -92,6 +93,7 @@ class Sandboxes:
         self._closed = False
         self._removals: dict[str, Callable[[], None]] = {}
         self._host = ContainerHost()
+        self._shares_folders = True
         atexit.register(self._close_at_exit)
 
     def shell(self, *, image: str = "shell") -> ShellSession:
@@ -181,38 +183,45 @@ class Sandboxes:
         """
         if image not in PRODUCTS:
             raise ValueError(f"no database server is called {image!r}; there are {', '.join(PRODUCTS)}")
-        product = PRODUCTS[image]
-        directory = temporary_folder()
+        if self._shares_folders:
+            try:
+                return self._served(PRODUCTS[image], SharedFolder(temporary_folder(), _server_uid()))
+            except FolderNotShared:
+                logger.info("the Docker engine sees no folder of this process: databases are reached through it")
+                self._shares_folders = False
+        return self._served(PRODUCTS[image], None)
+
+    def _served(self, product: Product, shared: SharedFolder | None) -> DatabaseServer:
+        """A server with its socket in a shared folder, or, where there is none, in its container alone."""
+        uid = _server_uid()
+        gid = uid if os.getuid() == 0 else os.getgid()
+        owned = f"mode=0700,uid={uid},gid={gid},nosuid,nodev,noexec"
+        tmpfs = {
+            "/var/lib/mysql": f"size={product.data_mb}m,{owned}",
+            "/tmp": f"size={product.temporary_mb}m,{owned}",  # noqa: S108 -- inside the container
+        }
+        if shared is None:
+            tmpfs[database.SOCKET_MOUNT] = f"size=1m,{owned}"
         try:
-            if len(os.fsencode(directory / database.SOCKET_NAME)) > MAX_SOCKET_PATH:
-                raise SandboxUnavailable(
-                    f"a database's socket in {directory} has too long a path: set a shorter TMPDIR"
-                )
-            uid, gid = os.getuid(), os.getgid()
-            if uid == 0:
-                uid = gid = SERVER_UID
-                os.chown(directory, uid, gid)
-            owned = f"mode=0700,uid={uid},gid={gid},nosuid,nodev,noexec"
             channel, remove = self._start(
                 "database",
-                image,
+                product.image,
                 ["/usr/local/bin/serve", *product.arguments(self._limits.command_seconds)],
                 memory_mb=product.memory_mb + product.data_mb + product.temporary_mb,
                 pids=database.PIDS,
                 cpus=2 * self._limits.cpus,
                 # Beyond the file systems: a full one is an error, a file that reaches this limit is a signal.
                 file_mb=2 * product.data_mb,
-                tmpfs={
-                    "/var/lib/mysql": f"size={product.data_mb}m,{owned}",
-                    "/tmp": f"size={product.temporary_mb}m,{owned}",  # noqa: S108 -- inside the container
-                },
+                tmpfs=tmpfs,
                 user=f"{uid}:{gid}",
-                binds=[f"{directory}:{database.SOCKET_MOUNT}"],
+                shared={database.SOCKET_MOUNT: str(shared.folder)} if shared else {},
             )
         except BaseException:
-            shutil.rmtree(directory, ignore_errors=True)
+            if shared is not None:
+                shared.close()
             raise
-        server = DatabaseServer(product, channel, directory, secrets.token_hex(16), self._limits, remove)
+        way = shared or ThroughTheEngine(partial(self._host.execute, channel.name))
+        server = DatabaseServer(product, channel, way, secrets.token_hex(16), self._limits, remove)
         with _removed_on_failure(server.close):
             server.wait()
             return server
@@ -313,6 +322,10 @@ class Sandboxes:
         self.close()
 
 
+def _server_uid() -> int:
+    return os.getuid() or SERVER_UID
+
+
 @contextlib.contextmanager
 def _removed_on_failure(remove: Callable[[], None]) -> Iterator[None]:
     try:
@@ -360,7 +373,7 @@ def reap(run_id: str | None = None) -> int:
         count = 0
         for entry in host.containers():
             labels = entry["Labels"]
-            if is_gone(labels[OWNER_LABEL]) if run_id is None else labels.get(RUN_LABEL) == run_id:
+            if _is_orphan(entry) if run_id is None else labels.get(RUN_LABEL) == run_id:
                 logger.info("removing orphaned container %s of run %s", entry["Id"][:12], labels.get(RUN_LABEL))
                 host.remove(entry["Id"])
                 count += 1
@@ -368,3 +381,15 @@ def reap(run_id: str | None = None) -> int:
         host.close()
     remove_orphaned_folders()
     return count
+
+
+def _is_orphan(entry: Mapping[str, Any]) -> bool:
+    """Whether a container's owner no longer lives.
+
+    One of another boot of a machine may be another machine's, alive, with whom this one shares a Docker engine. But
+    none runs over a reboot of its own.
+    """
+    owner = entry["Labels"][OWNER_LABEL]
+    if is_of_this_boot(owner) or not is_gone(owner):
+        return is_gone(owner)
+    return entry["State"] != "running" and entry["Created"] < time.time() - STARTING_SECONDS

@@ -11,6 +11,7 @@ EVALUATORS = SeamTable(
     {
         "process": Row(f"{_EVALUATORS}.processes:ProcessEvaluators", "the standard library's subprocess"),
         "dask": Row(f"{_EVALUATORS}.dask_cluster:DaskEvaluators", "https://distributed.dask.org"),
+        "ray": Row(f"{_EVALUATORS}.ray_cluster:RayEvaluators", "https://docs.ray.io"),
     },
 )
 """Fulfil `cycleqd.evaluators.Evaluators`; a class is called with the run and those of its settings that it names. It

@@ -15,12 +15,13 @@ def test_the_runs_own_process_scores_unless_told_otherwise():
 @pytest.mark.parametrize(
     ("evaluators", "in_flight", "said"),
     [
-        ({"count": 2}, 2, "set evaluators.kind to process or dask"),
+        ({"count": 2}, 2, "set evaluators.kind to process, dask or ray"),
         ({"kind": "process", "count": 4}, 2, "set search.in_flight to 4 or more, or evaluators.count to 2"),
         ({"kind": "process", "count": 2, "devices": ["0"]}, 2, "name as many devices, got 1"),
-        ({"kind": "process", "address": "tcp://x:1"}, 2, "it is for evaluators.kind dask"),
+        ({"kind": "process", "address": "tcp://x:1"}, 2, "it is for evaluators.kind dask or ray"),
         ({"kind": "dask", "devices": ["0"]}, 1, "it is for evaluators.kind process"),
-        ({"kind": "threads"}, 2, "evaluators.kind to process or dask"),
+        ({"kind": "ray", "devices": ["0"]}, 1, "it is for evaluators.kind process"),
+        ({"kind": "threads"}, 2, "evaluators.kind to process, dask or ray"),
     ],
 )
 def test_what_does_not_go_together_is_refused_with_what_to_set(evaluators, in_flight, said):

@@ -6,7 +6,8 @@ import time
 
 import pytest
 
-from cycleqd.evaluators.processes import EvaluationFailed, ProcessEvaluators
+from cycleqd.evaluators.answers import EvaluationFailed
+from cycleqd.evaluators.processes import ProcessEvaluators
 from cycleqd.evaluators.protocol import ATTEMPTS, EvaluatorLost
 from tests.evaluators.conftest import evolve
 

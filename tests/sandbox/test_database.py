@@ -8,6 +8,7 @@ import docker
 import pytest
 
 from cycleqd.sandbox import Database, DatabaseServer, Limits, Sandboxes, SandboxUnavailable, StatementResult, Table
+from cycleqd.sandbox.database import SharedFolder
 
 pytestmark = pytest.mark.docker
 
@@ -345,7 +346,8 @@ def test_a_server_killed_from_outside_is_unavailable_and_no_result(
         with pytest.raises(SandboxUnavailable, match="retry"):
             server.open([PEOPLE])
         database.close()
-        directory = server._directory
+        assert isinstance(server._way, SharedFolder)
+        directory = server._way.folder
         assert directory.exists()
     assert not directory.exists()
 
@@ -362,12 +364,14 @@ def test_the_socket_is_removed_though_the_engine_is_gone(
     monkeypatch.setattr(server, "_remove", fail)
     with pytest.raises(SandboxUnavailable):
         server.close()
-    assert not server._directory.exists()
+    assert isinstance(server._way, SharedFolder)
+    assert not server._way.folder.exists()
     remove()
 
 
 def test_the_socket_is_private(server: DatabaseServer) -> None:
-    assert server._directory.stat().st_mode & 0o777 == 0o700
+    assert isinstance(server._way, SharedFolder)
+    assert server._way.folder.stat().st_mode & 0o777 == 0o700
 
 
 def test_the_limits_are_used() -> None:

@@ -15,7 +15,7 @@ import docker
 import pytest
 
 from cycleqd.machine.owner import OWNER_LABEL, RUN_LABEL, current_owner, is_gone
-from cycleqd.sandbox import Limits, Sandboxes, SandboxUnavailable, image_tags, missing_images, reap
+from cycleqd.sandbox import Limits, Sandboxes, SandboxUnavailable, image_tags, missing_images, pool, reap
 from cycleqd.sandbox.container_host import ContainerHost
 
 pytestmark = pytest.mark.docker
@@ -160,8 +160,9 @@ def test_the_reaper_removes_what_the_dead_own_and_nothing_else(
     gone = subprocess.Popen(["true"])
     gone.wait()
     boot, namespace, *_ = current_owner().split(":")
-    owners = [f"{boot}:{namespace}:{gone.pid}:1", f"{boot}:{namespace}:{os.getpid()}:1", f"other:{namespace}:1:1"]
-    spared = [current_owner(), f"{boot}:1:{gone.pid}:1", "a person's label"]
+    owners = [f"{boot}:{namespace}:{gone.pid}:1", f"{boot}:{namespace}:{os.getpid()}:1"]
+    # Another machine that uses this engine, too, may be about to start the last one.
+    spared = [current_owner(), f"{boot}:1:{gone.pid}:1", "a person's label", f"other:{namespace}:1:1"]
     for owner in owners + spared:
         labels = {RUN_LABEL: run_id, OWNER_LABEL: owner}
         client.containers.create(image_tags()["shell"], labels=labels)
@@ -170,6 +171,20 @@ def test_the_reaper_removes_what_the_dead_own_and_nothing_else(
     assert reap(run_id) == len(spared)
     assert count() == 0
     assert reap(run_id) == 0
+
+
+def test_containers_of_before_a_reboot_are_removed_and_those_that_another_machine_runs_are_not(
+    run_id: str, count: Callable[[], int], client: docker.DockerClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    labels = {RUN_LABEL: run_id, OWNER_LABEL: "other:4026531836:1:1"}
+    client.containers.create(image_tags()["shell"], labels=labels)
+    running = client.containers.run(image_tags()["shell"], ["sleep", "600"], labels=labels, detach=True)
+    monkeypatch.setattr(pool, "STARTING_SECONDS", -600)
+    assert reap() >= 1
+    assert count() == 1
+    running.reload()
+    assert running.status == "running"
+    assert reap(run_id) == 1
 
 
 def test_the_living_and_their_children_are_told_from_the_dead() -> None:

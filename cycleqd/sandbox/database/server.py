@@ -6,11 +6,9 @@ import contextlib
 import hashlib
 import itertools
 import queue
-import shutil
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
@@ -28,13 +26,12 @@ from cycleqd.sandbox.database.faults import (
     is_of_the_data,
 )
 from cycleqd.sandbox.database.products import Product
+from cycleqd.sandbox.database.relay import Way
 from cycleqd.sandbox.database.session import Database, Usage, discard
 from cycleqd.sandbox.database.values import Table, check, creation, insertion
 from cycleqd.sandbox.errors import SandboxUnavailable
 from cycleqd.sandbox.limits import Limits
 
-SOCKET_NAME = "server.sock"
-SOCKET_MOUNT = "/run/sandbox"
 START_SECONDS = 120.0
 ADMIN_SECONDS = 30
 READ_SECONDS = 10.0
@@ -46,7 +43,7 @@ NAME_DIGITS = 12
 
 
 class DatabaseServer:
-    """A server that listens on a socket in a private directory of the host; a context manager.
+    """A server that listens on a socket which nobody else reaches; a context manager.
 
     Thread-safe: episodes open, use and close their databases in parallel. Every method raises `SandboxUnavailable`
     once the server is gone, and no exception of the client library ever leaves it.
@@ -54,7 +51,7 @@ class DatabaseServer:
     Args:
         product: Which kind of server the container runs.
         channel: The container's streams.
-        directory: Where its socket appears; removed by `close`.
+        way: How its socket is reached; closed by `close`.
         password: The administrator's.
         limits: Of statements.
         remove: Removes the container.
@@ -66,7 +63,7 @@ class DatabaseServer:
         self,
         product: Product,
         channel: Channel,
-        directory: Path,
+        way: Way,
         password: str,
         limits: Limits,
         remove: Callable[[], None],
@@ -74,7 +71,7 @@ class DatabaseServer:
         self.product = product
         self.limits = limits
         self._channel = channel
-        self._directory = directory
+        self._way = way
         self._password = password
         self._remove = remove
         self._idle: queue.LifoQueue[pymysql.Connection[Any]] = queue.LifoQueue()
@@ -271,7 +268,7 @@ class DatabaseServer:
         try:
             self._remove()
         finally:
-            shutil.rmtree(self._directory, ignore_errors=True)
+            self._way.close()
 
     def _load(self, cursor: pymysql.cursors.Cursor, table: Table) -> None:
         """Creates a table and fills it.
@@ -305,8 +302,7 @@ class DatabaseServer:
 
     def _connect(self, user: str, password: str, seconds: float, database: str | None = None) -> Any:
         # Any: the stubs' connection is generic in its cursor, which differs.
-        return pymysql.connect(
-            unix_socket=str(self._directory / SOCKET_NAME),
+        connection: Any = pymysql.connect(
             user=user,
             password=password,
             database=database,
@@ -317,10 +313,13 @@ class DatabaseServer:
             local_infile=False,
             # The socket is private; making a TLS context would take 40 ms.
             ssl_disabled=True,
-            connect_timeout=ADMIN_SECONDS,
             read_timeout=seconds,
             write_timeout=ADMIN_SECONDS,
+            defer_connect=True,
         )
+        connection._secure = True  # as the library has it for Unix sockets: or it would encrypt the password itself
+        connection.connect(self._way.dial())
+        return connection
 
     def __enter__(self) -> Self:
         return self

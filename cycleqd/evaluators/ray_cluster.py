@@ -1,0 +1,237 @@
+"""Evaluators as actors of a Ray cluster.
+
+Ray is asked directly, not through Prefect's task runner for it, as Dask is. Its actors keep their engines, but Ray has
+no queue for whoever is free first: `Dispatch` has.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import secrets
+import shutil
+import signal
+import socket
+import tempfile
+import threading
+from collections.abc import Iterator, Mapping
+from concurrent.futures import Future
+from contextlib import contextmanager
+from math import ceil
+from pathlib import Path
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+from cycleqd.evaluators.answers import answer, outcome_of, request
+from cycleqd.evaluators.dispatch import Died, Dispatch
+from cycleqd.evaluators.environment import of_imports, of_threads
+from cycleqd.evaluators.job import Warm
+from cycleqd.evaluators.protocol import Outcome, missing
+from cycleqd.run.names import RunRef
+from cycleqd.skills.parts import Part
+
+_OBJECTS_BYTES: Final = 80 * 2**20
+"""For what passes between processes, which is a little JSON; about the least that Ray takes."""
+_CONNECT_SECONDS: Final = 30.0
+_PLACING_SECONDS: Final = 60.0
+"""After which the log says that the cluster has no room for an evaluator."""
+_CLOSING_SECONDS: Final = 45.0
+"""For an evaluator to end what it plays and to remove its containers; then it is killed."""
+
+log = logging.getLogger(__name__)
+
+
+class RayEvaluators:
+    """One child at a time for each actor, which keeps its engine from child to child.
+
+    A process is in one cluster at a time. Where this one is in a cluster already, no other is started.
+
+    Args:
+        run: The run, at a storage that every node sees.
+        count: Actors, at least 1.
+        threads: Threads that each engine computes with, at least 1.
+        address: The cluster's, ``ray://host:10001`` or, on one of its nodes, ``host:6379``; None starts a local one
+            that `close` ends.
+        resources: What each actor takes of its node, e.g. ``{"GPU": 1}``. Ray shows it no other GPUs; without any, an
+            actor of a cluster that was there before sees none.
+
+    Raises:
+        EvaluatorsMissing: The package ray is not installed.
+        ConnectionError: No cluster answers at the address.
+    """
+
+    def __init__(
+        self,
+        run: RunRef,
+        *,
+        count: int,
+        threads: int,
+        address: str | None = None,
+        resources: Mapping[str, float] | None = None,
+    ) -> None:
+        environment = {"env_vars": of_threads(threads)}
+        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+        if address is None:
+            _stay_on_this_machine()
+            environment["env_vars"] |= of_imports()
+        try:
+            import ray
+        except ImportError:
+            raise missing("ray", "ray") from None
+        self._ray: Any = ray
+        self._run = run
+        self._lock = threading.Lock()
+        self._actors: dict[int, Any] = {}
+        self._folder: Path | None = None
+        self._options = _options(resources or {}) | {"runtime_env": environment}
+        self._entered = not ray.is_initialized()
+        if self._entered and address is None:
+            self._folder = _start(ray, ceil(count * self._options.get("num_cpus", 1)), environment)
+        elif self._entered:
+            _enter(ray, address, environment)
+        advice = "mostly it is a lack of memory: lower evaluators.count or engine.kv_cache_gb"
+        self._dispatch = Dispatch(run.run_id, "ray", count, self._score, advice=advice)
+
+    def submit(self, individual: str, part: Part) -> Future[Outcome]:
+        """See `Evaluators.submit`.
+
+        Raises:
+            RuntimeError: They are closed.
+        """
+        return self._dispatch.submit(individual, part)
+
+    def close(self) -> None:
+        """See `Evaluators.close`. Of a cluster that was there before, the actors end and the nodes stay."""
+        if not self._dispatch.stop():
+            return
+        with self._lock:
+            actors = list(self._actors.values())
+        try:
+            ending = [actor.close.remote() for actor in actors]
+            if ending:
+                self._ray.wait(ending, num_returns=len(ending), timeout=_CLOSING_SECONDS)
+            for actor in actors:
+                self._ray.kill(actor)
+            self._dispatch.join()
+        finally:
+            if self._entered:
+                self._ray.shutdown()
+            if self._folder is not None:
+                shutil.rmtree(self._folder, ignore_errors=True)
+
+    def _score(self, place: int, individual: str, part: Part) -> Outcome:
+        from ray.exceptions import RayError
+
+        actor = self._living(place)
+        try:
+            answered = self._ray.get(actor.score.remote(request(self._run, individual, part)))
+        except RayError as error:
+            with self._lock:
+                self._actors.pop(place, None)
+            self._ray.kill(actor)  # it may only be out of reach
+            raise Died(_first_line(error)) from error
+        return outcome_of(answered)
+
+    def _living(self, place: int) -> Any:
+        with self._lock:
+            self._dispatch.check_running()
+            actor = self._actors.get(place)
+            if actor is not None:
+                return actor
+            # Two threads: one scores, and the other is there to say stop.
+            options = {"max_concurrency": 2, "max_restarts": 0, "scheduling_strategy": "SPREAD", **self._options}
+            actor = self._actors[place] = self._ray.remote(**options)(_Actor).remote()
+        if not self._ray.wait([actor.ready.remote()], timeout=_PLACING_SECONDS)[0]:
+            log.warning(
+                "run %s: the Ray cluster has had no room for an evaluator for %.0f s: set evaluators.resources or "
+                "evaluators.count lower",
+                self._run.run_id,
+                _PLACING_SECONDS,
+            )
+        return actor
+
+
+class _Actor:
+    """Lives in a process of the cluster's."""
+
+    def __init__(self) -> None:
+        from ray.util import get_node_ip_address
+
+        self._warm = Warm(f"ray {get_node_ip_address()}-{os.getpid()}")
+
+    def ready(self) -> int:
+        """Its process' id."""
+        return os.getpid()
+
+    def score(self, asked: Mapping[str, Any]) -> dict[str, Any]:
+        return answer(self._warm, asked)
+
+    def close(self) -> None:
+        self._warm.close()
+
+
+def _options(resources: Mapping[str, float]) -> dict[str, Any]:
+    """The options of an actor that takes so much of its node."""
+    named = {"CPU": "num_cpus", "GPU": "num_gpus", "memory": "memory"}
+    own = {name: amount for name, amount in resources.items() if name not in named}
+    return {named[name]: amount for name, amount in resources.items() if name in named} | {"resources": own}
+
+
+def _stay_on_this_machine() -> None:
+    """To be called before Ray is imported: a local cluster is then nobody else's."""
+    # What Ray does where firewalls ask the user: all ports are on the loopback.
+    os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
+    # What it is entered with. Where Ray finds none, it writes one below the home.
+    if "RAY_AUTH_TOKEN_PATH" not in os.environ:
+        os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
+
+
+def _start(ray: Any, cpus: int, environment: Mapping[str, Any]) -> Path:
+    """Starts a cluster of this machine; returns its folder."""
+    folder = Path(tempfile.mkdtemp(prefix="ray-"))  # short: sockets lie in it, whose paths have 107 characters at most
+    try:
+        with _own_signals():
+            ray.init(
+                "local",
+                num_cpus=cpus,
+                include_dashboard=False,
+                object_store_memory=_OBJECTS_BYTES,
+                runtime_env=environment,
+                logging_level=logging.ERROR,
+                log_to_driver=False,
+                _temp_dir=str(folder),
+            )
+    except BaseException:
+        ray.shutdown()
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
+    return folder
+
+
+def _enter(ray: Any, address: str | None, environment: Mapping[str, Any]) -> None:
+    """Connects this process to a cluster that is there."""
+    place = urlsplit(address if address and "://" in address else f"//{address}")
+    try:
+        if place.hostname and place.port:  # Ray itself tries for many minutes
+            socket.create_connection((place.hostname, place.port), _CONNECT_SECONDS).close()
+        with _own_signals():
+            ray.init(address, runtime_env=environment, logging_level=logging.ERROR, log_to_driver=False)
+    except (OSError, RuntimeError, ValueError) as error:
+        raise ConnectionError(f"evaluators.address: no Ray cluster answers at {address}: {error}") from error
+
+
+@contextmanager
+def _own_signals() -> Iterator[None]:
+    """Ray handles SIGTERM from its start on; Prefect does already."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _first_line(error: Exception) -> str:
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)

@@ -1,0 +1,135 @@
+"""Evaluators as actors of a Ray cluster, with a real engine."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+
+from cycleqd.evaluators.answers import EvaluationFailed
+from cycleqd.evaluators.protocol import EvaluatorsMissing
+from cycleqd.evaluators.ray_cluster import RayEvaluators
+from tests.evaluators.conftest import evolve
+from tests.processes import processes_with
+
+PATIENCE = 600.0
+
+
+@pytest.fixture
+def ray():
+    """Looked for, not imported: that is the evaluators' turn, who first tell it where to listen."""
+    if find_spec("ray") is None:
+        pytest.skip("pip install 'cycleqd[ray]'")
+
+
+@pytest.fixture
+def of_this_test(monkeypatch, tmp_path):
+    """Finds the living processes that this test started."""
+    monkeypatch.setenv("CYCLEQD_TEST", str(tmp_path))
+    return lambda: processes_with("CYCLEQD_TEST", str(tmp_path))
+
+
+def wait_for(check, seconds=PATIENCE):
+    deadline = time.monotonic() + seconds
+    while not check():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def pid_of(evaluators, place):
+    """The process of an actor; waits until there is one."""
+    wait_for(lambda: place in evaluators._actors)
+    return evaluators._ray.get(evaluators._actors[place].ready.remote(), timeout=PATIENCE)
+
+
+def test_without_its_package_the_install_command_is_told(run, monkeypatch):
+    monkeypatch.setitem(sys.modules, "ray", None)
+    with pytest.raises(EvaluatorsMissing, match=r"pip install 'cycleqd\[ray\]'"):
+        RayEvaluators(run, count=1, threads=1)
+
+
+def test_the_archives_are_those_of_one_evaluator_also_when_an_actor_is_killed_over_a_child(
+    alone, run, ray, of_this_test, monkeypatch, tmp_path
+):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    evaluators = RayEvaluators(run, count=2, threads=1)
+    try:
+        killed, waiting = [], []
+
+        def submit(ws, individual, part):
+            future = evaluators.submit(individual, part)
+            waiting.append(future)
+            if not killed:
+                killed.append(pid_of(evaluators, 0))
+                os.kill(killed[0], signal.SIGKILL)
+            return lambda: future.result(PATIENCE)
+
+        assert evolve(run, submit) == alone
+        assert pid_of(evaluators, 0) != killed[0]
+        outcomes = [future.result() for future in waiting]
+        assert len({outcome.evaluator for outcome in outcomes}) == 2
+        assert all(outcome.evaluator.startswith("ray ") for outcome in outcomes)
+        # Its engine is there already, and the weights in it change.
+        with pytest.raises(EvaluationFailed, match="no-such-individual"):
+            evaluators.submit("no-such-individual", "optimization").result(PATIENCE)
+    finally:
+        evaluators.close()
+    evaluators.close()
+    assert not evaluators._ray.is_initialized()
+    wait_for(lambda: not of_this_test(), seconds=60)
+    assert not list(Path(tmp_path).rglob("auth_token"))  # nothing below the home
+    with pytest.raises(RuntimeError, match="closed"):
+        evaluators.submit("base", "optimization")
+
+
+def test_closing_ends_what_is_played_and_every_process(run, ray, of_this_test):
+    evaluators = RayEvaluators(run, count=1, threads=1)
+    waiting = [evaluators.submit(f"expert-{name}", "test") for name in ("x", "y", "z")]
+    pid_of(evaluators, 0)
+    evaluators.close()
+    wait_for(lambda: not of_this_test(), seconds=60)
+    for future in waiting:
+        with pytest.raises(BaseException):  # noqa: B017, PT011 -- cancelled, stopped, or failed before
+            future.result(PATIENCE)
+
+
+COORDINATOR = """
+import sys, time
+from cycleqd.evaluators.ray_cluster import RayEvaluators
+from cycleqd.run.names import RunRef
+
+evaluators = RayEvaluators(RunRef(run_id="seg", storage=sys.argv[1]), count=1, threads=1)
+evaluators._living(0)
+print(evaluators._ray.get_runtime_context().gcs_address, flush=True)
+time.sleep(3600)
+"""
+
+
+def test_a_cluster_that_was_there_stays_and_ends_with_the_process_that_started_it(run, ray, of_this_test):
+    os.environ.setdefault("RAY_AUTH_TOKEN", "0" * 64)
+    coordinator = subprocess.Popen([sys.executable, "-c", COORDINATOR, run.storage], stdout=subprocess.PIPE, text=True)
+    try:
+        address = coordinator.stdout.readline().strip()
+        evaluators = RayEvaluators(run, count=1, threads=1, address=address, resources={"CPU": 0.5})
+        try:
+            outcome = evaluators.submit("base", "test").result(PATIENCE)
+            assert len(outcome.evaluated) == 2
+            scored = pid_of(evaluators, 0)
+        finally:
+            evaluators.close()
+        wait_for(lambda: not Path(f"/proc/{scored}").exists(), seconds=60)
+        assert len(of_this_test()) > 1
+        assert coordinator.poll() is None
+    finally:
+        coordinator.kill()
+        coordinator.wait()
+    wait_for(lambda: not of_this_test(), seconds=60)
+
+
+def test_an_address_where_no_cluster_is_is_named(run, ray):
+    with pytest.raises(ConnectionError, match=r"evaluators\.address: no Ray cluster answers at 127\.0\.0\.1:9"):
+        RayEvaluators(run, count=1, threads=1, address="127.0.0.1:9")
