@@ -11,11 +11,15 @@ from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from cycleqd.base_model import BaseWeights
-from cycleqd.experts import IGNORED, encode, train_expert
+from cycleqd.experts import IGNORED, TrainingSettings, encode, train_expert
 from cycleqd.experts.conversations import content_hash
-from cycleqd.experts.training import TrainingStopped
+from cycleqd.experts.summary import TrainingStopped
 from cycleqd.models.causal_lm import ChatRequest, open_engine
 from cycleqd.task_vector import build_bases, read_lora_adapter
+
+
+def ignore(state):
+    pass
 
 
 def conversations(count=24):
@@ -28,13 +32,10 @@ def conversations(count=24):
     ]
 
 
-def train(base, out, **settings):
+def train(base, out, *, progress=ignore, stop=None, place=None, **settings):
     defaults = {"rank": 4, "alpha": 8.0, "dtype": "float32", "learning_rate": 1e-2, "max_length": 128, "seed": 3}
-    return train_expert(base, conversations(), out, **{"progress": ignore} | defaults | settings)
-
-
-def ignore(state):
-    pass
+    given = TrainingSettings(**defaults | settings)
+    return train_expert(base, conversations(), out, given, progress=progress, stop=stop, place=place)
 
 
 def digest(folder, name="adapter_model.safetensors"):
@@ -194,8 +195,8 @@ def test_turns_that_ask_not_to_be_trained_are_shown_only(tiny_tied, tmp_path):
         [message, {**reply, "trained": False}, {"role": "user", "content": "again"}, {**reply, "content": "so"}]
         for message, reply in conversations()
     ]
-    settings = {"rank": 4, "dtype": "float32", "learning_rate": 1e-2, "max_length": 128, "epochs": 8}
-    summary = train_expert(tiny_tied, flagged, tmp_path, progress=ignore, **settings)
+    settings = TrainingSettings(rank=4, dtype="float32", learning_rate=1e-2, max_length=128, epochs=8)
+    summary = train_expert(tiny_tied, flagged, tmp_path, settings, progress=ignore)
     assert summary.loss_last < 0.05  # "aye" and "no" could not be told apart so well
     assert summary.data_hash == content_hash(flagged) != content_hash(conversations())
 
