@@ -126,7 +126,9 @@ def save_expert(
         weights: All its weights, where the model holds a part of them; by the model's own names.
     """
     out.mkdir(parents=True, exist_ok=True)
-    given = {} if weights is None else {"state_dict": dict(weights)}
+    # What is gathered has tied weights twice, no longer in one place, so that saving would not know them.
+    tied = getattr(model, "all_tied_weights_keys", None) or {}
+    given = {} if weights is None else {"state_dict": {key: one for key, one in weights.items() if key not in tied}}
     if method == "lora":
         config = model.peft_config["default"]
         config.target_modules = sorted(config.target_modules)  # a set, whose order would differ from run to run

@@ -13,6 +13,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from cycleqd.base_model import BaseWeights
 from cycleqd.experts import IGNORED, TrainingSettings, encode, train_expert
 from cycleqd.experts.conversations import content_hash
+from cycleqd.experts.learner import build_model, save_expert
 from cycleqd.experts.summary import TrainingStopped
 from cycleqd.models.causal_lm import ChatRequest, open_engine
 from cycleqd.task_vector import build_bases, read_lora_adapter
@@ -234,6 +235,19 @@ def test_full_fine_tuning_of_a_base_with_contradictory_sampling_values_is_saved(
     saved = json.loads((tmp_path / "expert" / "generation_config.json").read_text())
     assert saved["eos_token_id"] == 2
     assert "temperature" not in saved
+
+
+@pytest.mark.parametrize("method", ["lora", "full"])
+def test_weights_that_were_gathered_from_several_processes_are_saved_as_the_models_own(tiny_tied, tmp_path, method):
+    settings = TrainingSettings(method=method, rank=4, dtype="float32")
+    model, tokens = build_model(tiny_tied, settings), AutoTokenizer.from_pretrained(tiny_tied)
+    gathered = {name: tensor.clone() + 1 for name, tensor in model.state_dict().items()}
+    save_expert(model, tokens, tmp_path / "own", method)
+    save_expert(model, tokens, tmp_path / "gathered", method, gathered)
+    name = "model.safetensors" if method == "full" else "adapter_model.safetensors"
+    own, saved = load_file(tmp_path / "own" / name), load_file(tmp_path / "gathered" / name)
+    assert own.keys() == saved.keys()
+    assert all(torch.equal(saved[key], own[key] + 1) for key in own)
 
 
 def test_base_stays_untouched(tiny_tied, tmp_path):

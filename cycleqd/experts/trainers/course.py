@@ -54,12 +54,13 @@ def take(folder: Path) -> None:
     assignment = Assignment.read(folder)
     settings = assignment.settings
     pieces = Pieces.read(folder, assignment)
-    arguments = _arguments(folder, assignment, len(pieces.order))
-    if arguments.world_size != assignment.processes:
+    started = int(os.environ.get("WORLD_SIZE", "1"))
+    if started != assignment.processes:
         raise RuntimeError(
-            f"{assignment.processes} processes were asked for and {arguments.world_size} started: set "
-            "experts.trainer.processes to what the file at experts.trainer.accelerate_config starts"
+            f"{assignment.processes} processes were asked for and {started} started: set experts.trainer.processes to "
+            "what the file at experts.trainer.accelerate_config starts"
         )
+    arguments = _arguments(folder, assignment, len(pieces.order))
     model = build_model(Path(assignment.base), settings)
     course = Course(folder, assignment, pieces)
     trainer = Exercise(course, model=model, args=arguments, train_dataset=pieces)
@@ -145,7 +146,7 @@ class Exercise(transformers.Trainer):  # type: ignore[misc] # mypy does not read
         self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None
     ) -> torch.Tensor:
         """The pass' part of the mean loss over the global batch; gradients are averaged over the processes."""
-        loss = self.summed(model, inputs) / inputs["wanted"]
+        loss: torch.Tensor = self.summed(model, inputs) / inputs["wanted"]
         self.parts.append(loss.detach())
         processes = self.accelerator.num_processes
         return loss * processes if processes > 1 else loss
@@ -231,6 +232,8 @@ class Course(transformers.TrainerCallback):  # type: ignore[misc] # mypy does no
         """Tells that a checkpoint is whole."""
         self.trainer.accelerator.wait_for_everyone()
         self._tell(checkpoint=state.global_step)
+        if self.stopped:
+            self._tell(stopped=state.global_step)
         now = time.monotonic()
         self._due = now + max(SECONDS, SHARE * (now - self._saving))
 

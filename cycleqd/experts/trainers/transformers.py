@@ -140,8 +140,10 @@ class TransformersTrainer:
                     archive.keep(line["checkpoint"], told)
                 elif "fault" in line:
                     raise RuntimeError(line["fault"])
-        if stop and stop.is_set() and len(told.losses) < len(lessons.order):
-            raise TrainingStopped("the run is being stopped")
+                elif "stopped" in line:
+                    raise TrainingStopped("the run is being stopped")
+                elif "done" in line:  # they are not waited for: libraries take seconds to take their leave
+                    break
         made = folder / (EXPERT if told.best_step is None else best_folder(told.best_step))
         out.mkdir(parents=True, exist_ok=True)
         for file in sorted(made.iterdir()):
@@ -169,7 +171,7 @@ def _examined(told: Told, line: dict[str, Any], folder: Path) -> Told:
 
 
 def _lines(file: Path, processes: Processes, stop: threading.Event | None, asked: Path) -> Iterator[dict[str, Any]]:
-    """What the processes tell, until they have ended.
+    """What the processes tell; the last is that they are done, were stopped, or met a fault.
 
     Args:
         file: Where they tell it.
@@ -178,26 +180,29 @@ def _lines(file: Path, processes: Processes, stop: threading.Event | None, asked
         asked: The file that asks them.
 
     Raises:
-        TrainingStopped: They did not end in time.
-        TrainingFailed: They ended, and did not say that they were done or stopped.
+        TrainingStopped: They did not stop in time.
+        TrainingFailed: They ended without having told that.
     """
-    read, deadline, done = 0, None, False
+    read, deadline = 0, None
     while True:
         status = processes.status  # before the last look
-        text = file.read_bytes()[read:] if file.exists() else b""
+        text = _from(file, read)
         whole = text[: text.rfind(b"\n") + 1]
         read += len(whole)
-        for line in whole.splitlines():
-            said = json.loads(line)
-            done = done or "done" in said
-            yield said
+        yield from map(json.loads, whole.splitlines())
         if status is not None:
-            break
+            raise TrainingFailed(f"training ended with status {status}: {processes.said() or 'it said nothing'}")
         if stop and stop.is_set() and deadline is None:
             asked.touch()
             deadline = time.monotonic() + STOP_SECONDS
         if deadline is not None and time.monotonic() > deadline:
             raise TrainingStopped(f"the run is being stopped; a step of more than {STOP_SECONDS:.0f} s was given up")
         time.sleep(_LOOK_SECONDS)
-    if not done and (status or deadline is None):
-        raise TrainingFailed(f"training ended with status {status}: {processes.said() or 'it said nothing'}")
+
+
+def _from(file: Path, place: int) -> bytes:
+    if not file.exists():
+        return b""
+    with file.open("rb") as opened:
+        opened.seek(place)
+        return opened.read()
