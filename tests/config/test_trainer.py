@@ -26,7 +26,8 @@ def test_a_setting_of_another_trainer_is_refused_with_its_name(setting):
 
 
 def test_processes_that_would_get_no_conversation_are_refused():
-    with pytest.raises(
-        ConfigError, match=r"9 processes share 8 conversations: set experts\.global_batch to 9 or more"
-    ):
-        load_config("demo", ("experts.trainer.kind=transformers", "experts.trainer.processes=9"))
+    with pytest.raises(ConfigError, match=r"9 processes share 8 conversations: set experts\.global_batch to 9"):
+        load_config(
+            "demo",
+            ("experts.global_batch=8", "experts.trainer.kind=transformers", "experts.trainer.processes=9"),
+        )

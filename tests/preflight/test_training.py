@@ -80,7 +80,7 @@ def test_what_it_cannot_train_is_refused_only_where_something_is_trained(profile
     found = check_trainer(config)
     assert not found.ok
     assert found.remedy == "set experts.trainer.kind to loop"
-    sources = dict.fromkeys(config.skill_names, "somebody/model")
+    sources = dict.fromkeys([skill.name for skill in config.skills], "somebody/model")
     values = config.model_dump(mode="json")
     values["experts"] |= {"source": sources}
     values["comparison"]["all_data"] = False
