@@ -64,7 +64,7 @@ class Archive:
         if file is None:
             return Told([], []), None
         try:
-            with tarfile.open(file) as archive:
+            with tarfile.open(file, "r:") as archive:
                 facts = json.load(archive.extractfile(_FACTS))  # type: ignore[arg-type] # None raises, too
                 if facts["key"] != self._key:
                     log.info("the state of an earlier training is of other settings, and not used")
