@@ -22,7 +22,7 @@ from cycleqd.base_model import BaseModelUnavailable
 from cycleqd.cli import common, start
 from cycleqd.cli.show import show
 from cycleqd.config import RunConfig, parse_config
-from cycleqd.preflight.checks import Check
+from cycleqd.preflight.finding import Check
 from cycleqd.run.store import RunStore, StoreError
 from cycleqd.sandbox import SandboxUnavailable
 from tests.report.synthetic import synthetic_run

@@ -19,7 +19,7 @@ from cycleqd.config import RunConfig, load_config
 from cycleqd.run.store import RunStore
 
 if TYPE_CHECKING:
-    from cycleqd.preflight.checks import Check
+    from cycleqd.preflight.finding import Check
 
 
 def doctor(config: ConfigArgument = "demo", overrides: SetOption = None) -> None:

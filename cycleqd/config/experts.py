@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Annotated, Literal, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
 from pydantic import Field, ValidationInfo, field_validator
 
 from cycleqd.config.section import Section
 from cycleqd.config.skills import SkillName
+from cycleqd.config.trainer import TrainerConfig
 from cycleqd.seams import RECIPES
 from cycleqd.skills.registry import find
 
@@ -130,6 +131,23 @@ class ExpertConfig(Section):
     """Fills a forward pass with whole conversations up to `max_length` tokens instead of padding them."""
     validation_fraction: Annotated[float, Field(ge=0, lt=0.5)] = 0.0
     """Share of the conversations held out to choose the best epoch; 0 keeps the last."""
+    trainer: Annotated[TrainerConfig, Field(validate_default=True)] = TrainerConfig()
+
+    @field_validator("trainer", mode="before")
+    @classmethod
+    def _is_as_usual(cls, trainer: Any) -> Any:
+        return TrainerConfig() if trainer is None else trainer
+
+    @field_validator("trainer")
+    @classmethod
+    def _all_have_a_share(cls, trainer: TrainerConfig, info: ValidationInfo) -> TrainerConfig:
+        batch = info.data.get("global_batch")
+        if batch is not None and trainer.processes > batch:
+            raise ValueError(
+                f"{trainer.processes} processes share {batch} conversations: set experts.global_batch to "
+                f"{trainer.processes} or more, or trainer.processes to {batch} or less"
+            )
+        return trainer
 
     @field_validator("epochs_by_skill", "data", "source")
     @classmethod

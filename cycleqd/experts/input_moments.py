@@ -13,7 +13,7 @@ import torch
 from cycleqd.base_model import BaseWeights, parameters_of
 from cycleqd.experts.conversations import Encoded, collate
 from cycleqd.experts.sources.forms import product
-from cycleqd.experts.training import TrainingStopped
+from cycleqd.experts.summary import TrainingStopped
 from cycleqd.models.hardware import torch_device
 from cycleqd.task_vector import LoraFactors
 

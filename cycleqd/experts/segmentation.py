@@ -20,7 +20,8 @@ import torch
 
 from cycleqd.experts.progress import ProgressCallback, TrainingProgress, default_progress
 from cycleqd.experts.resuming import Best, Done, Kept, Place
-from cycleqd.experts.training import Method, TrainingStopped, TrainingSummary
+from cycleqd.experts.settings import Method
+from cycleqd.experts.summary import TrainingStopped, TrainingSummary
 from cycleqd.models.hardware import torch_device
 from cycleqd.models.segmentation.learning import Batch, Stopped, fit
 from cycleqd.models.segmentation.shape import check_sam, load_sam

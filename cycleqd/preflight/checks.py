@@ -7,7 +7,6 @@ import shutil
 import uuid
 from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
 
 from cycleqd.base_model import BaseModelUnavailable, BaseWeights
 from cycleqd.checkpoint import BaseModelInvalid
@@ -17,9 +16,11 @@ from cycleqd.messages import Message
 from cycleqd.model_layout import is_one_expert
 from cycleqd.models.hardware import NO_MIXTURES, is_mixture, resolve_kind
 from cycleqd.preflight import disk
+from cycleqd.preflight.finding import Check
 from cycleqd.preflight.memory import is_dense, is_of_tokens, lacking, needs
 from cycleqd.preflight.probe import Facts, TokenizerInvalid, probe
 from cycleqd.preflight.refinement import lacking_room, room_for_refinement
+from cycleqd.preflight.training import check_trainer
 from cycleqd.run.names import expert_id
 from cycleqd.run.store import RunStore
 from cycleqd.storage import ObjectStore, StoreError, cache_dir
@@ -29,22 +30,6 @@ _SPARE_BYTES = 2**30
 _LARGEST = 3
 """Kinds of objects that are named with what they take on disk."""
 _OTHER_MODEL = "mend the folder, or set model.name to another one"
-
-
-class Check(NamedTuple):
-    """One finding.
-
-    Attributes:
-        name: What was looked at.
-        ok: Whether the run can go ahead as far as this is concerned.
-        detail: What was found.
-        remedy: What to do about it, naming the setting or command; empty where all is well.
-    """
-
-    name: str
-    ok: bool
-    detail: str
-    remedy: str = ""
 
 
 def check(config: RunConfig) -> list[Check]:
@@ -58,6 +43,7 @@ def check(config: RunConfig) -> list[Check]:
         _guarded("model", config, _model),
         _guarded("tokenizer", config, _tokenizer),
         _guarded("training data", config, _training_data),
+        _guarded("trainer", config, check_trainer),
         _guarded("trackers", config, _trackers),
         *([_guarded("vision", config, _vision)] if config.shows_images else []),
         *([_guarded("memory", config, _memory)] if config.uses_regmean or config.memory_limit else []),

@@ -187,7 +187,7 @@ def _begin(step: str, seconds: int) -> None:
 def _look(request: _Request) -> Facts:
     import transformers.models.auto.modeling_auto  # noqa: F401 # loaded ahead of the limits
 
-    import cycleqd.experts.training  # noqa: F401 # likewise
+    import cycleqd.experts.learner  # noqa: F401 # likewise
 
     folder = Path(request.folder)
     pages = int(Path("/proc/self/statm").read_text().split()[0]) if Path("/proc/self/statm").exists() else 2**20
@@ -272,8 +272,8 @@ def _adapt(folder: Path, model: Any, weights: Any, rank: int) -> None:
     import torch
     from peft import get_peft_model
 
+    from cycleqd.experts.learner import lora_config
     from cycleqd.experts.sources.stacks import adapted_parameter
-    from cycleqd.experts.training import lora_config
     from cycleqd.model_layout import layout_of
     from cycleqd.task_vector.lora import refuse_other_forms
 

@@ -7,7 +7,7 @@ mutable ones, ``changes.json``, ``sessions/``, ``archives/`` and ``report/``, li
     base.json                   which base model: name, revision, hashes of its files
     changes.json                what later starts changed of the configuration
     experts/<skill>/            adapter or checkpoint, summary.json written last; source.json of one made elsewhere;
-                                training.safetensors is where a training stands
+                                training.safetensors or training.tar is where a training stands
     bases.safetensors           shared bases of the factored task vectors
     individuals/<id>/           genome.safetensors, individual.json written last
     evaluations/<genome>/       <skill>-<split>.json written last, <skill>-<split>.jsonl.gz (episodes)

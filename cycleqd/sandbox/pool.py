@@ -392,4 +392,4 @@ def _is_orphan(entry: Mapping[str, Any]) -> bool:
     owner = entry["Labels"][OWNER_LABEL]
     if is_of_this_boot(owner) or not is_gone(owner):
         return is_gone(owner)
-    return entry["State"] != "running" and entry["Created"] < time.time() - STARTING_SECONDS
+    return bool(entry["State"] != "running" and entry["Created"] < time.time() - STARTING_SECONDS)

@@ -13,6 +13,7 @@ settings are the parameters of its constructor: the configuration's section take
 * `MUTATIONS`: how a child's task vector is changed at random.
 * `AGGREGATIONS`: how the archives' elites become one model.
 * `EXPERT_SOURCES`: where an expert comes from: trained here, an adapter, a checkpoint.
+* `TRAINERS`: who fine-tunes experts.
 * `EVALUATORS`: where children are scored, when that is not the run's own process.
 * `TRACKERS`: who else gets what a run measures.
 * `RECIPES`: how a row of a data set becomes a conversation to train on.
@@ -28,6 +29,7 @@ from cycleqd.seams.operators import AGGREGATIONS, BASELINES, CROSSOVERS, MERGE_M
 from cycleqd.seams.searches import SEARCHES
 from cycleqd.seams.table import Row, SeamTable
 from cycleqd.seams.trackers import TRACKERS
+from cycleqd.seams.trainers import TRAINERS
 from cycleqd.seams.training_data import RECIPES
 
 __all__ = [
@@ -42,6 +44,7 @@ __all__ = [
     "SAMPLERS",
     "SEARCHES",
     "TRACKERS",
+    "TRAINERS",
     "Row",
     "SeamTable",
 ]

@@ -7,7 +7,7 @@ from itertools import combinations
 from math import prod
 from typing import Final
 
-from cycleqd.experts import TrainingSummary, train_expert
+from cycleqd.experts import TrainingSummary
 from cycleqd.experts.segmentation import train_segmenter
 from cycleqd.experts.sources import Update, task_vectors
 from cycleqd.run.genomes import add_individual, save_bases
@@ -16,7 +16,7 @@ from cycleqd.run.records import IndividualRecord
 from cycleqd.seams import EXPERT_SOURCES
 from cycleqd.search.operators import mean
 from cycleqd.search.similarity import similarity_matrix
-from cycleqd.steps.fine_tuning import common_settings, conversation_settings
+from cycleqd.steps.fine_tuning import fine_tune, forget_state, shared_settings, state_of
 from cycleqd.steps.regmean import regmean_shares
 from cycleqd.steps.sources import update_of
 from cycleqd.steps.spectral import spectral_vectors
@@ -73,17 +73,18 @@ def _fine_tune(
     # Without its summary, a model is what a killed training left.
     with ws.training(), ws.store.writing(folder, replace=True) as out:
         if is_chat:
-            result = train_expert(
+            result = fine_tune(
+                ws,
+                name,
                 base,
                 conversations,
                 out,
+                progress=progress,
                 method=ws.config.experts.method,
                 epochs=epochs,
                 max_length=max_length,
                 learning_rate=ws.config.experts.learning_rate,
                 validation_fraction=ws.config.experts.validation_fraction,
-                **common_settings(ws, name, progress),
-                **conversation_settings(ws, name),
             )
         else:
             learned = [one for skill in skills for one in pictures(ws, skill)]
@@ -95,10 +96,13 @@ def _fine_tune(
                 epochs=epochs,
                 learning_rate=ws.config.experts.learning_rate,
                 prompt=ws.config.segmentation.prompt,
-                **common_settings(ws, name, progress),
+                progress=progress,
+                stop=ws.evaluator.stop,
+                place=state_of(ws, name, TRAINING[0]),
+                **shared_settings(ws, name),
             )
     ws.store.write_json(summary, result._asdict())
-    ws.store.remove(expert_key(name, TRAINING))
+    forget_state(ws, name)
     event(
         "expert_trained",
         run=ws.config.run_id,

@@ -37,7 +37,7 @@ def aggregate(ws: Workspace) -> IndividualRecord:
     # The recipe first, without which all else is nobody's. Scores stay: they are of the genome, which is the same.
     for key in (individual_key(MERGED), genome_key(MERGED), own_bases_key(MERGED)):
         ws.store.remove(key)
-    for name in ("summary.json", TRAINING):
+    for name in ("summary.json", *TRAINING):
         ws.store.remove(expert_key(REFINED, name))
     return record
 

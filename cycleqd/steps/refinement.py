@@ -15,7 +15,6 @@ from typing import Final, NamedTuple
 
 import torch
 
-from cycleqd.experts import train_expert
 from cycleqd.experts.sources import Update, task_vectors
 from cycleqd.experts.sources.forms import product
 from cycleqd.models.hardware import with_dtype
@@ -24,7 +23,6 @@ from cycleqd.run.names import (
     AGGREGATE,
     MERGED,
     REFINED,
-    TRAINING,
     episodes_key,
     expert_key,
     individual_key,
@@ -36,7 +34,7 @@ from cycleqd.seams import EXPERT_SOURCES
 from cycleqd.skills.parts import Part
 from cycleqd.skills.protocol import Message
 from cycleqd.steps.export import save_checkpoint
-from cycleqd.steps.fine_tuning import common_settings, conversation_settings
+from cycleqd.steps.fine_tuning import fine_tune, forget_state
 from cycleqd.steps.workspace import Workspace
 from cycleqd.task_vector import DenseTaskVector, FactoredTaskVector, LoraFactors, TaskVector
 from cycleqd.telemetry.events import event
@@ -146,20 +144,22 @@ def _fine_tuned(
         merged, out = Path(folder) / "merged", Path(folder) / "refined"
         merged.mkdir()
         save_checkpoint(base, vector, with_dtype(ws.config).model.dtype, merged)  # as it was scored
-        result = train_expert(
+        result = fine_tune(
+            ws,
+            REFINED,
             merged,
             [conversation for one in solved for conversation in conversations_of(one.episode)],
             out,
+            progress=progress,
+            draw=draw,
             method="lora",
             epochs=ws.config.refinement.epochs,
             learning_rate=ws.config.refinement.learning_rate,
             max_length=max(experts.max_length_of(skill) for skill in ws.config.skill_names),
-            **common_settings(ws, REFINED, progress, draw),
-            **conversation_settings(ws, REFINED),
         )
         update = EXPERT_SOURCES.make("trained", out).update(ws.evaluator.base_weights)
     ws.store.write_json(expert_key(REFINED, "summary.json"), result._asdict(), replace=True)
-    ws.store.remove(expert_key(REFINED, TRAINING))
+    forget_state(ws, REFINED)
     if ws.tracking:
         ws.tracking.trained(REFINED, result)
     event("refined", run=ws.config.run_id, episodes=len(solved), steps=result.steps, seconds=result.seconds)

@@ -8,7 +8,7 @@ from transformers import AutoModelForCausalLM
 
 from cycleqd.experts.conversations import Encoded
 from cycleqd.experts.input_moments import input_moments
-from cycleqd.experts.training import TrainingStopped
+from cycleqd.experts.summary import TrainingStopped
 from cycleqd.task_vector import LoraFactors
 
 ROWS = [Encoded(list(range(3, 3 + length)), []) for length in (5, 17, 9, 2, 11, 6, 8, 14, 10, 3)]

@@ -1,3 +1,5 @@
+from functools import partial
+
 import pytest
 import torch
 from hypothesis import given
@@ -5,8 +7,8 @@ from hypothesis import strategies as st
 from transformers import AutoModelForCausalLM
 
 from cycleqd.experts.conversations import IGNORED, Encoded, collate
+from cycleqd.experts.learner import summed_loss
 from cycleqd.experts.packing import collate_packed, pack
-from cycleqd.experts.training import _loss_function
 
 CAPACITY = 40
 LENGTHS = st.lists(st.integers(1, CAPACITY), min_size=1, max_size=30)
@@ -60,7 +62,7 @@ def test_conversation_longer_than_a_row_is_refused():
 def test_packed_conversations_never_see_each_other(model, request):
     loaded = AutoModelForCausalLM.from_pretrained(request.getfixturevalue(model), dtype=torch.float32).eval()
     loaded.config.use_cache = False  # as in training; with a cache transformers looks for no packed rows
-    loss_of = _loss_function(loaded, "float32", torch.device("cpu"))
+    loss_of = partial(summed_loss, loaded, dtype="float32", device=torch.device("cpu"))
     rows = rows_of([12, 5, 30, 9, 1, 22, 40, 17])
     packs = [[rows[index] for index in one] for one in pack([len(row.input_ids) for row in rows], CAPACITY)]
     assert any(len(one) > 2 for one in packs)

@@ -11,11 +11,16 @@ from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from cycleqd.base_model import BaseWeights
-from cycleqd.experts import IGNORED, encode, train_expert
+from cycleqd.experts import IGNORED, TrainingSettings, encode, train_expert
 from cycleqd.experts.conversations import content_hash
-from cycleqd.experts.training import TrainingStopped
+from cycleqd.experts.learner import build_model, save_expert
+from cycleqd.experts.summary import TrainingStopped
 from cycleqd.models.causal_lm import ChatRequest, open_engine
 from cycleqd.task_vector import build_bases, read_lora_adapter
+
+
+def ignore(state):
+    pass
 
 
 def conversations(count=24):
@@ -28,13 +33,10 @@ def conversations(count=24):
     ]
 
 
-def train(base, out, **settings):
+def train(base, out, *, progress=ignore, stop=None, place=None, **settings):
     defaults = {"rank": 4, "alpha": 8.0, "dtype": "float32", "learning_rate": 1e-2, "max_length": 128, "seed": 3}
-    return train_expert(base, conversations(), out, **{"progress": ignore} | defaults | settings)
-
-
-def ignore(state):
-    pass
+    given = TrainingSettings(**defaults | settings)
+    return train_expert(base, conversations(), out, given, progress=progress, stop=stop, place=place)
 
 
 def digest(folder, name="adapter_model.safetensors"):
@@ -194,8 +196,8 @@ def test_turns_that_ask_not_to_be_trained_are_shown_only(tiny_tied, tmp_path):
         [message, {**reply, "trained": False}, {"role": "user", "content": "again"}, {**reply, "content": "so"}]
         for message, reply in conversations()
     ]
-    settings = {"rank": 4, "dtype": "float32", "learning_rate": 1e-2, "max_length": 128, "epochs": 8}
-    summary = train_expert(tiny_tied, flagged, tmp_path, progress=ignore, **settings)
+    settings = TrainingSettings(rank=4, dtype="float32", learning_rate=1e-2, max_length=128, epochs=8)
+    summary = train_expert(tiny_tied, flagged, tmp_path, settings, progress=ignore)
     assert summary.loss_last < 0.05  # "aye" and "no" could not be told apart so well
     assert summary.data_hash == content_hash(flagged) != content_hash(conversations())
 
@@ -233,6 +235,19 @@ def test_full_fine_tuning_of_a_base_with_contradictory_sampling_values_is_saved(
     saved = json.loads((tmp_path / "expert" / "generation_config.json").read_text())
     assert saved["eos_token_id"] == 2
     assert "temperature" not in saved
+
+
+@pytest.mark.parametrize("method", ["lora", "full"])
+def test_weights_that_were_gathered_from_several_processes_are_saved_as_the_models_own(tiny_tied, tmp_path, method):
+    settings = TrainingSettings(method=method, rank=4, dtype="float32")
+    model, tokens = build_model(tiny_tied, settings), AutoTokenizer.from_pretrained(tiny_tied)
+    gathered = {name: tensor.clone() + 1 for name, tensor in model.state_dict().items()}
+    save_expert(model, tokens, tmp_path / "own", method)
+    save_expert(model, tokens, tmp_path / "gathered", method, gathered)
+    name = "model.safetensors" if method == "full" else "adapter_model.safetensors"
+    own, saved = load_file(tmp_path / "own" / name), load_file(tmp_path / "gathered" / name)
+    assert own.keys() == saved.keys()
+    assert all(torch.equal(saved[key], own[key] + 1) for key in own)
 
 
 def test_base_stays_untouched(tiny_tied, tmp_path):

@@ -14,7 +14,7 @@ from transformers import AutoModelForCausalLM
 from cycleqd.base_model import BaseWeights, resolve_base
 from cycleqd.checkpoint import BaseModelInvalid
 from cycleqd.config import RunConfig
-from cycleqd.experts import train_expert
+from cycleqd.experts import TrainingSettings, train_expert
 from cycleqd.experts.sources import task_vectors
 from cycleqd.models.causal_lm.protocol import ChatRequest
 from cycleqd.models.causal_lm.transformers import TransformersEngine
@@ -98,10 +98,10 @@ def preflight(folder, method):
 def test_a_family_is_trained_merged_served_exported_and_loaded_again(family, method, bases, tmp_path):
     base = resolve_base(str(base_of(family, bases)), tmp_path)
     preflight(base, method)
-    train_expert(
-        base, TALKS, tmp_path / "expert", method=method, rank=2, alpha=4.0, epochs=1, learning_rate=1e-2,
-        global_batch=2, micro_batch=2, dtype="float32", progress=lambda *_: None,
-    )  # fmt: skip
+    settings = TrainingSettings(
+        method=method, rank=2, alpha=4.0, epochs=1, learning_rate=1e-2, global_batch=2, micro_batch=2, dtype="float32"
+    )
+    train_expert(base, TALKS, tmp_path / "expert", settings, progress=lambda *_: None)
     update = EXPERT_SOURCES.make("trained", tmp_path / "expert").update(BaseWeights(base))
     made = task_vectors({"os": update, "db": update})
     merged = merge_method("tsv", scale=1.0).merge(list(made.vectors.values()), [1.0, 1.0])

@@ -92,7 +92,12 @@ def _why(key: str, present: set[str]) -> str | None:
         return "model that was not written in full"
     if folder == "experts" and len(rest) > 1 and rest[1] == "model":
         return None if expert_key(rest[0], "summary.json") in present else "expert whose training was not finished"
-    if folder == "experts" and rest[1:] == [TRAINING] and expert_key(rest[0], "summary.json") in present:
+    if (
+        folder == "experts"
+        and len(rest) == 2
+        and rest[1] in TRAINING
+        and expert_key(rest[0], "summary.json") in present
+    ):
         return "state of a training that was finished"
     if folder == "experts" and rest[1:2] == ["truncated"] and individual_key(_individual_of(rest[0])) in present:
         return "truncated matrix of an expert that is there"

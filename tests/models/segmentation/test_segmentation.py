@@ -13,7 +13,7 @@ from cycleqd.checkpoint import BaseModelInvalid
 from cycleqd.experts.segmentation import train_segmenter
 from cycleqd.experts.sources import task_vectors
 from cycleqd.experts.sources.trained import Trained
-from cycleqd.experts.training import TrainingStopped
+from cycleqd.experts.summary import TrainingStopped
 from cycleqd.models.causal_lm.protocol import ChatRequest
 from cycleqd.models.segmentation import Segmenter, check_sam, resolve_sam
 from cycleqd.models.segmentation.base import tiny_sam

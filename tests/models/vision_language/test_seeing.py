@@ -11,7 +11,7 @@ from safetensors.torch import load_file, save_file
 
 from cycleqd.base_model import BaseWeights
 from cycleqd.checkpoint import BaseModelInvalid
-from cycleqd.experts import encode, train_expert, with_room
+from cycleqd.experts import TrainingSettings, encode, train_expert, with_room
 from cycleqd.messages import Message
 from cycleqd.models.causal_lm.protocol import ChatRequest
 from cycleqd.models.causal_lm.rendering import IMAGE, end_tokens, render
@@ -171,20 +171,9 @@ def test_an_expert_learns_what_only_the_image_tells_and_is_an_ordinary_adapter(
         for number in range(12)
     ] + [[{"role": "user", "content": "hi"}, {"role": "assistant", "content": "ho"}]] * 2
     with pytest.raises(ValueError, match="training without a vision tower"):
-        train_expert(tiny_tied, talks, tmp_path / "x", dtype="float32", max_length=128)
-    summary = train_expert(
-        tiny_tied,
-        talks,
-        tmp_path / "expert",
-        rank=4,
-        epochs=6,
-        learning_rate=1e-2,
-        max_length=128,
-        dtype="float32",
-        packing=packing,
-        sight=sight,
-        progress=lambda _: None,
-    )
+        train_expert(tiny_tied, talks, tmp_path / "x", TrainingSettings(dtype="float32", max_length=128))
+    settings = TrainingSettings(rank=4, epochs=6, learning_rate=1e-2, max_length=128, dtype="float32", packing=packing)
+    summary = train_expert(tiny_tied, talks, tmp_path / "expert", settings, sight=sight, progress=lambda _: None)
     assert summary.loss_last < 0.8 * summary.loss_first
     stored = load_file(tmp_path / "expert" / "adapter_model.safetensors")
     assert all("vision" not in name and "projector" not in name for name in stored)
