@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Generator
+from collections.abc import Collection, Generator
 from contextlib import closing
+from functools import partial
+from queue import SimpleQueue
 from typing import NamedTuple
 
 from prefect import flow
@@ -13,6 +14,7 @@ from prefect.logging import get_run_logger
 from cycleqd import steps
 from cycleqd.run.names import RunRef
 from cycleqd.run.records import Score, Split
+from cycleqd.search.in_flight import under_way
 from cycleqd.steps.workspace import Workspace
 from tasks import evolution
 from tasks.options import THREADS
@@ -23,7 +25,7 @@ from tasks.work import at_work
 class _Scored(NamedTuple):
     """A child's scores; and where its time went, if another process scored it."""
 
-    generation: int
+    child: int
     scores: dict[str, Score]
     split: Split | None
 
@@ -46,16 +48,17 @@ def evolve(run: RunRef, generations: int | None = None) -> int:
             ws.adopt(ws.config.model_copy(update={"generations": generations}))
         total = ws.config.generations
         steps.rebuild_search(ws)
-        done = len(ws.store.generations())
+        told = {record.index for record in ws.store.generations()}
+        done = len(told)
         if done:
             log.info("continuing after %d finished generations", done)
         before, split_before = ws.phases(), ws.evaluator.split()
-        with closing(_scored(run, ws, range(done, total))) as scored:
-            for generation, scores, elsewhere in scored:
+        with closing(_scored(run, ws, told, total)) as scored:
+            for generation, (child, scores, elsewhere) in enumerate(scored, start=done):
                 now, split_now = ws.phases(), ws.evaluator.split()
                 spent, before = now - before, now
                 split, split_before = elsewhere or split_now - split_before, split_now
-                evolution.commit(run, generation, scores, spent, total, split)
+                evolution.commit(run, generation, scores, spent, total, split, child)
                 ws.generations += 1
                 steps.retain(ws, generation)
                 log.info(
@@ -66,32 +69,42 @@ def evolve(run: RunRef, generations: int | None = None) -> int:
         return max(done, total)
 
 
-def _scored(run: RunRef, ws: Workspace, generations: range) -> Generator[_Scored]:
-    """The children's scores in the order of the generations, whoever is faster.
+def _scored(run: RunRef, ws: Workspace, told: Collection[int], total: int) -> Generator[_Scored]:
+    """The children's scores in the order in which they are to be committed.
 
-    `search.in_flight` children are under way at a time. A child is bred when the scores of the one so many before it
-    are committed.
+    `search.in_flight` children are under way at a time. A further one is bred when the scores of one are committed.
+
+    Args:
+        run: The run.
+        ws: Its workspace.
+        told: The children that are committed already.
+        total: Children in all.
     """
-    under_way: deque[tuple[int, Split, Scoring]] = deque()
+    search = ws.config.search
+    begun: dict[int, tuple[Split, Scoring]] = {}
+    ended: SimpleQueue[int] = SimpleQueue()
+    told = set(told)
     try:
-        for generation in generations:
-            before = ws.evaluator.split()
-            child, part = evolution.breed(run, generation)
-            bred = (ws.evaluator.split() - before).model_copy(update={"idle": 0.0})
-            under_way.append((generation, bred, begin_scoring(run, child, part, ws.config.tasks, generation)))
-            if len(under_way) == ws.config.search.in_flight:
-                yield _result(under_way.popleft())
-        while under_way:
-            yield _result(under_way.popleft())
+        while children := under_way(told, search.in_flight, total):
+            for child in children:
+                if child not in begun:
+                    before = ws.evaluator.split()
+                    individual, part = evolution.breed(run, child)
+                    bred = (ws.evaluator.split() - before).model_copy(update={"idle": 0.0})
+                    scoring = begin_scoring(run, individual, part, ws.config.tasks, child)
+                    begun[child] = bred, scoring
+                    scoring.on_end(partial(ended.put, child))
+            first = children[0] if search.commit == "order" else ended.get()
+            yield _result(first, *begun.pop(first))
+            told.add(first)
     finally:
-        for _, _, scoring in under_way:
+        for _, scoring in begun.values():
             scoring.abandon()
 
 
-def _result(one: tuple[int, Split, Scoring]) -> _Scored:
-    generation, bred, scoring = one
+def _result(child: int, bred: Split, scoring: Scoring) -> _Scored:
     scores = scoring.result()
-    return _Scored(generation, scores, scoring.split and bred + scoring.split)
+    return _Scored(child, scores, scoring.split and bred + scoring.split)
 
 
 def _bar(fraction: float, width: int = 24) -> str:

@@ -22,7 +22,7 @@ from cycleqd.report.glance import archives_markdown, curve_markdown
 from cycleqd.report.markdown import code, plain
 from cycleqd.report.reading import evaluation_markdown
 from cycleqd.report.tables import baseline_table, comparison_table, headline, score_table
-from cycleqd.run.names import CHECKPOINT_KEY, REPORT_KEY, child_id
+from cycleqd.run.names import CHECKPOINT_KEY, REPORT_KEY
 from cycleqd.run.records import EvaluationRecord
 from cycleqd.steps.workspace import Workspace
 from tasks.server import has_server
@@ -51,7 +51,7 @@ def _for_the_ui(make: Callable[P, None]) -> Callable[P, None]:
 
 
 @_for_the_ui
-def show_generation(ws: Workspace, generation: int, total: int) -> None:
+def show_generation(ws: Workspace, generation: int, total: int, individual: str) -> None:
     """Progress, and the archives as they are after this generation; at times the score curve."""
     finished = generation + 1
     percentage = 100 * finished / total
@@ -60,7 +60,7 @@ def show_generation(ws: Workspace, generation: int, total: int) -> None:
     )
     if ws.search is not None:
         create_markdown_artifact(
-            archives_markdown(ws.search.archives, child_id(generation)),
+            archives_markdown(ws.search.archives, individual),
             key=artifact_key(ws.config.run_id, "archives"),
             description=f"After {finished} of {total} generations",
         )

@@ -62,13 +62,17 @@ def commit(
     seconds: Phases,
     total: int,
     split: Split | None = None,
+    child: int | None = None,
 ) -> str:
-    """Offers the child to all archives and commits the generation; returns one line that says what came out."""
+    """Offers a child to all archives and commits a generation; returns one line that says what came out.
+
+    The child is the one of the generation's number unless another is given.
+    """
     tag_task(run, generation=generation)
     with opened(run) as ws:
-        record = steps.commit(ws, generation, scores, seconds, split)
+        record = steps.commit(ws, generation, scores, seconds, split, child)
         announcing.committed(ws.store, record, total)
-        artifacts.show_generation(ws, generation, total)
+        artifacts.show_generation(ws, generation, total, record.individual)
     cells = ", ".join(
         f"{skill} {cell.bins}" + (f" from {cell.displaced}" if cell.displaced else "")
         for skill, cell in record.cells.items()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
+from threading import Lock
 from typing import Protocol
 
 from prefect import Task, task
@@ -89,6 +90,10 @@ class Scoring(Protocol):
         """
         ...
 
+    def on_end(self, call: Callable[[], None]) -> None:
+        """Has `call` called when nothing is left to wait for; from any thread, at once where that is so."""
+        ...
+
     def abandon(self) -> None:
         """Ends the evaluations at their next turn; their scores are wanted by nobody."""
         ...
@@ -144,6 +149,12 @@ class ScoringHere:
                 raise
             return {skill: future.result() for skill, future in self._futures.items()}
 
+    def on_end(self, call: Callable[[], None]) -> None:
+        """See `Scoring.on_end`."""
+        left = Countdown(len(self._futures), call)
+        for future in self._futures.values():
+            future.add_done_callback(left.one_less)
+
     def abandon(self) -> None:
         """See `Scoring.abandon`."""
         self._ws.evaluator.stop.set()
@@ -176,10 +187,34 @@ class ScoringElsewhere:
         self.split = self._future.result().split
         return self._read()
 
+    def on_end(self, call: Callable[[], None]) -> None:
+        """See `Scoring.on_end`."""
+        self._future.add_done_callback(lambda _: call())
+
     def abandon(self) -> None:
         """See `Scoring.abandon`."""
         self._ws.end_evaluators()
         self._future.wait()
+
+
+class Countdown:
+    """Calls something after a number of events, which may come from any threads.
+
+    Args:
+        count: Events, at least 1.
+        call: What to call.
+    """
+
+    def __init__(self, count: int, call: Callable[[], None]) -> None:
+        self._left, self._call, self._lock = count, call, Lock()
+
+    def one_less(self, _: object = None) -> None:
+        """One of the events."""
+        with self._lock:
+            self._left -= 1
+            over = self._left == 0
+        if over:
+            self._call()
 
 
 def begin_scoring(

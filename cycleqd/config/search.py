@@ -33,8 +33,11 @@ class SearchConfig(NamedSection):
     given: all of the split, as in the paper."""
     in_flight: Annotated[int, Field(ge=1, le=64)] = 1
     """Children that are evaluated at a time, which takes servers (`engine.kind: server`) or evaluators
-    (`evaluators`). A child is bred from what was known so many children before. Results are committed in the order of
-    the children, so who is faster changes nothing."""
+    (`evaluators`). A child is bred from what was known so many children before."""
+    commit: Literal["order", "completion"] = "order"
+    """In which order the results of several children in flight are committed. ``order`` is that of the children, so
+    that who is faster changes nothing. With ``completion`` nobody waits for a slower one: the same seed gives another
+    search each time, and the run's records say which it was."""
     low: float = 0.0
     """Lower end of a coefficient's range, for searches over coefficients."""
     high: Annotated[float, Field(validate_default=True)] = 1.0

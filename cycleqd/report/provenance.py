@@ -107,7 +107,7 @@ def _samples_spent(store: RunStore) -> TextTable:
 
 
 def _is_new(record: GenerationRecord) -> bool:
-    return record.individual == child_id(record.generation)
+    return record.individual == child_id(record.index)
 
 
 def _document(title: str, store: RunStore, key: str) -> TextTable:

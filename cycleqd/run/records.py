@@ -251,13 +251,16 @@ class GenerationRecord(Record):
     """The commit record of one generation: it exists when, and only when, the generation is finished.
 
     Attributes:
-        generation: Number, from 0.
+        generation: Number, from 0: how many were committed before.
         individual: Id of the child, or of an individual that the search had scored again.
         scores: Per skill, on `part`.
         part: What the individual met: the optimization split, or a block of it.
         cells: Cells won, per archive; archives that kept their incumbent are absent.
         seconds: Wall-clock time by phase.
         split: The same time, activity by activity; None in records of versions that did not measure it.
+        child: Which of the search's children it is, where they are committed as they complete; not written where that
+            is the generation's number.
+        known: How many generations were committed when the search proposed it; written with `child`.
     """
 
     generation: int
@@ -270,11 +273,18 @@ class GenerationRecord(Record):
     seconds: Phases
     part: str = "optimization"
     split: Split | None = None
+    child: int | None = None
+    known: int | None = None
+
+    @property
+    def index(self) -> int:
+        """Which of the search's children it is."""
+        return self.generation if self.child is None else self.child
 
     @model_serializer(mode="wrap")
     def _as_before(self, serialise: SerializerFunctionWrapHandler) -> dict[str, Any]:
         # As for recipes.
-        return _shown(serialise(self), part="optimization", split=None)
+        return _shown(serialise(self), part="optimization", split=None, child=None, known=None)
 
 
 class SeedRecord(Record):

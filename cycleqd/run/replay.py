@@ -44,8 +44,8 @@ def search_after_each(
     """The search after each generation; one object, which changes from step to step."""
     search = search_begun(store, seed)
     for record in records:
-        search.ask(record.generation)
-        search.tell(record.generation, record.individual, means(record.scores))
+        search.ask(record.index)
+        search.tell(record.index, record.individual, means(record.scores))
         yield record.generation, search
 
 

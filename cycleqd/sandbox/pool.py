@@ -392,4 +392,5 @@ def _is_orphan(entry: Mapping[str, Any]) -> bool:
     owner = entry["Labels"][OWNER_LABEL]
     if is_of_this_boot(owner) or not is_gone(owner):
         return is_gone(owner)
-    return bool(entry["State"] != "running" and entry["Created"] < time.time() - STARTING_SECONDS)
+    created: float = entry["Created"]
+    return entry["State"] != "running" and created < time.time() - STARTING_SECONDS

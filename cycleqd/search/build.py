@@ -34,7 +34,7 @@ def build_search(config: RunConfig, start: Start) -> Search:
         elites=config.aggregation.elites,
     )
     if config.search.in_flight > 1:
-        return InFlight(search, config.search.in_flight)
+        return InFlight(search, config.search.in_flight, ordered=config.search.commit == "order")
     if config.noise.is_off:
         return search
     rules = SamplingRules(**config.noise.model_dump())

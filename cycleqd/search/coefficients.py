@@ -103,7 +103,7 @@ class Proposer(Protocol):
         ...
 
     def tell(self, child: Told) -> None:
-        """Takes a child's scores; called once for each child that was asked for, in their order."""
+        """Takes a child's scores; called once for each child that was asked for, in any order."""
         ...
 
     def centre(self) -> Sequence[float] | None:

@@ -83,9 +83,9 @@ class Search(Protocol):
     """Proposes children and learns from their scores; pure in the start, the indices and what was told before.
 
     A child is usually a new individual. It may also be an earlier one that meets another block of samples. Children
-    are asked for in the order of their indices, from 0, and each is told once, in the same order. Several may be asked
-    for before the first is told (`cycleqd.search.in_flight`). A library may hold the state: it is never saved, but
-    rebuilt by asking and telling again (`cycleqd.run.replay`).
+    are asked for in the order of their indices, from 0, and each is told once. Several may be asked for before the
+    first is told, and they may be told in another order (`cycleqd.search.in_flight`). A library may hold the state: it
+    is never saved, but rebuilt by asking and telling again (`cycleqd.run.replay`).
     """
 
     @property

@@ -12,6 +12,7 @@ from cycleqd.run.records import GenerationRecord, IndividualRecord, Phases, Scor
 from cycleqd.run.replay import recipe_of, search_after_all
 from cycleqd.run.upkeep.prune import PRUNE_INTERVAL, plan_pruning, prune
 from cycleqd.search import Recipe, Search, build_combination
+from cycleqd.search.in_flight import known_of
 from cycleqd.skills.parts import Part, block
 from cycleqd.steps.making import add_made
 from cycleqd.steps.workspace import Workspace
@@ -72,18 +73,18 @@ def first_part(ws: Workspace) -> Part:
     return block(0, ws.config.search.block)
 
 
-def asked(ws: Workspace, generation: int) -> tuple[str, Part]:
-    """Whom the search wants to be scored in a generation, and on what."""
-    recipe = current_search(ws).ask(generation)
-    return _individual_of(recipe, generation), block(recipe.block, ws.config.search.block)
+def asked(ws: Workspace, child: int) -> tuple[str, Part]:
+    """Whom the search wants to be scored as its child of that number, and on what."""
+    recipe = current_search(ws).ask(child)
+    return _individual_of(recipe, child), block(recipe.block, ws.config.search.block)
 
 
-def _individual_of(recipe: Recipe, generation: int) -> str:
-    return recipe.again or child_id(generation)
+def _individual_of(recipe: Recipe, child: int) -> str:
+    return recipe.again or child_id(child)
 
 
 def breed(ws: Workspace, generation: int) -> IndividualRecord:
-    """Makes the child that the search asks for next, unless it is there already."""
+    """Makes the child of that number, which the search asks for, unless it is there already."""
     ledger = ws.evaluator.ledger
     with ledger.doing("propose"):
         recipe = current_search(ws).ask(generation)
@@ -119,16 +120,22 @@ def breed(ws: Workspace, generation: int) -> IndividualRecord:
 
 
 def commit(
-    ws: Workspace, generation: int, scores: Mapping[str, Score], seconds: Phases, split: Split | None = None
+    ws: Workspace,
+    generation: int,
+    scores: Mapping[str, Score],
+    seconds: Phases,
+    split: Split | None = None,
+    child: int | None = None,
 ) -> GenerationRecord:
-    """Tells the search the scores of the generation's child and commits the generation; may be tried again.
+    """Tells the search the scores of a child and commits them as a generation; may be tried again.
 
     Args:
         ws: The run.
-        generation: The generation, whose child `breed` made.
+        generation: The generation: how many were committed before.
         scores: The child's, by skill, on the part of the samples that `asked` named.
         seconds: Where the generation's time went.
         split: The same, activity by activity, where it was measured.
+        child: Which child, that `breed` made; the one of the generation's number unless given.
     """
     if ws.store.exists(commit_key(generation)):  # by an attempt that failed after its record was written
         search = rebuild_search(ws)
@@ -138,25 +145,29 @@ def commit(
             if ws.tracking:
                 ws.tracking.committed(committed[generation], search.archives)
         return committed[generation]
-    search = current_search(ws)
+    search, settings = current_search(ws), ws.config.search
+    index = generation if child is None else child
+    asynchronous = settings.commit == "completion" and settings.in_flight > 1
     # As whoever bred the child asked, maybe another process.
-    identifier, part = asked(ws, generation)
-    child = ws.store.individual(identifier)
+    identifier, part = asked(ws, index)
+    individual = ws.store.individual(identifier)
     ws.search = None  # an attempt that fails to write must not count: the search is then rebuilt from the records
     with ws.evaluator.ledger.doing("propose"):
-        wins = search.tell(generation, child.id, means(scores))
+        wins = search.tell(index, individual.id, means(scores))
     cells = {skill: WonCell(bins=list(win.cell), displaced=win.displaced) for skill, win in wins.items() if win}
     record = GenerationRecord(
         generation=generation,
-        archive=child.archive or "",
-        individual=child.id,
-        genome=child.genome,
-        parents=child.parents,
+        archive=individual.archive or "",
+        individual=individual.id,
+        genome=individual.genome,
+        parents=individual.parents,
         scores=dict(scores),
         cells=cells,
         seconds=seconds,
         part=part,
         split=split,
+        child=index if asynchronous else None,
+        known=known_of(index, settings.in_flight) if asynchronous else None,
     )
     with ws.evaluator.ledger.doing("store"):
         ws.store.write_generation(record)
@@ -173,7 +184,7 @@ def commit(
         "generation_committed",
         run=ws.config.run_id,
         generation=generation,
-        individual=child.id,
+        individual=individual.id,
         cells=",".join(cells),
         seconds=seconds.total,
     )

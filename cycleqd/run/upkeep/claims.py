@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from cycleqd.config import RunConfig
 from cycleqd.run.records import GenerationRecord, Score, SeedRecord, means
 from cycleqd.search import Search
+from cycleqd.search.in_flight import known_of
 
 
 def impossible_in_seed(config: RunConfig, seed: SeedRecord) -> Iterator[str]:
@@ -29,6 +30,14 @@ def impossible_in_generation(config: RunConfig, record: GenerationRecord, number
         yield f"it is the record of generation {record.generation}"
     if record.archive not in ("", *skills):  # none where the search breeds from no archive
         yield f"it names the archive {record.archive!r}; there are {', '.join(skills)}"
+    in_flight = config.search.in_flight
+    asynchronous = config.search.commit == "completion" and in_flight > 1
+    if (record.child is None) == asynchronous:
+        yield f"it names {record.child} as its child, and search.commit is {config.search.commit}"
+    elif not 0 <= record.index < number + in_flight:
+        yield f"it names child {record.child}, and {in_flight} were in flight at most"
+    if record.known != (known_of(record.index, in_flight) if asynchronous else None):
+        yield f"{record.known} results are said to be known when child {record.index} was proposed"
     yield from _impossible_in_scores(config, record.scores)
     for skill, cell in record.cells.items():
         if skill not in skills:
@@ -39,14 +48,14 @@ def impossible_in_generation(config: RunConfig, record: GenerationRecord, number
 
 def claims_that_differ(search: Search, record: GenerationRecord) -> Iterator[str]:
     """Tells `search`, which learns from it, of the child and compares what comes of it with what its record claims."""
-    recipe = search.ask(record.generation)
+    recipe = search.ask(record.index)
     asked = recipe.archive or ""
     if record.archive != asked:
         place = f"works on {asked}" if asked else "works on none"
         yield f"it names the archive {record.archive or 'of nothing'}, and generation {record.generation} {place}"
     if recipe.again not in (None, record.individual):
         yield f"it is of {record.individual}, and generation {record.generation} scores {recipe.again} again"
-    wins = search.tell(record.generation, record.individual, means(record.scores))
+    wins = search.tell(record.index, record.individual, means(record.scores))
     won = {skill: (list(win.cell), win.displaced) for skill, win in wins.items() if win}
     claimed = {skill: (cell.bins, cell.displaced) for skill, cell in record.cells.items()}
     for skill in sorted(won.keys() | claimed.keys()):

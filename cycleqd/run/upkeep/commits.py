@@ -128,8 +128,11 @@ def faults_of_claims(store: RunStore, seed: SeedRecord, records: Sequence[Genera
     config: RunConfig = store.config()
     search: Search | None = search_begun(store, seed)
     faults = []
+    committed: dict[int, int] = {}
     for number, record in enumerate(records):
         found = list(impossible_in_generation(config, record, number))
+        if (before := committed.setdefault(record.index, number)) != number:
+            found.append(f"its child is that of generation {before}")
         if found:
             search = None  # what the children after it win can no longer be told
         elif search is not None:

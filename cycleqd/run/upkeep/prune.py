@@ -19,6 +19,7 @@ from cycleqd.run.records import IndividualRecord, Record
 from cycleqd.run.replay import search_after_all
 from cycleqd.run.store import RunStore
 from cycleqd.run.upkeep.inventory import Inventory
+from cycleqd.search.in_flight import InFlight
 from cycleqd.storage import SUFFIX
 
 PRUNE_INTERVAL = 20
@@ -143,6 +144,8 @@ def _needed(store: RunStore) -> set[str]:
     needed = {one.id for skill in archives.skills for one in archives[skill].occupants()} | set(seed.offered)
     if records:
         needed |= set(search.answer().parents)
+    if isinstance(search, InFlight):  # a run that is prolonged goes on with what it had proposed
+        needed |= {parent for recipe in search.pending for parent in recipe.parents}
     children = {record.individual for record in records}
     for individual in store.individuals():
         if individual.id not in children:  # experts, baselines, the final model, a child that is not committed yet
