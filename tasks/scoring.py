@@ -120,6 +120,10 @@ class ScoredBefore:
         """See `Scoring.result`."""
         return self._scores
 
+    def on_end(self, call: Callable[[], None]) -> None:
+        """See `Scoring.on_end`."""
+        call()
+
     def abandon(self) -> None:
         """See `Scoring.abandon`."""
 
