@@ -68,7 +68,7 @@ def pieces_of(base, talks, settings, folder):
     most, *_ = cost_of(lessons.order, [len(row.input_ids) for row in lessons.rows], passes)
     assignment = Assignment(
         base=str(base), settings=settings, padding=lessons.padding, epoch_steps=lessons.epoch_steps, processes=1,
-        passes=most, gradient_checkpointing=False, save_steps=None,
+        passes=most, gradient_checkpointing=False, save_steps=len(lessons.order),
     )  # fmt: skip
     return assignment, Pieces(assignment, lessons.rows, [], lessons.order)
 
