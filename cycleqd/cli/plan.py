@@ -84,6 +84,7 @@ def plan(
             generations=max(1, settings.generations),
             evaluators=number,
             in_flight=settings.search.in_flight,
+            ordered=settings.search.commit == "order",
             seed=settings.seed,
             tokens_per_second=None if tokens_per_child is not None else tokens_per_second,
             bytes_each=size,

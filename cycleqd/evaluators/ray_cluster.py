@@ -16,11 +16,13 @@ import tempfile
 import threading
 from collections.abc import Iterator, Mapping
 from concurrent.futures import Future
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from math import ceil
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlsplit
+
+import psutil
 
 from cycleqd.evaluators.answers import answer, outcome_of, request
 from cycleqd.evaluators.dispatch import Died, Dispatch
@@ -33,6 +35,8 @@ from cycleqd.skills.parts import Part
 _OBJECTS_BYTES: Final = 80 * 2**20
 """For what passes between processes, which is a little JSON; about the least that Ray takes."""
 _CONNECT_SECONDS: Final = 30.0
+_STARTS: Final = 3
+"""Attempts to start a local cluster: Ray gives each half a minute, which a busy machine may not keep."""
 _PLACING_SECONDS: Final = 60.0
 """After which the log says that the cluster has no room for an evaluator."""
 _CLOSING_SECONDS: Final = 45.0
@@ -57,7 +61,7 @@ class RayEvaluators:
 
     Raises:
         EvaluatorsMissing: The package ray is not installed.
-        ConnectionError: No cluster answers at the address.
+        ConnectionError: No cluster answers at the address, or a local one does not start.
     """
 
     def __init__(
@@ -117,7 +121,7 @@ class RayEvaluators:
             if self._entered:
                 self._ray.shutdown()
             if self._folder is not None:
-                shutil.rmtree(self._folder, ignore_errors=True)
+                _clear(self._folder)
 
     def _score(self, place: int, individual: str, part: Part) -> Outcome:
         from ray.exceptions import RayError
@@ -187,25 +191,48 @@ def _stay_on_this_machine() -> None:
 
 
 def _start(ray: Any, cpus: int, environment: Mapping[str, Any]) -> Path:
-    """Starts a cluster of this machine; returns its folder."""
-    folder = Path(tempfile.mkdtemp(prefix="ray-"))  # short: sockets lie in it, whose paths have 107 characters at most
-    try:
-        with _own_signals():
-            ray.init(
-                "local",
-                num_cpus=cpus,
-                include_dashboard=False,
-                object_store_memory=_OBJECTS_BYTES,
-                runtime_env=environment,
-                logging_level=logging.ERROR,
-                log_to_driver=False,
-                _temp_dir=str(folder),
-            )
-    except BaseException:
-        ray.shutdown()
-        shutil.rmtree(folder, ignore_errors=True)
-        raise
+    """Starts a cluster of this machine; returns its folder.
+
+    Raises:
+        ConnectionError: It does not come up.
+    """
+    for attempt in range(1, _STARTS + 1):
+        # Its name is short: sockets lie in it, whose paths have 107 characters at most.
+        folder = Path(tempfile.mkdtemp(prefix="ray-"))
+        try:
+            with _own_signals():
+                ray.init(
+                    "local",
+                    num_cpus=cpus,
+                    include_dashboard=False,
+                    object_store_memory=_OBJECTS_BYTES,
+                    runtime_env=environment,
+                    logging_level=logging.ERROR,
+                    log_to_driver=False,
+                    _temp_dir=str(folder),
+                )
+        except BaseException as error:
+            ray.shutdown()
+            _clear(folder)
+            if not isinstance(error, Exception):
+                raise
+            if attempt == _STARTS:
+                raise ConnectionError(
+                    f"the local Ray cluster does not start, at {attempt} attempts: {error}"
+                ) from error
+            log.warning("the local Ray cluster did not start (%s), and is started again", _first_line(error))
+        else:
+            break
     return folder
+
+
+def _clear(folder: Path) -> None:
+    """Removes what is left of a cluster; of one that came up in part Ray itself knows nothing."""
+    for child in psutil.Process().children(recursive=True):
+        with suppress(psutil.Error):  # gone by itself
+            if any(str(folder) in argument for argument in child.cmdline()):
+                child.kill()
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 def _enter(ray: Any, address: str | None, environment: Mapping[str, Any]) -> None:

@@ -56,6 +56,7 @@ def plan(
     generations: int,
     evaluators: int,
     in_flight: int,
+    ordered: bool = True,
     seed: int = 0,
     tokens_per_second: float | None = None,
     bytes_each: float | None = None,
@@ -71,6 +72,7 @@ def plan(
         generations: Children to plan, at least 1.
         evaluators: Children that are scored at a time, at least 1.
         in_flight: Children that are under way at a time; raised to `evaluators` where it is lower.
+        ordered: Whether they are committed in their order, or as they complete.
         seed: Of the draws from the traces.
         tokens_per_second: What an engine generates, in place of what it did in the traces; above 0.
         bytes_each: What a child leaves in the store.
@@ -112,7 +114,8 @@ def plan(
     found = []
     for repetition in range(_REPETITIONS):
         draws = rng(seed, repetition, "plan").integers(len(traces), size=generations)
-        found.append(simulate([traces[draw] for draw in draws], evaluators=evaluators, in_flight=in_flight))
+        drawn = [traces[draw] for draw in draws]
+        found.append(simulate(drawn, evaluators=evaluators, in_flight=in_flight, ordered=ordered))
     seconds = statistics.median(one.seconds for one in found)
     return Plan(
         generations=generations,

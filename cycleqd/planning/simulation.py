@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Sequence
+from itertools import count
 from typing import Any, NamedTuple
 
 from cycleqd.faults import MendableFault
@@ -27,13 +28,14 @@ class Simulated(NamedTuple):
     tokens: int
 
 
-def simulate(children: Sequence[Trace], *, evaluators: int, in_flight: int) -> Simulated:
-    """Simulates a search, in which child i is bred when child i − `in_flight` is committed.
+def simulate(children: Sequence[Trace], *, evaluators: int, in_flight: int, ordered: bool = True) -> Simulated:
+    """Simulates a search, in which child i is bred when i − `in_flight` + 1 children are committed.
 
     Args:
         children: What each child takes, in their order.
         evaluators: Children that are scored at a time, at least 1.
         in_flight: Children that are under way at a time, at least `evaluators`.
+        ordered: Whether they are committed in their order, or as they complete.
 
     Raises:
         SimulatorMissing: simpy is not installed.
@@ -47,7 +49,8 @@ def simulate(children: Sequence[Trace], *, evaluators: int, in_flight: int) -> S
         raise SimulatorMissing("cycleqd plan needs simpy: pip install 'cycleqd[plan]'") from None
     world = simpy.Environment()
     coordinator, engines = simpy.Resource(world, 1), simpy.Resource(world, evaluators)
-    committed = [world.event() for _ in children]
+    committed = [world.event() for _ in children]  # the first commit, the second, ...
+    commits = count()
 
     def child(number: int) -> Generator[Any, Any, None]:
         took = children[number]
@@ -59,9 +62,9 @@ def simulate(children: Sequence[Trace], *, evaluators: int, in_flight: int) -> S
         with engines.request() as engine:
             yield engine
             yield world.timeout(took.engine + took.rest)
-        if number:  # in their order, whoever is faster
+        if ordered and number:  # whoever is faster
             yield committed[number - 1]
-        committed[number].succeed()
+        committed[next(commits)].succeed()
 
     for number in range(len(children)):
         world.process(child(number))

@@ -12,7 +12,7 @@ import pytest
 
 from cycleqd.evaluators.answers import EvaluationFailed
 from cycleqd.evaluators.protocol import EvaluatorsMissing
-from cycleqd.evaluators.ray_cluster import RayEvaluators
+from cycleqd.evaluators.ray_cluster import RayEvaluators, _clear, _start
 from tests.evaluators.conftest import evolve
 from tests.processes import processes_with
 
@@ -133,3 +133,42 @@ def test_a_cluster_that_was_there_stays_and_ends_with_the_process_that_started_i
 def test_an_address_where_no_cluster_is_is_named(run, ray):
     with pytest.raises(ConnectionError, match=r"evaluators\.address: no Ray cluster answers at 127\.0\.0\.1:9"):
         RayEvaluators(run, count=1, threads=1, address="127.0.0.1:9")
+
+
+class Busy:
+    """In the place of Ray: a cluster that comes up in part, and not in time."""
+
+    def __init__(self, late):
+        self.late, self.started = late, []
+
+    def init(self, address, *, _temp_dir, **options):
+        process = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)", f"{_temp_dir}/session"])
+        self.started.append((process, Path(_temp_dir)))
+        if len(self.started) <= self.late:
+            raise Exception("The current node timed out during startup.")
+
+    def shutdown(self):
+        pass
+
+
+def test_a_cluster_that_does_not_come_up_in_time_is_started_again_and_leaves_nothing():
+    ray = Busy(late=1)
+    folder = _start(ray, 1, {})
+    (late, gone), (process, there) = ray.started
+    try:
+        assert late.wait(PATIENCE) == -signal.SIGKILL
+        assert not gone.exists()
+        assert folder == there
+        assert process.poll() is None
+    finally:
+        _clear(folder)
+        assert process.wait(PATIENCE) == -signal.SIGKILL
+
+
+def test_a_cluster_that_never_comes_up_is_a_fault_that_may_be_tried_again():
+    ray = Busy(late=9)
+    with pytest.raises(ConnectionError, match="does not start, at 3 attempts: The current node timed out"):
+        _start(ray, 1, {})
+    for process, folder in ray.started:
+        assert process.wait(PATIENCE) == -signal.SIGKILL
+        assert not folder.exists()

@@ -60,6 +60,16 @@ def test_who_waits_for_a_slow_child_is_committed_after_it():
     assert simulate([slow, fast, fast], evaluators=2, in_flight=2).seconds == pytest.approx(11.0)
 
 
+def test_as_they_complete_nobody_waits_for_a_slow_one():
+    slow, fast = Trace(0.0, 10.0, 0.0, 1), Trace(0.0, 1.0, 0.0, 1)
+    found = simulate([slow, *[fast] * 8], evaluators=2, in_flight=2, ordered=False)
+    assert found.seconds == pytest.approx(10.0)
+    assert simulate([slow, *[fast] * 8], evaluators=2, in_flight=2).seconds == pytest.approx(14.0)
+    assert simulate(CHILDREN, evaluators=1, in_flight=1, ordered=False) == simulate(
+        CHILDREN, evaluators=1, in_flight=1
+    )
+
+
 def test_plans_repeat_themselves_and_say_what_they_assume():
     traces = [Trace(1.0, 4.0, 2.0, 100), Trace(1.0, 8.0, 2.0, 300)]
     settings = {"source": "run x", "generations": 40, "in_flight": 1, "seed": 3, "price": 2.0, "bytes_each": 10.0}
