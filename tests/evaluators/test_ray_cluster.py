@@ -52,6 +52,7 @@ def test_without_its_package_the_install_command_is_told(run, monkeypatch):
         RayEvaluators(run, count=1, threads=1)
 
 
+@pytest.mark.slow
 def test_the_archives_are_those_of_one_evaluator_also_when_an_actor_is_killed_over_a_child(
     alone, run, ray, of_this_test, monkeypatch, tmp_path
 ):
@@ -86,6 +87,7 @@ def test_the_archives_are_those_of_one_evaluator_also_when_an_actor_is_killed_ov
         evaluators.submit("base", "optimization")
 
 
+@pytest.mark.slow
 def test_closing_ends_what_is_played_and_every_process(run, ray, of_this_test):
     evaluators = RayEvaluators(run, count=1, threads=1)
     waiting = [evaluators.submit(f"expert-{name}", "test") for name in ("x", "y", "z")]
@@ -109,6 +111,7 @@ time.sleep(3600)
 """
 
 
+@pytest.mark.slow
 def test_a_cluster_that_was_there_stays_and_ends_with_the_process_that_started_it(run, ray, of_this_test):
     os.environ.setdefault("RAY_AUTH_TOKEN", "0" * 64)
     coordinator = subprocess.Popen([sys.executable, "-c", COORDINATOR, run.storage], stdout=subprocess.PIPE, text=True)
