@@ -113,7 +113,9 @@ time.sleep(3600)
 
 @pytest.mark.slow
 def test_a_cluster_that_was_there_stays_and_ends_with_the_process_that_started_it(run, ray, of_this_test):
+    # As whoever enters a cluster that asks for a token, on the loopback.
     os.environ.setdefault("RAY_AUTH_TOKEN", "0" * 64)
+    os.environ["RAY_AUTH_MODE"], os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "token", "0"
     coordinator = subprocess.Popen([sys.executable, "-c", COORDINATOR, run.storage], stdout=subprocess.PIPE, text=True)
     try:
         address = coordinator.stdout.readline().strip()
