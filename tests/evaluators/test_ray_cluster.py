@@ -111,21 +111,38 @@ time.sleep(3600)
 """
 
 
+ENTER = """
+import sys
+from cycleqd.evaluators.ray_cluster import RayEvaluators
+from cycleqd.run.names import RunRef
+
+run = RunRef(run_id="seg", storage=sys.argv[1])
+evaluators = RayEvaluators(run, count=1, threads=1, address=sys.argv[2], resources={"CPU": 0.5})
+try:
+    outcome = evaluators.submit("base", "test").result(600)
+    print(len(outcome.evaluated), evaluators._ray.get(evaluators._actors[0].ready.remote()), flush=True)
+finally:
+    evaluators.close()
+"""
+
+
 @pytest.mark.slow
 def test_a_cluster_that_was_there_stays_and_ends_with_the_process_that_started_it(run, ray, of_this_test):
-    # As whoever enters a cluster that asks for a token, on the loopback.
-    os.environ.setdefault("RAY_AUTH_TOKEN", "0" * 64)
-    os.environ["RAY_AUTH_MODE"], os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "token", "0"
-    coordinator = subprocess.Popen([sys.executable, "-c", COORDINATOR, run.storage], stdout=subprocess.PIPE, text=True)
+    # As whoever enters a cluster that asks for a token, on the loopback. In a process of its own: Ray reads this when
+    # it is imported, and with another one it waits for minutes.
+    told = {"RAY_AUTH_TOKEN": "0" * 64, "RAY_AUTH_MODE": "token", "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
+    environment = {**os.environ, **told}
+    coordinator = subprocess.Popen(
+        [sys.executable, "-c", COORDINATOR, run.storage], stdout=subprocess.PIPE, text=True, env=environment
+    )
     try:
         address = coordinator.stdout.readline().strip()
-        evaluators = RayEvaluators(run, count=1, threads=1, address=address, resources={"CPU": 0.5})
-        try:
-            outcome = evaluators.submit("base", "test").result(PATIENCE)
-            assert len(outcome.evaluated) == 2
-            scored = pid_of(evaluators, 0)
-        finally:
-            evaluators.close()
+        command = [sys.executable, "-c", ENTER, run.storage, address]
+        entered = subprocess.run(
+            command, stdout=subprocess.PIPE, text=True, env=environment, timeout=PATIENCE, check=True
+        )
+        skills, scored = map(int, entered.stdout.split()[-2:])
+        assert skills == 2
         wait_for(lambda: not Path(f"/proc/{scored}").exists(), seconds=60)
         assert len(of_this_test()) > 1
         assert coordinator.poll() is None
