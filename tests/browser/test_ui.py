@@ -1,15 +1,11 @@
 """A person's way through the Prefect UI, in a real browser: change a field, start a run, read what came out."""
 
-from contextlib import contextmanager, suppress
-from datetime import UTC, datetime, timedelta
+from contextlib import contextmanager
 
 import pytest
-from playwright.sync_api import Error, expect
-from prefect.client.schemas.schedules import IntervalSchedule
+from playwright.sync_api import expect
 
-from cycleqd.config import RunConfig
 from cycleqd.config.form import CHANGED, USUAL
-from cycleqd.run.store import RunStore
 from tests.live_prefect import ROOT, wait_for
 
 pytestmark = [pytest.mark.browser, pytest.mark.docker, pytest.mark.slow]
@@ -68,18 +64,6 @@ def choice(page, label):
     )
 
 
-def open_list(button, item):
-    """Presses until the list is there: a page that is still being drawn does not heed it."""
-
-    def is_open():
-        button.press("Space")  # a click opens a select and closes it again
-        with suppress(Error):
-            item.first.wait_for(timeout=5_000)
-        return item.count()
-
-    wait_for(is_open, seconds=PATIENCE / 1000)
-
-
 def tab(page, name):
     page.get_by_role("button", name=name, exact=True).or_(page.get_by_text(name, exact=True)).first.click()
 
@@ -128,49 +112,6 @@ def test_the_form_refuses_a_bad_value_and_starts_a_run(live_prefect, page, pictu
     run = wait_for(lambda: _run(live_prefect, "cycleqd seen"), seconds=120)
     wait_for(lambda: live_prefect.state(run).is_final(), seconds=240)
     assert live_prefect.state(run).is_completed(), live_prefect.logs(run)
-
-
-def test_a_quick_run_and_a_schedule_with_overrides_run(live_prefect, page, picture):
-    changes = {"generations": 0, "grid": {"bins": 7, "lower": 0.5, "upper": 2.0}}
-    with defaults(live_prefect, **live_prefect.configuration("quick", **changes)) as deployment:
-        page.goto(f"{live_prefect.url}/deployments/deployment/{deployment.id}")
-        open_list(page.get_by_role("button", name="Run", exact=True), page.get_by_text("Quick run", exact=True))
-        page.get_by_text("Quick run", exact=True).click()
-        page.get_by_role("button", name="Close").wait_for()
-        page.get_by_role("button", name="Run", exact=True).last.click()  # of the dialog, which shows the form
-        quick = wait_for(lambda: _run(live_prefect, "cycleqd quick"), seconds=300)
-
-        page.get_by_role("button", name="Schedule").first.click()
-        listed = page.locator(".p-select-option").get_by_text("config", exact=True)
-        open_list(page.get_by_role("button", name="Select parameters"), listed)
-        listed.click()
-        page.keyboard.press("Escape")
-        field(page, "Run Id (Optional)").locator("textarea, input").fill("planned")
-        folded = choice(page, "Sampling (Optional)")
-        expect(folded).to_contain_text(USUAL)
-        choice(page, "Grid (Optional)").get_by_text(USUAL, exact=True).click()
-        picture("schedule")
-        page.get_by_role("button", name="Save").click()
-
-        def stored():
-            with live_prefect.client() as client:
-                return client.read_deployment(deployment.id).schedules
-
-        (schedule,) = wait_for(stored, seconds=120)
-        assert schedule.parameters["config"]["grid"] is None
-        soon = IntervalSchedule(interval=timedelta(hours=9), anchor_date=datetime.now(UTC) + timedelta(seconds=5))
-        with live_prefect.client() as client:
-            client.update_deployment_schedule(deployment.id, schedule.id, schedule=soon)
-        planned = wait_for(lambda: _run(live_prefect, "cycleqd planned"), seconds=600)
-        for run in (quick, planned):
-            wait_for(lambda run=run: live_prefect.state(run).is_final(), seconds=600)
-            assert live_prefect.state(run).is_completed(), live_prefect.logs(run)
-        with live_prefect.client() as client:
-            client.delete_deployment_schedule(deployment.id, schedule.id)
-    runs = live_prefect.folder / "runs"
-    made = {name: RunStore(str(runs), name).config() for name in ("quick", "planned")}
-    assert made["quick"].grid.bins == 7
-    assert made["planned"] == made["quick"].model_copy(update={"run_id": "planned", "grid": RunConfig().grid})
 
 
 def test_phases_generations_and_one_evaluations_log_and_episodes(live_prefect, page, picture):
