@@ -178,7 +178,9 @@ def test_containers_of_before_a_reboot_are_removed_and_those_that_another_machin
 ) -> None:
     labels = {RUN_LABEL: run_id, OWNER_LABEL: "other:4026531836:1:1"}
     client.containers.create(image_tags()["shell"], labels=labels)
-    running = client.containers.run(image_tags()["shell"], ["sleep", "600"], labels=labels, detach=True)
+    running = client.containers.run(
+        image_tags()["shell"], ["sleep", "600"], labels=labels, detach=True, network_disabled=True
+    )
     monkeypatch.setattr(pool, "STARTING_SECONDS", -600)
     assert reap() >= 1
     assert count() == 1
