@@ -41,7 +41,7 @@ def experiment(
     from cycleqd.cli.playing import playing, start_server
     from cycleqd.cli.start import preflight
     from cycleqd.experiment.plan import load_experiment, planned_runs
-    from cycleqd.experiment.results import OtherPlan, collect, measure, pooled, read_lines
+    from cycleqd.experiment.results import OtherPlan, measure, pooled, read_lines, table_of
     from cycleqd.experiment.tables import to_figure, to_json, to_lines, to_markdown
 
     changes: dict[str, object] = {"children": children, "storage": storage}
@@ -64,13 +64,14 @@ def experiment(
 
             start_server()
             run_experiment(settings)
-    results = collect(settings, elsewhere)
+    lines = pooled(settings, measure(settings), elsewhere)
+    results = table_of(settings, lines)
     text = to_markdown(results)
     out.print(Markdown(text))
     if out_folder is not None:
         out_folder.mkdir(parents=True, exist_ok=True)
         (out_folder / f"{settings.name}.json").write_text(to_json(results))
-        (out_folder / f"{settings.name}.jsonl").write_text(to_lines(pooled(settings, measure(settings), elsewhere)))
+        (out_folder / f"{settings.name}.jsonl").write_text(to_lines(lines))
         (out_folder / f"{settings.name}.md").write_text(text)
         if results.rows:
             (out_folder / f"{settings.name}.png").write_bytes(to_figure(results))

@@ -155,7 +155,11 @@ def collect(experiment: ExperimentConfig, elsewhere: Iterable[Measured] = ()) ->
     Raises:
         StoreError: A run's records cannot be read.
     """
-    lines = pooled(experiment, measure(experiment), elsewhere)
+    return table_of(experiment, pooled(experiment, measure(experiment), elsewhere))
+
+
+def table_of(experiment: ExperimentConfig, lines: Sequence[Measured]) -> Results:
+    """The table of what was measured, each seed's by one machine (`pooled`)."""
     measured: dict[int, dict[str, Measured]] = defaultdict(dict)
     for line in lines:
         measured[line.seed][line.method] = line

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from cycleqd.baselines import choices
+from cycleqd.run.genomes import save_bases
 from cycleqd.run.names import (
     AGGREGATE,
     ALL_DATA,
@@ -23,6 +24,7 @@ from cycleqd.steps.making import add_made
 from cycleqd.steps.refinement import REFINEMENT
 from cycleqd.steps.search import current_search
 from cycleqd.steps.workspace import Workspace
+from cycleqd.task_vector import SharedBases
 from cycleqd.telemetry.events import event
 
 
@@ -58,6 +60,9 @@ def _answer(ws: Workspace, identifier: str) -> IndividualRecord:
             parents=list(recipe.parents),
             coefficients=list(recipe.coefficients),
         )
+        for parent in recipe.parents:  # a model that is not made of the experts, as `Rescoring` may answer
+            if ws.store.exists(own_bases_key(parent)):
+                save_bases(ws.store, SharedBases.load(ws.store.local(own_bases_key(parent))), of=identifier)
         record = add_made(ws, recipe, record)
     event("aggregated", run=ws.config.run_id, generation=record.generation, parents=",".join(record.parents))
     return record
