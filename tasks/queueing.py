@@ -42,16 +42,16 @@ def waiting(wanted: Mapping[str, int]) -> Iterator[None]:
         except (PrefectException, httpx.HTTPError) as error:
             get_run_logger().warning("it is not shown that this flow run waits: %s", error)
             message, shown = "", False
-    over = Event()
-    # A context says which flow run this is.
-    teller = Thread(target=copy_context().run, args=(_tell_changes, wanted, message, over), daemon=True)
+    over, teller = Event(), None
     if shown:
+        # A context says which flow run this is.
+        teller = Thread(target=copy_context().run, args=(_tell_changes, wanted, message, over), daemon=True)
         teller.start()
     try:
         yield
     finally:
         over.set()
-    if shown:
+    if teller is not None:
         teller.join()
         with get_client(sync_client=True) as client:
             try:

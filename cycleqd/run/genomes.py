@@ -8,7 +8,7 @@ from pathlib import Path
 from cycleqd.run.names import BASES_KEY, SPECTRAL_KEY, genome_key, individual_key, own_bases_key, spectral_key
 from cycleqd.run.records import IndividualRecord
 from cycleqd.run.store import RunStore
-from cycleqd.task_vector import SharedBases, SpectralBases, TaskVector, form_of, load_task_vector
+from cycleqd.task_vector import SharedBases, SpectralBases, TaskVector, load_task_vector
 
 
 def add_individual(store: RunStore, vector: TaskVector, record: IndividualRecord) -> IndividualRecord:
@@ -41,12 +41,10 @@ def task_vector(store: RunStore, identifier: str) -> TaskVector:
         StoreError: There is no such individual.
     """
     path = store.local(genome_key(identifier))
-    if form_of(path) == "spectral":
-        return load_task_vector(path, spectral_bases(store))
     for key in (own_bases_key(identifier), BASES_KEY):
         if store.exists(key):
             return load_task_vector(path, _bases(store.local(key)))
-    return load_task_vector(path, None)
+    return load_task_vector(path, spectral_bases(store) if store.exists(SPECTRAL_KEY) else None)
 
 
 def spectral_bases(store: RunStore) -> SpectralBases:

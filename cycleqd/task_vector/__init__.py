@@ -18,7 +18,7 @@ from cycleqd.task_vector.lora import adapter_base, read_lora_adapter, save_lora_
 from cycleqd.task_vector.projection import Projection, project
 from cycleqd.task_vector.protocol import SpectralWeights, TaskVector, TensorSource
 from cycleqd.task_vector.spectral import SpectralBases, SpectralTaskVector, write_decomposition
-from cycleqd.task_vector.weights import form_of, load_task_vector, weighted_sum
+from cycleqd.task_vector.weights import load_task_vector, weighted_sum
 
 __all__ = [
     "DenseTaskVector",
@@ -33,7 +33,6 @@ __all__ = [
     "TensorSource",
     "adapter_base",
     "build_bases",
-    "form_of",
     "load_task_vector",
     "project",
     "read_lora_adapter",

@@ -13,11 +13,6 @@ from cycleqd.task_vector.protocol import TaskVector
 from cycleqd.task_vector.spectral import SpectralBases, SpectralTaskVector
 
 
-def form_of(path: Path) -> str:
-    """The form of a task vector in a file: ``factored``, ``spectral`` or ``dense``; empty of another file."""
-    return str(TensorFile(path).metadata.get("form", ""))
-
-
 def load_task_vector(path: Path, bases: SharedBases | SpectralBases | None = None) -> TaskVector:
     """Reads a task vector of any form.
 
@@ -28,7 +23,7 @@ def load_task_vector(path: Path, bases: SharedBases | SpectralBases | None = Non
     Raises:
         ValueError: The file is not a task vector, or its bases are missing or others.
     """
-    form = form_of(path)
+    form = TensorFile(path).metadata.get("form")
     if form == "dense":
         return DenseTaskVector.load(path)
     if form == "spectral":
