@@ -21,7 +21,7 @@ import torch
 from cycleqd.experts.progress import ProgressCallback, TrainingProgress, default_progress
 from cycleqd.experts.resuming import Best, Done, Kept, Place
 from cycleqd.experts.settings import Method
-from cycleqd.experts.summary import TrainingStopped, TrainingSummary
+from cycleqd.experts.summary import TrainingStopped, TrainingSummary, summary_of
 from cycleqd.models.hardware import torch_device
 from cycleqd.models.segmentation.learning import Batch, Stopped, fit
 from cycleqd.models.segmentation.shape import check_sam, load_sam
@@ -136,19 +136,18 @@ def train_segmenter(
             raise TrainingStopped(str(error)) from None
         seconds = clock.seconds
     _save(model, out, method)
-    tail = losses[-max(1, len(losses) // 10) :]
-    return TrainingSummary(
-        steps=steps,
+    # Pictures for conversations and tokens. The losses are no nats a token, as which they would be drawn.
+    return summary_of(
+        losses,
+        positions=total,
         conversations=total,
         left_out=0,
         tokens=total,
         seconds=seconds,
-        tokens_per_second=total / seconds,
-        loss_first=losses[0],
-        loss_last=sum(tail) / len(tail),
-        validation_loss=None,
         data_hash=_hash(pictures),
-    )
+        validation_loss=None,
+        validation_losses=(),
+    )._replace(losses=())
 
 
 class _Clock:

@@ -13,7 +13,7 @@ from cycleqd.run.names import TRUNCATED, expert_key, truncated_key
 from cycleqd.steps.workspace import Workspace
 from cycleqd.task_vector import LoraFactors, TaskVector
 from cycleqd.task_vector.files import TensorFile, write_tensors
-from cycleqd.task_vector.truncation import truncated
+from cycleqd.task_vector.truncation import Truncated, truncated
 from cycleqd.telemetry.events import event
 
 log = logging.getLogger(__name__)
@@ -49,10 +49,11 @@ def low_rank(ws: Workspace, name: str, update: Update) -> Update:
     lost: dict[str, float] = {}
     norms: dict[str, float] = {}
     for parameter in update.dense.names():
-        norms[parameter] = _norm(update.dense, parameter)
-        lost[parameter] = 1.0 if norms[parameter] else 0.0
         if parameter in linear:
-            factors[parameter], lost[parameter] = _kept(ws, name, parameter, update.dense, settings)
+            factors[parameter], lost[parameter], norms[parameter] = _kept(ws, name, parameter, update.dense, settings)
+        else:
+            norms[parameter] = _norm(update.dense, parameter)
+            lost[parameter] = 1.0 if norms[parameter] else 0.0
     ranks = {parameter: factors[parameter].a.shape[0] for parameter in sorted(linear)}
     record = _record(settings, ranks, lost, norms)
     ws.store.write_json(expert_key(name, TRUNCATED), record, replace=True)
@@ -75,20 +76,19 @@ def forget_matrices(ws: Workspace, name: str) -> None:
         ws.store.remove(truncated_key(name, parameter))
 
 
-def _kept(
-    ws: Workspace, name: str, parameter: str, vector: TaskVector, settings: Mapping[str, Any]
-) -> tuple[LoraFactors, float]:
-    """The factors of one matrix and its error; those of an earlier start, if there are."""
+def _kept(ws: Workspace, name: str, parameter: str, vector: TaskVector, settings: Mapping[str, Any]) -> Truncated:
+    """One matrix, truncated; what an earlier start made of it, if there is that."""
     key = truncated_key(name, parameter)
     if ws.store.exists(key):
         file = TensorFile(ws.store.local(key))
-        return LoraFactors(file.tensor("a"), file.tensor("b"), 1.0), float(file.metadata["error"])
+        factors = LoraFactors(file.tensor("a"), file.tensor("b"), 1.0)
+        return Truncated(factors, float(file.metadata["error"]), float(file.metadata["norm"]))
     made = truncated(vector.delta(parameter), rank=settings["rank"], energy=settings["energy"], device=torch_device())
     tensors = {"a": made.factors.a, "b": made.factors.b}
-    metadata = {"form": "truncated", "error": made.error}
+    metadata = {"form": "truncated", "error": made.error, "norm": made.norm}
     with ws.store.writing(key, replace=True) as path:
         write_tensors(path, {side: tuple(t.shape) for side, t in tensors.items()}, tensors.__getitem__, metadata)
-    return made.factors, made.error
+    return made
 
 
 def _norm(vector: TaskVector, parameter: str) -> float:

@@ -21,10 +21,12 @@ class Truncated(NamedTuple):
     Attributes:
         factors: A (r, n) and B (m, r), fp32 on the CPU, scale 1; both carry the roots of the singular values.
         error: Frobenius norm of what is lost, as a share of the matrix' own: 0 for nothing, 1 for everything.
+        norm: The matrix' own.
     """
 
     factors: LoraFactors
     error: float
+    norm: float
 
     @property
     def rank(self) -> int:
@@ -71,7 +73,7 @@ def truncated(
         (root[:, None] * v[:, :kept].T).contiguous().cpu(), (u[:, :kept] * root).contiguous().cpu(), 1.0
     )
     lost = max(0.0, total - float(squares[:kept].sum()))
-    return Truncated(factors, math.sqrt(lost / total) if total > 0 else 0.0)
+    return Truncated(factors, math.sqrt(lost / total) if total > 0 else 0.0, math.sqrt(total))
 
 
 def _decomposed(matrix: torch.Tensor, most: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:

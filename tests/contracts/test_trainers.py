@@ -7,7 +7,6 @@ import subprocess
 import sys
 import textwrap
 import threading
-from contextlib import contextmanager
 from itertools import count
 from pathlib import Path
 
@@ -24,6 +23,7 @@ from cycleqd.experts.trainers import TrainingFailed
 from cycleqd.experts.trainers.assignment import Assignment
 from cycleqd.run.names import TRAINING
 from cycleqd.seams import EXPERT_SOURCES, TRAINERS
+from tests.state_file import StateFile
 
 USUAL = {"rank": 4, "alpha": 8.0, "dtype": "float32", "learning_rate": 1e-2, "max_length": 128, "seed": 3, "epochs": 3}
 FULL = {"method": "full", "learning_rate": 3e-3}
@@ -46,24 +46,6 @@ def conversations():
         ]
         for index in range(24)
     ]
-
-
-class Folder:
-    """A place for the state of a training, which stands for a run's."""
-
-    def __init__(self, folder):
-        self._file = folder / "state"
-        self.written = 0
-
-    def read(self):
-        return self._file if self._file.exists() else None
-
-    @contextmanager
-    def write(self):
-        new = self._file.with_suffix(".new")
-        yield new
-        new.rename(self._file)
-        self.written += 1
 
 
 def train(kind, given, base, out, *, talks=None, progress=None, stop=None, place=None, **settings):
@@ -161,7 +143,7 @@ def test_a_training_that_was_killed_goes_on_and_gives_the_same_expert_bit_for_bi
 ):
     # In one process all trainers make the loop's expert; see above.
     folder, expected = whole(kind, given, VALIDATED) if given else whole("loop", {}, VALIDATED)
-    place, seen, number = Folder(tmp_path), [], count(1)
+    place, seen, number = StateFile(tmp_path), [], count(1)
 
     def killed(state):
         seen.append(state.step)
@@ -184,7 +166,7 @@ def test_a_training_that_was_killed_goes_on_and_gives_the_same_expert_bit_for_bi
     ("kind", "given"), [("loop", {}), pytest.param("transformers", {"processes": 2}, id="two-processes", marks=slow)]
 )
 def test_a_training_that_is_told_to_stop_keeps_where_it_was_and_goes_on_from_there(kind, given, tiny_tied, tmp_path):
-    place, stop, seen = Folder(tmp_path), threading.Event(), []
+    place, stop, seen = StateFile(tmp_path), threading.Event(), []
 
     def stopping(state):
         seen.append(state.step)
@@ -220,7 +202,7 @@ def test_a_training_that_diverges_ends_with_a_remedy(kind, tiny_tied, tmp_path):
 
 @pytest.mark.parametrize("kind", TRAINERS)
 def test_a_damaged_state_is_refused_before_anything_starts(kind, tiny_tied, tmp_path):
-    place = Folder(tmp_path)
+    place = StateFile(tmp_path)
     (tmp_path / "state").write_bytes(b"{}")
     with pytest.raises(ValueError, match=f"cannot be read.*remove {tmp_path / 'state'}"):
         train(kind, {}, tiny_tied, tmp_path / "damaged", place=place)

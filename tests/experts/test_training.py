@@ -3,7 +3,6 @@ import json
 import logging
 import shutil
 import threading
-from contextlib import contextmanager
 
 import pytest
 import torch
@@ -17,6 +16,7 @@ from cycleqd.experts.learner import build_model, save_expert
 from cycleqd.experts.summary import TrainingStopped
 from cycleqd.models.causal_lm import ChatRequest, open_engine
 from cycleqd.task_vector import build_bases, read_lora_adapter
+from tests.state_file import StateFile
 
 
 def ignore(state):
@@ -70,24 +70,6 @@ def test_training_that_is_told_to_stop_saves_nothing(tiny_tied, tmp_path):
     assert not (tmp_path / "expert").exists()
 
 
-class Folder:
-    """A place for the state of a training, which stands for a run's."""
-
-    def __init__(self, folder):
-        self._file = folder / "training.safetensors"
-        self.written = 0
-
-    def read(self):
-        return self._file if self._file.exists() else None
-
-    @contextmanager
-    def write(self):
-        new = self._file.with_suffix(".new")
-        yield new
-        new.rename(self._file)
-        self.written += 1
-
-
 @pytest.mark.parametrize("settings", [{}, {"method": "full"}, {"validation_fraction": 0.25, "packing": True}])
 def test_a_training_that_was_killed_goes_on_and_gives_the_same_expert_bit_for_bit(
     tiny_tied, tmp_path, monkeypatch, settings
@@ -96,7 +78,7 @@ def test_a_training_that_was_killed_goes_on_and_gives_the_same_expert_bit_for_bi
     monkeypatch.setattr("cycleqd.experts.resuming.SHARE", 0.0)
     weights = "model.safetensors" if "method" in settings else "adapter_model.safetensors"
     whole = train(tiny_tied, tmp_path / "whole", epochs=3, **settings)
-    place, seen = Folder(tmp_path), []
+    place, seen = StateFile(tmp_path), []
 
     def killed(state):
         seen.append(state.step)
@@ -115,7 +97,7 @@ def test_a_training_that_was_killed_goes_on_and_gives_the_same_expert_bit_for_bi
 
 
 def test_a_training_that_is_stopped_goes_on_where_it_was(tiny_tied, tmp_path):
-    place, stop, seen = Folder(tmp_path), threading.Event(), []
+    place, stop, seen = StateFile(tmp_path), threading.Event(), []
 
     def after_two(state):
         seen.append(state.step)

@@ -1,7 +1,6 @@
 """The small SAM, its engine, and experts of it as task vectors."""
 
 import threading
-from contextlib import contextmanager
 
 import numpy as np
 import pytest
@@ -25,6 +24,7 @@ from cycleqd.search.similarity import similarity
 from cycleqd.skills.building import build_skill
 from cycleqd.skills.segmentation.pictures import text_to_map
 from cycleqd.skills.segmentation.prompts import Prompt, prompt_of
+from tests.state_file import StateFile
 
 DOMAINS = ("polyp", "leaf")
 
@@ -164,20 +164,6 @@ def test_a_request_of_another_skill_is_refused(segmenter):
         segmenter.chat([ChatRequest([{"role": "user", "content": "Write a program."}], 8)])
 
 
-class StateFile:
-    """Where a run keeps the state of a training."""
-
-    def __init__(self, path):
-        self._path = path
-
-    def read(self):
-        return self._path if self._path.exists() else None
-
-    @contextmanager
-    def write(self):
-        yield self._path
-
-
 def test_training_is_the_same_twice_and_learns(base, skills, tmp_path):
     pictures = [skills["leaf"].picture(sample) for sample in skills["leaf"].samples("train")]
     settings = {"rank": 2, "epochs": 6, "global_batch": 4, "learning_rate": 3e-3, "progress": lambda _: None}
@@ -200,7 +186,7 @@ def test_a_training_that_was_killed_goes_on_and_gives_the_same_expert(base, skil
     pictures = [skills["leaf"].picture(sample) for sample in skills["leaf"].samples("train")]
     settings = {"method": method, "rank": 2, "epochs": 3, "global_batch": 2, "learning_rate": 3e-3}
     whole = train_segmenter(base, pictures, tmp_path / "whole", progress=lambda _: None, **settings)
-    place, seen, stop = StateFile(tmp_path / "state"), [], threading.Event()
+    place, seen, stop = StateFile(tmp_path), [], threading.Event()
 
     def killed(state):
         seen.append(state.step)
