@@ -6,6 +6,7 @@ import statistics
 from collections.abc import Sequence
 from typing import Any, Literal, NamedTuple
 
+from cycleqd.baselines.naming import candidates
 from cycleqd.config import RunConfig
 from cycleqd.planning.traces import Trace, trainings
 from cycleqd.run.names import ALL_DATA, REFINED
@@ -57,7 +58,7 @@ def besides(store: RunStore, config: RunConfig, traces: Sequence[Trace]) -> Besi
     samples = _count(config, "test") / max(1, _count(known, "test"))
     return Besides(
         training=each * _conversations(config, trained) + (rest if config.uses_regmean else 0.0),
-        scored=child * (3 + len(config.skills) + sum(len(one.scales) for one in config.baselines)),
+        scored=child * (3 + len(config.skills) + len(candidates(config.baselines))),
         tested=statistics.fmean(tested) * samples * _models(config),
         other=sum(session.seconds.other for session in sessions),
     )

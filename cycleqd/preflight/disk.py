@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from math import prod
 from typing import Final, NamedTuple
 
+from cycleqd.baselines.naming import candidates
 from cycleqd.config import RunConfig
 from cycleqd.preflight.memory import is_dense, is_of_tokens
 from cycleqd.run.upkeep.prune import PRUNE_INTERVAL
@@ -49,7 +50,7 @@ def parts(config: RunConfig, shapes: Shapes, stored: int) -> list[Part]:
     """
     experts = len(config.skills)
     models = len(config.trained) + int(config.comparison.all_data)
-    individuals = experts + 2 + sum(len(one.scales) for one in config.baselines) + _kept_children(config)
+    individuals = experts + 2 + len(candidates(config.baselines)) + _kept_children(config)
     episodes = _episodes(config)
     found = [
         Part("report", _REPORT_BYTES, "generations"),
@@ -63,7 +64,7 @@ def parts(config: RunConfig, shapes: Shapes, stored: int) -> list[Part]:
             values, sides = _spectrum(shapes)
             found.append(Part("decompositions", experts * _FP32 * sides, "experts.spectral"))
             found.append(Part("individuals", individuals * experts * _FP32 * values, "retention.policy"))
-            merged = sum(len(one.scales) for one in config.baselines if one.method not in _LINEAR)
+            merged = sum(one.method not in _LINEAR for one in candidates(config.baselines))
             found.append(Part("baselines that are not linear", merged * whole, "baselines"))
             return sorted(found, key=lambda one: -one.bytes)
         found.append(Part("individuals", (individuals + int(config.comparison.all_data)) * whole, "retention.policy"))
@@ -139,7 +140,6 @@ def _episodes(config: RunConfig) -> int:
     """Episodes of the whole run, as far as the splits' sizes are said."""
     split = sum(skill.counts["optimization"] or 0 for skill in config.skills)
     child = split if config.search.block is None else config.search.block * len(config.skills)
-    baselines = sum(len(one.scales) for one in config.baselines)
     tested = 4 + 2 * len(config.skills) + len(config.baselines)
-    scored = config.generations + baselines + len(config.skills) + 3
+    scored = config.generations + len(candidates(config.baselines)) + len(config.skills) + 3
     return scored * child + tested * sum(skill.counts["test"] or 0 for skill in config.skills)

@@ -33,9 +33,8 @@ def provenance(store: RunStore, found: Evaluations) -> Provenance:
     facts = [_data_sets(found), _benchmarks(found), _beside(found), _document("Base model", store, "base.json")]
     facts += [_document(f"{skill} expert", store, expert_key(skill, "summary.json")) for skill in config.skill_names]
     facts += [_document(f"{skill} expert", store, expert_key(skill, "source.json")) for skill in config.skill_names]
-    facts += [
-        _document(f"{skill} expert, truncated", store, expert_key(skill, TRUNCATED)) for skill in config.skill_names
-    ]
+    for skill in config.skill_names:
+        facts.append(_truncated(f"{skill} expert, truncated", store, expert_key(skill, TRUNCATED)))
     facts += [_similarities(store), _samples_spent(store), _sessions(store)]
     return Provenance(config.to_yaml(), tuple(table for table in facts if table.rows))
 
@@ -113,6 +112,13 @@ def _is_new(record: GenerationRecord) -> bool:
 def _document(title: str, store: RunStore, key: str) -> TextTable:
     rows = tuple(_flat(store.read_json(key))) if store.exists(key) else ()
     return TextTable(title, ("fact", "value"), rows)
+
+
+def _truncated(title: str, store: RunStore, key: str) -> TextTable:
+    """How much was lost in all; parameter by parameter it stands in the record."""
+    known = store.read_json(key) if store.exists(key) else {}
+    whole = {name: value for name, value in known.items() if not isinstance(value, dict)}
+    return TextTable(title, ("fact", "value"), tuple(_flat(whole)))
 
 
 def _flat(value: Any, path: str = "") -> Iterator[tuple[str, str]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from dataclasses import replace
 
 from cycleqd.search.archive import Win
 from cycleqd.search.protocol import Recipe, Start
@@ -36,10 +37,7 @@ class Rescoring:
 
     def ask(self, index: int) -> Recipe:
         """The same individual on the next block; see `Search.ask`."""
-        made = self._recipe
-        return Recipe(
-            made.parents, made.coefficients, merge=made.merge, block=index % self._blocks, again=self._individual
-        )
+        return replace(self._recipe, block=index % self._blocks, again=self._individual)
 
     def tell(self, index: int, individual: str, scores: Mapping[str, float]) -> dict[str, Win | None]:
         """Offers it to the archives; see `Search.tell`."""
