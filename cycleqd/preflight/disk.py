@@ -8,7 +8,7 @@ from typing import Final, NamedTuple
 
 from cycleqd.baselines.naming import candidates
 from cycleqd.config import RunConfig
-from cycleqd.preflight.memory import is_dense, is_of_tokens
+from cycleqd.preflight.memory import bytes_of_sides, is_dense, is_of_tokens, rank_of
 from cycleqd.run.upkeep.prune import PRUNE_INTERVAL
 from cycleqd.task_vector.matrices import matrix_names
 
@@ -70,27 +70,28 @@ def parts(config: RunConfig, shapes: Shapes, stored: int) -> list[Part]:
         found.append(Part("individuals", (individuals + int(config.comparison.all_data)) * whole, "retention.policy"))
         return sorted(found, key=lambda one: -one.bytes)
     matrices = [(shape[-2], shape[-1]) for name, shape in shapes.items() if _adapted(name, shape)]
-    truncation = config.experts.truncation
-    rank = config.experts.rank if truncation is None else truncation.rank or max(map(max, matrices))
+    rank = rank_of(config, matrices)
     shares = experts if config.uses_regmean else 0
     width = (experts + shares) * rank
-    trained = _FP32 * sum(map(prod, shapes.values())) if config.experts.method == "full" else _sides(matrices, rank)
+    trained = (
+        _FP32 * sum(map(prod, shapes.values())) if config.experts.method == "full" else bytes_of_sides(matrices, rank)
+    )
     final = width + (config.experts.rank if config.refinement.epochs else 0)
-    bases = _sides(matrices, width)
+    bases = bytes_of_sides(matrices, width)
     if config.refinement.epochs:  # the refined model has bases of its own
-        bases += _sides(matrices, final)
+        bases += bytes_of_sides(matrices, final)
     if config.comparison.all_data:
-        bases += _sides(matrices, rank)
+        bases += bytes_of_sides(matrices, rank)
     found += [
         # With the experts lie the measured shares of RegMean.
         Part(
             "experts",
-            models * trained + shares * _sides(matrices, rank),
+            models * trained + shares * bytes_of_sides(matrices, rank),
             "experts.rank" if config.experts.method == "lora" else "experts.method",
         ),
         Part("bases", bases, "experts.rank"),
         Part("individuals", (individuals + shares) * _cores(matrices, width), "retention.policy"),
-        Part("the final adapter", _sides(matrices, final), "experts.rank"),
+        Part("the final adapter", bytes_of_sides(matrices, final), "experts.rank"),
     ]
     return sorted(found, key=lambda one: -one.bytes)
 
@@ -115,10 +116,6 @@ def _spectrum(shapes: Shapes) -> tuple[int, int]:
         values += min(m, n)
         sides += min(m, n) * (m + n + 1)
     return values, sides
-
-
-def _sides(matrices: list[tuple[int, int]], rank: int) -> int:
-    return _FP32 * sum(min(rank, m) * m + min(rank, n) * n for m, n in matrices)
 
 
 def _cores(matrices: list[tuple[int, int]], rank: int) -> int:

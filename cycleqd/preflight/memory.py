@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from math import prod
 from pathlib import Path
 from typing import Final, NamedTuple
@@ -117,14 +117,24 @@ def _of_dense(config: RunConfig, name: str, shape: tuple[int, int]) -> Iterator[
 
 
 def _of_factored(config: RunConfig, name: str, matrices: Mapping[str, tuple[int, int]]) -> Iterator[Need]:
-    truncation = config.experts.truncation
-    rank = config.experts.rank if truncation is None else truncation.rank
-    width = (rank or max(max(shape) for shape in matrices.values())) * len(config.skills)
-    sides = sum(min(width, m) * m + min(width, n) * n for m, n in matrices.values())
+    sides = bytes_of_sides(matrices.values(), rank_of(config, matrices.values()) * len(config.skills))
     # The experts' factors, and the bases that are made of them.
-    yield Need("the bases of all experts", 2 * 4 * sides, "", "experts.rank")
+    yield Need("the bases of all experts", 2 * sides, "", "experts.rank")
     m, n = matrices[name]
-    yield Need("a delta in fp32 beside the bases", 4 * (sides + m * n) + 2 * BLOCK_BYTES, name, "experts.method")
+    yield Need("a delta in fp32 beside the bases", sides + 4 * m * n + 2 * BLOCK_BYTES, name, "experts.method")
+
+
+def rank_of(config: RunConfig, matrices: Collection[tuple[int, int]]) -> int:
+    """The rank of one expert's change, at most."""
+    truncation = config.experts.truncation
+    if truncation is None:
+        return config.experts.rank
+    return truncation.rank or max(map(max, matrices))
+
+
+def bytes_of_sides(matrices: Collection[tuple[int, int]], rank: int) -> int:
+    """What both sides of matrices of a rank take in fp32: of factors, and of orthonormal bases."""
+    return 4 * sum(min(rank, m) * m + min(rank, n) * n for m, n in matrices)
 
 
 def _of_merges(config: RunConfig, name: str, matrix: _Matrix, *, dense: bool) -> Iterator[Need]:
