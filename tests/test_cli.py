@@ -18,10 +18,10 @@ from click.testing import Result
 from typer.testing import CliRunner
 
 from cycleqd import cli
-from cycleqd.base_model import BaseModelUnavailable
 from cycleqd.cli import common, start
 from cycleqd.cli.show import show
 from cycleqd.config import RunConfig, parse_config
+from cycleqd.packed_models import BaseModelUnavailable
 from cycleqd.preflight.finding import Check
 from cycleqd.run.store import RunStore, StoreError
 from cycleqd.sandbox import SandboxUnavailable

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Annotated, Any, NamedTuple
 
 import typer
@@ -12,12 +13,15 @@ from rich.text import Text
 
 from cycleqd.cli.common import ConfigArgument, SetOption, err, out
 from cycleqd.cli.tables import print_table
-from cycleqd.config import ConfigError, load_config
+from cycleqd.config import GENERATED_SKILLS, ConfigError, load_config
 from cycleqd.messages import visible
+from cycleqd.skills.registry import find
 
-data = typer.Typer(no_args_is_help=True, help="Look at the data sets that experts learn from.")
+data = typer.Typer(no_args_is_help=True, help="Look at the data sets that experts learn from, and make some.")
 _SHOWN = 400
 """Characters of a message that an example shows."""
+_CONTAINERS = 4
+"""Episodes that are played at a time."""
 
 
 @data.command(epilog="Example: cycleqd data inspect paper --skill mbpp_plus")
@@ -69,6 +73,42 @@ def inspect(
         sys.stdout.write(json.dumps(found, indent=1) + "\n")
 
 
+@data.command(epilog="Example: cycleqd data record coding os db --samples 200 --out data/")
+def record(
+    suites: Annotated[
+        list[str], typer.Argument(metavar="SUITE...", help=f"{', '.join(GENERATED_SKILLS)}, or a package's.")
+    ],
+    folder: Annotated[Path, typer.Option("--out", metavar="DIR", help="Where SUITE.jsonl is written.")],
+    samples: Annotated[int, typer.Option(min=1, help="Episodes of each suite.")] = 160,
+    seed: Annotated[int, typer.Option(min=0, help="Draws the samples.")] = 0,
+) -> None:
+    """Play gold episodes of suites, and write conversations that any skill's expert can learn from (recipe chat)."""
+    from cycleqd.sandbox import Sandboxes
+    from cycleqd.skills.building import build_skill
+    from cycleqd.skills.oracle import demonstrations
+
+    built = []
+    for name in suites:
+        try:
+            row = find(name)
+            if row.kind != "suite" or row.model != "chat":
+                raise ConfigError(f"{name} has no gold episodes to learn from; {', '.join(GENERATED_SKILLS)} have")
+            built.append((row.name, build_skill(name, seed=seed, counts={"train": samples})))
+        except ValueError as error:
+            raise ConfigError(str(error)) from None
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, skill in built:
+        with (
+            err.status(f"Playing {samples} gold episodes of {name}"),
+            Sandboxes(run_id=f"record-{name.replace('_', '-')}", max_containers=_CONTAINERS) as sandboxes,
+        ):
+            conversations = demonstrations(skill, skill.samples("train"), sandboxes)
+        file = folder / f"{name}.jsonl"
+        lines = (json.dumps({"messages": messages}) + "\n" for messages in conversations)
+        file.write_text("".join(lines), encoding="utf-8")
+        out.print(f"{len(conversations)} conversations written to {file}.", soft_wrap=True)
+
+
 def _show(skill: str, found: dict[str, Any]) -> None:
     n = found["decontamination"]
     counts = ("rows", "elsewhere", "malformed", "contaminated", "capped", "kept")
@@ -88,11 +128,12 @@ def _show(skill: str, found: dict[str, Any]) -> None:
 
 def _tokenizer(name: str) -> Any:
     """The base model's tokenizer without its weights; None, with a warning, where it cannot be had."""
-    from cycleqd.base_model import EMBEDDED_MODEL, resolve_base
+    from cycleqd.base_model import is_gguf, resolve_base
     from cycleqd.models.causal_lm.rendering import load_tokenizer
+    from cycleqd.packed_models import PACKED
     from cycleqd.storage import cache_dir
 
-    place = resolve_base(name, cache_dir()) if name == EMBEDDED_MODEL else name
+    place = resolve_base(name, cache_dir()) if name in PACKED or is_gguf(name) else name
     try:
         return load_tokenizer(place)
     except Exception as error:  # the libraries raise all classes over what is in a file

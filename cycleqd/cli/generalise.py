@@ -15,12 +15,10 @@ from rich.text import Text
 from cycleqd.cli.common import DEFAULT_STORAGE, INTERRUPTED, StorageOption, err, open_run, out, say
 from cycleqd.cli.tables import print_table
 from cycleqd.config import ConfigError
+from cycleqd.packed_models import GGUF_SUFFIX, PACKED
 
 if TYPE_CHECKING:
     from cycleqd.generalisation.subjects import Group
-
-_EMBEDDED = "smollm2-135m-instruct"
-"""As `cycleqd.base_model.EMBEDDED_MODEL`, which cannot be imported without torch."""
 
 
 def generalise(
@@ -28,7 +26,7 @@ def generalise(
         list[str],
         typer.Argument(
             metavar="MODEL...",
-            help="Runs, folders of checkpoints, smollm2-135m-instruct, or endpoints (http://HOST/v1#NAME).",
+            help="Runs, folders of checkpoints, GGUF files, smollm2-135m-instruct, or endpoints (http://HOST/v1#NAME).",
         ),
     ],
     names: Annotated[
@@ -144,8 +142,11 @@ def _is_endpoint(model: str) -> bool:
 
 
 def _is_checkpoint(model: str) -> bool:
-    """Whether it is a model's folder or the embedded model; a run's folder has a ``config.json`` of another kind."""
-    if model == _EMBEDDED:
+    """Whether it is a model's folder, a GGUF file or a model that packages carry.
+
+    A run's folder has a ``config.json`` of another kind.
+    """
+    if model in PACKED or model.endswith(GGUF_SUFFIX):
         return True
     try:
         content = json.loads((Path(model).expanduser() / "config.json").read_bytes())

@@ -20,7 +20,18 @@ from pydantic import BaseModel, ValidationError
 from cycleqd.faults import MendableFault
 from cycleqd.storage.urls import without_credentials
 
-PROFILES = ("demo", "smol", "paper", "paper-full", "sam-demo", "sam-photos", "paper-sam", "vlm-demo", "paper-vqa")
+PROFILES = (
+    "demo",
+    "smol",
+    "paper",
+    "paper-full",
+    "sam-demo",
+    "sam-photos",
+    "paper-sam",
+    "vlm-demo",
+    "paper-vqa",
+    "benchmarks-cpu",
+)
 """Names of the configurations that ship with the package (``cycleqd/profiles/<name>.yaml``)."""
 
 MOST_BYTES: Final = 256 * 1024

@@ -29,7 +29,8 @@ class ModelConfig(Section):
     """What the model is: a causal LM that acts in sandboxes, or a SAM that segments images. All skills must be of this
     kind."""
     name: str = Field("smollm2-135m-instruct", min_length=1)
-    """Embedded model name, local Hugging Face checkpoint directory, or Hugging Face hub id of a causal LM; for
+    """A model that packages carry (``smollm2-135m-instruct``, ``qwen2.5-coder-0.5b-instruct``), a local Hugging Face
+    checkpoint directory, a GGUF file, or a Hugging Face hub id of a causal LM; for
     segmentation ``tiny-sam``, a directory or hub id of a SAM."""
     revision: Annotated[str, Field(min_length=1)] | None = None
     """Branch, tag or commit of a hub model. Unless given: the main branch as it is at the first start; the run keeps

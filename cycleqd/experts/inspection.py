@@ -12,12 +12,13 @@ from typing import Any, Final, NamedTuple
 
 import torch
 
-from cycleqd.base_model import BaseModelUnavailable, BaseWeights, resolve_base
+from cycleqd.base_model import BaseWeights, resolve_base
 from cycleqd.checkpoint import CONFIG_FILE, BaseModelInvalid
 from cycleqd.experts.sources import Found, SourceInvalid, TaskVectors, Update, find, task_vectors
 from cycleqd.experts.sources.adapter import CONFIG as ADAPTER_CONFIG
 from cycleqd.experts.sources.location import hash_of
 from cycleqd.experts.sources.tensors import read_json
+from cycleqd.packed_models import BaseModelUnavailable
 from cycleqd.task_vector import FactoredTaskVector, TaskVector, adapter_base
 
 _LAYER: Final = re.compile(r"\.(?:layers|h|blocks|block)\.(\d+)\.")

@@ -8,13 +8,14 @@ import uuid
 from collections.abc import Callable
 from pathlib import Path
 
-from cycleqd.base_model import BaseModelUnavailable, BaseWeights
+from cycleqd.base_model import BaseWeights
 from cycleqd.checkpoint import BaseModelInvalid
 from cycleqd.config import RunConfig, SkillConfig
 from cycleqd.evaluation.resources import find_base
 from cycleqd.messages import Message
 from cycleqd.model_layout import is_one_expert
 from cycleqd.models.hardware import NO_MIXTURES, is_mixture, resolve_kind
+from cycleqd.packed_models import BaseModelUnavailable
 from cycleqd.preflight import disk
 from cycleqd.preflight.finding import Check
 from cycleqd.preflight.memory import is_dense, is_of_tokens, lacking, needs

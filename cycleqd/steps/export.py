@@ -15,10 +15,11 @@ from typing import Literal, get_args
 
 import torch
 
-from cycleqd.base_model import EMBEDDED_MODEL, BaseWeights, public_name
+from cycleqd.base_model import BaseWeights, public_name
 from cycleqd.evaluation.resources import find_base
 from cycleqd.models.causal_lm.merging import MergedWeights
 from cycleqd.models.hardware import with_dtype
+from cycleqd.packed_models import PACKED
 from cycleqd.publishing import write_card
 from cycleqd.run.genomes import task_vector
 from cycleqd.run.names import EXPORT_KEY, final_key
@@ -112,7 +113,7 @@ def export_individual(store: RunStore, identifier: str, out: Path, *, format: Fo
             )
         out.mkdir(parents=True, exist_ok=True)
         # The hub's copy is not quite the embedded model, which is found by its own name only here.
-        save_lora_adapter(vector, public_name(name), out, base=name if name == EMBEDDED_MODEL else None)
+        save_lora_adapter(vector, public_name(name), out, base=name if name in PACKED else None)
     else:
         out.mkdir(parents=True, exist_ok=True)
         save_checkpoint(base, vector, with_dtype(config).model.dtype, out)

@@ -17,11 +17,12 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from cycleqd.base_model import EMBEDDED_MODEL, resolve_base
+from cycleqd.base_model import resolve_base
 from cycleqd.experts import TrainingSettings, train_expert
 from cycleqd.experts.learner import build_model
 from cycleqd.experts.lessons import lessons_of
 from cycleqd.experts.trainers.assignment import Assignment, Pieces, cost_of, passes_of
+from cycleqd.packed_models import EMBEDDED_MODEL
 from cycleqd.storage import cache_dir
 
 WORDS = ("the", "of", "a", "file", "list", "count", "table", "row", "column", "value", "print", "return", "where")

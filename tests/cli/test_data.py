@@ -74,3 +74,33 @@ def test_skills_that_learn_from_gold_episodes_have_nothing_to_inspect(config):
     result = inspect(config, "--skill", "db")
     assert result.exit_code == 2
     assert "gold episodes" in " ".join(result.stderr.split())
+
+
+def test_recorded_gold_episodes_are_training_data_of_another_skill(tmp_path, tiny_tied):
+    folder = tmp_path / "recorded"
+    told = ["data", "record", "coding", "os", "--samples", "3", "--seed", "5", "--out", str(folder)]
+    result = CliRunner().invoke(app, told)
+    assert result.exit_code == 0, result.output
+    assert "3 conversations written to" in result.stdout
+    before = [(folder / f"{name}.jsonl").read_bytes() for name in ("coding", "os")]
+    rows = [json.loads(line) for line in before[1].splitlines()]
+    # What the shell printed is in there, so that the expert sees what it answers from.
+    assert [message["role"] for message in rows[0]["messages"]] == ["system", "user", "assistant", "user", "assistant"]
+    assert CliRunner().invoke(app, told).exit_code == 0
+    assert [(folder / f"{name}.jsonl").read_bytes() for name in ("coding", "os")] == before
+    text = {
+        "model": {"name": str(tiny_tied)},
+        "skills": [{"name": "os", "optimization": 2, "test": 2}, {"name": "db", "optimization": 2, "test": 2}],
+        "experts": {"data": {"db": {"sources": [{"recipe": "chat", "path": str(folder / "os.jsonl")}]}}},
+    }
+    (tmp_path / "config.yaml").write_text(json.dumps(text))
+    found = json.loads(inspect(str(tmp_path / "config.yaml"), "--json").stdout)
+    assert found["db"]["conversations"] == 3
+
+
+@pytest.mark.parametrize("name", ["mbpp_plus", "vqa", "segmentation:leaf", "nothing"])
+def test_only_suites_have_gold_episodes_to_record(name, tmp_path):
+    result = CliRunner().invoke(app, ["data", "record", name, "--out", str(tmp_path / "recorded")])
+    assert result.exit_code == 2
+    assert name in result.stderr
+    assert not (tmp_path / "recorded").exists()

@@ -8,10 +8,10 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM
 
-from cycleqd.base_model import EMBEDDED_HUB_ID, EMBEDDED_MODEL
 from cycleqd.cli.conversation import load_chat
 from cycleqd.config import RunConfig
 from cycleqd.models.causal_lm.transformers import TransformersEngine
+from cycleqd.packed_models import EMBEDDED_MODEL, PACKED
 from cycleqd.run.genomes import add_individual
 from cycleqd.run.records import IndividualRecord
 from cycleqd.run.store import RunStore, StoreError
@@ -273,7 +273,7 @@ def test_adapter_of_the_embedded_model_names_the_hubs_and_is_talked_to_without_a
     add(store, expert)
     export_individual(store, "aggregate", tmp_path / "out", format="adapter")
     config = json.loads((tmp_path / "out" / "adapter_config.json").read_text())
-    assert config["base_model_name_or_path"] == EMBEDDED_HUB_ID
+    assert config["base_model_name_or_path"] == PACKED[EMBEDDED_MODEL].hub_id
     assert adapter_base(tmp_path / "out") == EMBEDDED_MODEL
     partner = load_chat(tmp_path / "out", max_new_tokens=4)
     assert "".join(partner.reply("What is the capital of France?"))
@@ -282,10 +282,10 @@ def test_adapter_of_the_embedded_model_names_the_hubs_and_is_talked_to_without_a
 
 
 def test_adapter_on_the_hubs_own_copy_is_not_taken_for_one_of_the_embedded_model(tmp_path):
-    store = begin(tmp_path / "runs", EMBEDDED_HUB_ID)
+    store = begin(tmp_path / "runs", PACKED[EMBEDDED_MODEL].hub_id)
     expert = lora(store, {"model.layers.0.self_attn.q_proj.weight": (6, 6)})
-    save_lora_adapter(expert, EMBEDDED_HUB_ID, tmp_path / "out")
-    assert adapter_base(tmp_path / "out") == EMBEDDED_HUB_ID
+    save_lora_adapter(expert, PACKED[EMBEDDED_MODEL].hub_id, tmp_path / "out")
+    assert adapter_base(tmp_path / "out") == PACKED[EMBEDDED_MODEL].hub_id
 
 
 def test_adapter_whose_base_is_gone_is_refused(run, tmp_path):

@@ -57,9 +57,13 @@ def coarse() -> int:
 
 
 def next_tick() -> int:
-    """Waits until the clock of files' times has moved on: what was changed before has an earlier time."""
-    before = coarse()
-    while (now := coarse()) == before:
+    """Waits until the clock of files' times is past the present moment: what was changed before has an earlier time.
+
+    Since Linux 6.13 a file that somebody looked at has the time of the fine clock, which is ahead of the coarse one,
+    by more than a tick of it where a tick comes late. Takes two ticks at most, unless the clock is set meanwhile.
+    """
+    before, began = time.time_ns(), time.monotonic()
+    while (now := coarse()) <= before and time.monotonic() < began + 1:
         time.sleep(0.0005)
     return now
 
