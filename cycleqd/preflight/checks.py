@@ -16,7 +16,7 @@ from cycleqd.messages import Message
 from cycleqd.model_layout import is_one_expert
 from cycleqd.models.hardware import NO_MIXTURES, is_mixture, resolve_kind
 from cycleqd.packed_models import BaseModelUnavailable
-from cycleqd.preflight import disk
+from cycleqd.preflight import containers, disk
 from cycleqd.preflight.finding import Check
 from cycleqd.preflight.memory import is_dense, is_of_tokens, lacking, needs
 from cycleqd.preflight.probe import Facts, TokenizerInvalid, probe
@@ -39,7 +39,7 @@ def check(config: RunConfig) -> list[Check]:
         _guarded("configuration", config, _configuration),
         _guarded("experts", config, _experts),
         _guarded("skills", config, _skills),
-        _guarded("docker", config, _docker),
+        _guarded("docker", config, containers.docker),
         _guarded("engine", config, _engine),
         _guarded("model", config, _model),
         _guarded("tokenizer", config, _tokenizer),
@@ -128,30 +128,6 @@ def _skills(config: RunConfig) -> Check:
         played = "/".join(str(len(skill.samples(split))) for split in ("optimization", "test"))
         found.append(f"{name} {skill.origin.version}".rstrip() + f": {played} samples{skipped}")
     return Check("skills", True, "; ".join(found))
-
-
-def _docker(config: RunConfig) -> Check:
-    from cycleqd.evaluation.resources import limits_of
-    from cycleqd.sandbox import Sandboxes, SandboxUnavailable, missing_images
-    from cycleqd.sandbox.database.products import MARIADB, PRODUCTS
-
-    images = {image for skill in config.skills for image in skill.row.images}
-    if not images:
-        return Check("docker", True, "no skill acts in a container")
-    if missing := missing_images(*images):
-        return Check("docker", False, f"images are missing: {', '.join(missing)}", "build them with make images")
-    limits = limits_of(config.sandbox)
-    with Sandboxes(run_id=f"{config.run_id}-preflight", limits=limits) as sandboxes:
-        try:
-            with sandboxes.shell() as shell, sandboxes.runner() as runner, sandboxes.database():
-                shell.run("true")
-                runner.run("f = int", entry_point="f", calls=["()"])
-            for product in sorted(images & PRODUCTS.keys() - {MARIADB.image}):
-                sandboxes.database(image=product).close()
-        except SandboxUnavailable as error:
-            limits_are = "sandbox.memory_mb, sandbox.cpus, sandbox.pids and sandbox.tmpfs_mb"
-            return Check("docker", False, str(error), f"see the message; a container's limits are {limits_are}")
-    return Check("docker", True, "Docker answers, the images are there, containers of each kind ran")
 
 
 def _engine(config: RunConfig) -> Check:

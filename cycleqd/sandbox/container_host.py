@@ -166,15 +166,17 @@ class ContainerHost:
                 host_config["MaskedPaths"] = [*HIDDEN, *hidden]  # the SDK has no argument for it
             config = self._api.create_container_config(
                 image,
-                list(command),
+                list(command[1:]),
+                entrypoint=[command[0]],  # not the image's
                 hostname="sandbox",
-                user=user,
+                user=user or "0:0",
                 labels=dict(labels),
                 environment=dict(environment or {}),
                 host_config=host_config,
                 stdin_open=True,
                 network_disabled=True,
             )
+            config["Healthcheck"] = {"Test": ["NONE"]}
             # The SDK leaves these false unless it is to attach by itself.
             config.update(AttachStdin=True, AttachStdout=True, AttachStderr=True, StdinOnce=True)
             self._api.create_container_from_config(config, name)  # type: ignore[no-untyped-call]  # the stubs' gap
@@ -237,6 +239,16 @@ class ContainerHost:
             except ImageNotFound:
                 return False
         return True
+
+    def image_config(self, tag: str) -> dict[str, Any]:
+        """What an image says of its containers: ``Env``, ``WorkingDir``, ``User`` and so on.
+
+        Raises:
+            SandboxUnavailable: Docker has no such image, or can't tell.
+        """
+        with _as_unavailable(f"looking at the image {tag}"):
+            found: dict[str, Any] = self._api.inspect_image(tag)  # type: ignore[no-untyped-call]  # the stubs' gap
+            return found["Config"] or {}
 
     def close(self) -> None:
         """Closes the connections."""

@@ -100,7 +100,8 @@ class Sandboxes:
         """Starts a container with one bash; blocks until fewer than `max_containers` shells are open.
 
         Args:
-            image: A name among the images.
+            image: A name among the images, or the tag of somebody's own (`cycleqd.sandbox.own_images`), of which
+                ``/root`` and ``/home`` are kept as they are.
 
         Raises:
             SandboxUnavailable: Docker can't, or this is closed.
@@ -111,7 +112,7 @@ class Sandboxes:
             self._free -= 1
         try:
             source = shell.guest_program(self._limits)
-            file_systems = shell.tmpfs(self._limits)
+            file_systems = shell.tmpfs(self._limits, homes=":" not in image)
             channel, remove = self._start(
                 "shell",
                 image,
@@ -299,7 +300,7 @@ class Sandboxes:
 
     def _tag(self, image: str) -> str:
         try:
-            return self._images.get(image) or image_tag(image)
+            return self._images.get(image) or (image if ":" in image else image_tag(image))
         except FileNotFoundError as error:
             raise SandboxUnavailable(str(error)) from error
 

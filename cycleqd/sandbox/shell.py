@@ -211,12 +211,16 @@ def guest_program(limits: Limits) -> bytes:
     ).encode()
 
 
-def tmpfs(limits: Limits) -> dict[str, str]:
-    """The in-memory file systems of a shell container: where most files go, with a size."""
+def tmpfs(limits: Limits, *, homes: bool = True) -> dict[str, str]:
+    """The in-memory file systems of a shell container: where most files go, with a size.
+
+    Args:
+        limits: Say the size of each.
+        homes: Whether ``/root`` and ``/home`` are among them; else they are the image's.
+    """
     size = f"size={limits.tmpfs_mb}m,nosuid,nodev,exec"
     return {
-        "/root": f"{size},mode=0700",
-        "/home": f"{size},mode=0755",
+        **({"/root": f"{size},mode=0700", "/home": f"{size},mode=0755"} if homes else {}),
         "/tmp": f"{size},mode=1777",  # noqa: S108 -- inside the container
         "/var/tmp": f"{size},mode=1777",  # noqa: S108 -- inside the container
         "/run": f"{size},mode=0755",

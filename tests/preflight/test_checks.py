@@ -16,7 +16,6 @@ from cycleqd.preflight import checks as preflight
 from cycleqd.preflight.checks import check
 from cycleqd.preflight.probe import Facts, TokenizerInvalid
 from cycleqd.preflight.refinement import room_for_refinement
-from cycleqd.sandbox import SandboxUnavailable
 from tests.tiny_models import save_tied
 
 
@@ -32,15 +31,6 @@ def config(tmp_path):
 @pytest.mark.docker
 def test_a_fit_machine_passes_every_check(config):
     assert [item for item in check(config) if not item.ok] == []
-
-
-@pytest.mark.docker
-def test_limits_that_the_engine_refuses_name_the_settings(config):
-    # More bytes than Docker's 64 bits hold.
-    greedy = config.model_copy(update={"sandbox": config.sandbox.model_copy(update={"memory_mb": 2**45})})
-    docker = preflight._guarded("docker", greedy, preflight._docker)
-    assert not docker.ok
-    assert "sandbox.memory_mb" in docker.remedy
 
 
 def test_an_engine_that_is_not_installed_names_the_setting_and_the_command(config, monkeypatch):
@@ -194,20 +184,3 @@ def test_a_benchmark_without_its_data_names_the_setting(tmp_path, monkeypatch):
     assert not skills.ok
     assert "none.jsonl" in skills.detail
     assert "data" in skills.remedy
-
-
-def test_missing_images_name_the_command(config, monkeypatch):
-    monkeypatch.setattr("cycleqd.sandbox.missing_images", lambda *skills: ("cycleqd-shell:123",))
-    docker = preflight._docker(config)
-    assert not docker.ok
-    assert docker.remedy == "build them with make images"
-
-
-def test_an_engine_of_docker_that_does_not_answer_is_a_finding(config, monkeypatch):
-    def dead(*skills):
-        raise SandboxUnavailable("no Docker engine answers")
-
-    monkeypatch.setattr("cycleqd.sandbox.missing_images", dead)
-    docker = preflight._guarded("docker", config, preflight._docker)
-    assert not docker.ok
-    assert "no Docker engine answers" in docker.detail

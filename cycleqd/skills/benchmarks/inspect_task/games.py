@@ -10,12 +10,14 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Final
 
 from cycleqd.messages import Message
 from cycleqd.sandbox import Sandboxes, SandboxUnavailable
 from cycleqd.skills.benchmarks.inspect_task.boxes import Boxes, BoxFault
 from cycleqd.skills.benchmarks.inspect_task.client import Event, InspectFailed, Worker, absent, workers
+from cycleqd.skills.benchmarks.inspect_task.surroundings import Surroundings
 
 PATIENCE: Final = 1800.0
 """Seconds that a sample may take between a reply and the next question: tools and scorers run in between."""
@@ -57,6 +59,7 @@ class Game:
         name: The skill's name, for the log and for messages.
         live: Samples that are played at a time.
         sandboxes: Where they act; None plays them up to what they ask first, without sandboxes and scores.
+        own: What samples act in, by key, where that is no image of ours.
     """
 
     def __init__(
@@ -68,13 +71,14 @@ class Game:
         name: str,
         live: int,
         sandboxes: Sandboxes | None,
+        own: Mapping[str, Surroundings] = MappingProxyType({}),
     ) -> None:
         self._name = name
         self._changed = threading.Condition()
         self._seats = {key: Seat() for key in ids}
         self._over: str | None = None
         self._log: Path | None = None
-        self._boxes = Boxes(sandboxes) if sandboxes is not None else None
+        self._boxes = Boxes(sandboxes, own) if sandboxes is not None else None
         self._folder = tempfile.TemporaryDirectory(prefix="cycleqd-inspect-")
         # As many as may act at a time, and as many that are being closed.
         self._hands = ThreadPoolExecutor(2 * live + 2, thread_name_prefix=f"{name}-box")
@@ -187,7 +191,7 @@ class Game:
         try:
             if self._boxes is None:
                 raise RuntimeError("a game without sandboxes acts in none")
-            answer["result"] = self._boxes.act(event["box"], event["operation"], event["arguments"])
+            answer["result"] = self._boxes.act(event["sample"], event["box"], event["operation"], event["arguments"])
         except BoxFault as fault:
             answer["error"] = [fault.kind, fault.text]
         except SandboxUnavailable as fault:

@@ -15,9 +15,11 @@ import yaml
 
 from cycleqd.messages import Message, whole_texts
 from cycleqd.sandbox import Sandboxes
+from cycleqd.sandbox.own_images import OwnImage
 from cycleqd.skills.benchmarks.benchmark import DataUnavailable, Problem, Source, halves, without_excluded
 from cycleqd.skills.benchmarks.inspect_task.client import ask
 from cycleqd.skills.benchmarks.inspect_task.games import Game, Seat
+from cycleqd.skills.benchmarks.inspect_task.surroundings import NotPlayable, Surroundings, surroundings_of
 from cycleqd.skills.protocol import NOTHING_BESIDE, NoReference, Origin, Sample, SkillSession, Split, Verdict
 
 TURNS: Final = 10
@@ -241,8 +243,16 @@ class InspectSkill:
             raise DataUnavailable(f"{name}: a task of inspect_ai has its own prompts and takes no prompt_file")
         command = {"do": "describe", "task": self._task.name, "arguments": self._task.arguments}
         told = ask(command, skill=name, seconds=LOADING_SECONDS)
-        if told["faults"]:
-            raise DataUnavailable(f"{name}: {self._task.name} can't be played: {'; '.join(told['faults'])}")
+        faults = list(told["faults"])
+        self._own: dict[str, Surroundings] = {}
+        """What samples act in, by key, where that is no image of ours."""
+        try:
+            self._own = _own_of(told["samples"])
+        except NotPlayable as error:
+            faults.append(str(error))
+        if faults:
+            raise DataUnavailable(f"{name}: {self._task.name} can't be played: {'; '.join(faults)}")
+        self.images = ("shell", *sorted({one.image.tag for one in self._own.values()}))
         self.max_turns = source.max_turns or TURNS
         self.max_new_tokens = min(told["max_tokens"] or NEW_TOKENS, MOST_NEW_TOKENS)
         problems = [
@@ -258,6 +268,9 @@ class InspectSkill:
         digest = hashlib.sha256(self._task.file.read_bytes() if self._task.file else self._task.name.encode())
         digest.update(repr(sorted(self._task.arguments.items())).encode())
         digest.update("".join(problem.content for problem in problems).encode())
+        for key, one in sorted(self._own.items()):
+            told_so = (key, one.image.tag, one.directory, sorted(one.environment.items()), one.user)
+            digest.update(repr(told_so).encode())
         version = f"{told['task']} {told['version']}, inspect_ai {told['inspect']}"
         self.origin = Origin(version, digest.hexdigest(), "ours", tuple(skipped))
         self._samples = halves(name, kept, counts=counts, seed=source.split_seed)
@@ -296,10 +309,14 @@ class InspectSkill:
         finally:
             opened.close()
 
+    def own_images(self) -> tuple[OwnImage, ...]:
+        """The images of the task's own, which must be made before it is played."""
+        return tuple({one.image.tag: one.image for one in self._own.values()}.values())
+
     def game(self, keys: Sequence[str], live: int, sandboxes: Sandboxes | None) -> Game:
         """Lets inspect_ai play samples."""
         task = self._task
-        return Game(task.name, task.arguments, keys, name=self.name, live=live, sandboxes=sandboxes)
+        return Game(task.name, task.arguments, keys, name=self.name, live=live, sandboxes=sandboxes, own=self._own)
 
     def _questions(self) -> dict[str, list[Message]]:
         """What all samples ask first: each is played up to there, without a sandbox."""
@@ -322,3 +339,22 @@ class InspectSkill:
         finally:
             game.close()
         return found
+
+
+def _own_of(samples: Sequence[Mapping[str, Any]]) -> dict[str, Surroundings]:
+    """What samples act in, by key; most share one.
+
+    Raises:
+        NotPlayable: Our containers cannot be that.
+    """
+    read: dict[tuple[str | None, str], Surroundings | None] = {}
+    found: dict[str, Surroundings] = {}
+    for sample in samples:
+        if sample["sandbox"] is None:
+            continue
+        told = (sample["sandbox"]["config"], sample["sandbox"]["folder"])
+        if told not in read:
+            read[told] = surroundings_of(*told)
+        if (one := read[told]) is not None:
+            found[sample["id"]] = one
+    return found

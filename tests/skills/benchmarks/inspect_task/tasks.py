@@ -86,8 +86,8 @@ def local_sandbox():
 
 
 @task
-def own_image():
-    return plain(sandbox=("docker", "compose.yaml"))
+def two_containers():
+    return plain(sandbox=("docker", "two.yaml"))
 
 
 @task

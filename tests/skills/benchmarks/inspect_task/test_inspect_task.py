@@ -2,6 +2,7 @@
 
 import io
 import os
+import subprocess
 import threading
 import zipfile
 from contextlib import contextmanager
@@ -14,7 +15,7 @@ from cycleqd.evaluation.play import evaluate, requests_of
 from cycleqd.models.causal_lm.protocol import Reply
 from cycleqd.run.store import RunStore
 from cycleqd.run.upkeep import verify
-from cycleqd.sandbox import NoSandboxes, Sandboxes
+from cycleqd.sandbox import NoSandboxes, Sandboxes, image_tags
 from cycleqd.skills.benchmarks.benchmark import DataUnavailable, Source
 from cycleqd.skills.benchmarks.inspect_task.client import INSTALL, PYTHON_VARIABLE
 from cycleqd.skills.benchmarks.inspect_task.skill import read_task
@@ -118,7 +119,7 @@ class TestSamples:
         ("task", "reason"),
         [
             ("local_sandbox", "sandbox is 'local'"),
-            ("own_image", "wants an image of its own"),
+            ("two_containers", "one service"),
             ("no_scorer", "no scorer"),
             ("no_such_task", "can't load"),
         ],
@@ -170,6 +171,40 @@ class TestPlaying:
         log = zipfile.ZipFile(io.BytesIO(content))  # newer versions compress it as only they can read
         assert "header.json" in log.namelist()  # which is written last
         assert sum(entry.startswith("samples/") for entry in log.namelist()) == 5
+
+    @pytest.mark.docker
+    def test_a_task_with_a_dockerfile_acts_in_its_image_as_its_user(self, tmp_path):
+        (tmp_path / "Dockerfile").write_text(
+            f"FROM {image_tags()['shell']}\nRUN useradd -m ann && echo 42 >/opt/secret && mkdir /srv/ann && "
+            "chown ann /srv/ann\nENV COLOUR=red\nWORKDIR /srv/ann\nUSER ann\n"
+        )
+        (tmp_path / "task.py").write_text(
+            f"import sys\nsys.path.insert(0, {str(TASKS.parent)!r})\nfrom tasks import *\n"
+            "@task\ndef boxed():\n    return plain(dataset=sums_of(4), solver=[use_tools(shell()), generate()], "
+            "sandbox='docker')\n"
+        )
+
+        def reply(said):
+            if len(said) == 2:
+                command = "id -un; pwd; echo $COLOUR $HOME; cat /opt/secret; ls -l note.txt | cut -d' ' -f3; touch own"
+                return f'<tool_call>{{"name": "shell", "arguments": {{"command": "{command}"}}}}</tool_call>'
+            assert said[-1] == "Result of shell:\n0|ann\n/srv/ann\nred /home/ann\n42\nann\n|", said[-1]
+            return "The end"
+
+        data = f"{tmp_path / 'task.py'}@boxed"
+        skill = build_skill("inspect:mine", counts={"optimization": 2, "test": 1}, source=Source(data=data))
+        (image,) = skill.own_images()
+        assert image.tag in skill.images
+        try:
+            with Sandboxes(run_id="test-inspect", max_containers=2) as sandboxes:
+                _, (record, *_) = play(skill, reply, sandboxes)
+        finally:
+            subprocess.run(["docker", "rmi", "-f", image.tag], check=False, stdout=subprocess.DEVNULL)
+        assert [sample.reason for sample in record.samples] == ["includes says I; the end: The end"] * 2
+        # Another image is another benchmark.
+        (tmp_path / "Dockerfile").write_text("FROM python:3.12\n")
+        again = build_skill("inspect:mine", counts={"optimization": 2, "test": 1}, source=Source(data=data))
+        assert again.origin != skill.origin
 
     @pytest.mark.parametrize("batching", ["strict", "throughput"])
     def test_a_solver_that_asks_in_other_conversations_is_played_and_recorded(self, batching):

@@ -13,8 +13,6 @@ from typing import Any, Final
 from cycleqd.skills.benchmarks.inspect_task.worker.link import Link
 from cycleqd.skills.benchmarks.inspect_task.worker.stage import NAME
 
-COMPOSE: Final = ("compose.yaml", "compose.yml", "docker-compose.yaml", "docker-compose.yml", "Dockerfile")
-"""Files from which inspect_ai's Docker sandbox takes an image, where a task has them beside it."""
 TASK_FOLDER: Final = "__task_run_dir__"
 
 
@@ -62,15 +60,8 @@ def faults_of(task: Any, samples: dict[str, Any]) -> list[str]:
             continue
         if spec.type not in ("docker", NAME):
             found.append(f"its sandbox is {spec.type!r}: what a model writes runs in containers without network alone")
-        elif spec.config is not None:
-            found.append(f"its Docker sandbox wants an image of its own ({spec.config})")
-        else:
-            folder = Path(getattr(task, TASK_FOLDER, None) or ".")
-            found += [
-                f"its Docker sandbox wants an image of its own ({name})"
-                for name in COMPOSE
-                if (folder / name).is_file()
-            ]
+        elif spec.config is not None and not isinstance(spec.config, str):
+            found.append(f"its Docker sandbox is configured by a {type(spec.config).__name__}, not by a file")
     for key, sample in samples.items():
         if not isinstance(sample.input, str) and any(
             not isinstance(message.content, str) and any(part.type != "text" for part in message.content)
@@ -79,6 +70,15 @@ def faults_of(task: Any, samples: dict[str, Any]) -> list[str]:
             found.append(f"sample {key} shows more than text")
             break
     return list(dict.fromkeys(found))
+
+
+def _sandbox_of(task: Any, sample: Any) -> dict[str, Any] | None:
+    """The file that configures a sample's sandbox, and the folder from where it is found."""
+    spec = sample.sandbox or task.sandbox
+    if spec is None:
+        return None
+    folder = Path(getattr(task, TASK_FOLDER, None) or ".").absolute()
+    return {"config": spec.config if isinstance(spec.config, str) else None, "folder": str(folder)}
 
 
 def describe(link: Link, name: str, arguments: dict[str, Any]) -> None:
@@ -99,7 +99,7 @@ def describe(link: Link, name: str, arguments: dict[str, Any]) -> None:
                 "id": key,
                 "content": _digest(sample),
                 "target": sample.target,
-                "sandbox": bool(task.sandbox or sample.sandbox),
+                "sandbox": _sandbox_of(task, sample),
             }
             for key, sample in samples.items()
         ],
