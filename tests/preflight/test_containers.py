@@ -20,7 +20,7 @@ def config(tmp_path):
 def test_limits_that_the_engine_refuses_name_the_settings(config):
     # More bytes than Docker's 64 bits hold.
     greedy = config.model_copy(update={"sandbox": config.sandbox.model_copy(update={"memory_mb": 2**45})})
-    docker = preflight._guarded("docker", greedy, containers.docker)
+    docker = checks._guarded("docker", greedy, containers.docker)
     assert not docker.ok
     assert "sandbox.memory_mb" in docker.remedy
 
@@ -54,7 +54,7 @@ def test_a_tasks_dockerfile_that_fails_is_a_finding_before_anything_is_trained(t
         "    samples = [Sample(input=f'Say {n}.', target=str(n)) for n in range(8)]\n"
         "    return Task(dataset=MemoryDataset(samples), scorer=includes(), sandbox='docker')\n"
     )
-    skill = {"name": "inspect:boxed", "data": str(tmp_path / "task.py"), "optimization": 2, "test": 2}
+    skill = {"name": "inspect:boxed", "data": f"{tmp_path / 'task.py'}@boxed", "optimization": 2, "test": 2}
     config = RunConfig.model_validate({"skills": [skill], "experts": {"source": {"inspect:boxed": str(tmp_path)}}})
     found = containers.docker(config)
     assert not found.ok

@@ -75,7 +75,9 @@ def read_task(data: str | None, skill: str) -> Task:
     file = Path(path).expanduser().absolute()
     if not file.is_file():
         raise DataUnavailable(f"{skill}: there is no file {path}")
-    return Task(f"{file}@{of_file}" if of_file else str(file), arguments, file)
+    if not of_file:  # inspect_ai finds the tasks of a relative path alone
+        raise DataUnavailable(f"{skill}: say which task of the file: {path}@TASK")
+    return Task(f"{file}@{of_file}", arguments, file)
 
 
 class InspectEpisode:

@@ -72,7 +72,7 @@ def test_a_task_is_named_with_its_arguments(tmp_path):
     )
 
 
-@pytest.mark.parametrize("data", [None, "", "gone.py@sums", "a/b?size", "a/b?1=2", "a/b?x=[1"])
+@pytest.mark.parametrize("data", [None, "", __file__, "gone.py@sums", "a/b?size", "a/b?1=2", "a/b?x=[1"])
 def test_what_names_no_task_is_refused(data):
     with pytest.raises(DataUnavailable, match=r"^mine: "):
         read_task(data, "mine")
