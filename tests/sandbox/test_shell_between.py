@@ -84,8 +84,18 @@ def test_a_shell_that_an_attached_command_starts_takes_the_next_commands(shell: 
         result = shell.run("whoami; pwd; echo $w; cat; (exit 3)")
         assert (result.output, result.exit_code) == (f"{user}\n/home/{user}\n11\n", 3)
         if user == "jack":
-            shell.run("exit", attached=True, timeout=60)
-            assert shell.run("whoami").output == "root\n"
+            # `su` ends with its shell, although both were stopped between the commands.
+            assert not shell.run("exit", attached=True, timeout=60).restarted
+            assert shell.run("whoami; echo $v").output == "root\n10\n"
+
+
+def test_who_waits_for_a_shell_in_the_background_hears_of_its_end(shell: ShellSession) -> None:
+    shell.script("useradd -m jack")
+    shell.run("su jack -c 'while ! [ -e /tmp/now ]; do sleep 0.05; done' & sleep 0.3")
+    for _ in range(5):
+        shell.run("sleep 0.1")
+    result = shell.run("touch /tmp/now; wait; echo ended", timeout=60)
+    assert (result.output, result.timed_out) == ("ended\n", False)
 
 
 def test_what_is_left_running_goes_on_behind_a_fresh_bash(shell: ShellSession) -> None:

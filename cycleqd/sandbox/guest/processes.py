@@ -28,6 +28,10 @@ ENVIRONMENT = {
 }
 
 
+WAITERS = (b"su", b"sudo", b"runuser")
+"""Programs that stop themselves when the shell that they started is stopped, until somebody lets them go on."""
+
+
 def quoted(text: str) -> str:
     """`text` as one word of shell, whatever it holds (NUL, which no shell can hold, is left out)."""
     return "'" + text.replace("\0", "").replace("'", "'\"'\"'") + "'"
@@ -199,6 +203,15 @@ def shows_stop(pid: int) -> bool:
     except (OSError, KeyError, ValueError):
         return False
     return fields[b"State"].lstrip().startswith(b"T") or bool(pending >> (signal.SIGSTOP - 1) & 1)
+
+
+def waits_for_a_shell(pid: int) -> bool:
+    """Whether a process is one of `WAITERS`."""
+    try:
+        with open(f"/proc/{pid}/comm", "rb") as file:
+            return file.read().strip() in WAITERS
+    except OSError:
+        return False
 
 
 def read_some(descriptor: int, kept: bytearray, limit: int) -> int:

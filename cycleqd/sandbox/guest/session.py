@@ -38,6 +38,7 @@ from cycleqd.sandbox.guest.processes import (
     read_some,
     start,
     unclosed_substitution,
+    waits_for_a_shell,
 )
 from cycleqd.sandbox.guest.trust import PROGRAMS, Seal, next_tick
 
@@ -81,8 +82,9 @@ class Shell:
         self.null = os.open("/dev/null", os.O_RDWR)
         self.seal = Seal()
         self.disk = Disk(disk_bytes)
-        # Processes that the agent stopped: they stay so.
+        # Processes that the agent stopped: they stay so. And those that may stop themselves.
         self.stopped: set[int] = set()
+        self.waiters: set[int] = set()
         self.paused = False
         # Outputs of scripts that somebody may still write to; what comes is read and dropped.
         self.left: list[int] = []
@@ -95,7 +97,9 @@ class Shell:
     def pause(self) -> None:
         """Stops everything."""
         if not self.paused:
-            self.stopped = {pid for pid in processes() if is_stopped(pid)}
+            there = processes()
+            self.waiters = {pid for pid in there if waits_for_a_shell(pid)}
+            self.stopped = {pid for pid in there if is_stopped(pid)} - self.waiters
         self.paused = True
         with contextlib.suppress(ProcessLookupError):
             os.kill(-1, signal.SIGSTOP)
@@ -111,6 +115,16 @@ class Shell:
                 if pid not in self.stopped:
                     with contextlib.suppress(ProcessLookupError):
                         os.kill(pid, signal.SIGCONT)
+
+    def spur(self) -> None:
+        """Lets those of `WAITERS` go on that stopped themselves because `pause` had stopped their shells.
+
+        They do so some time after `resume`, for they hear of it only then.
+        """
+        for pid in self.waiters:
+            if is_stopped(pid):
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGCONT)
 
     def idle(self, requests: int) -> bytes | None:
         """Waits for a request and collects orphans meanwhile; returns its line, or None at the end."""
@@ -162,6 +176,7 @@ class Shell:
                 return self.killed(self.bash.output, kept, total, limit, directory=self.bash.directory())
             if self.disk.full():
                 return self.killed(self.bash.output, kept, total, limit, full=True)
+            self.spur()
             for descriptor, _ in poll.poll(min(left, TICK_SECONDS) * 1000 + 1):
                 if descriptor == self.bash.script:
                     try:
