@@ -89,14 +89,14 @@ def test_a_row_names_the_file_of_its_state_which_is_removed_with_the_others(kind
 
 @pytest.fixture(scope="module")
 def whole(tiny_tied, tmp_path_factory):
-    """What a trainer makes undisturbed, once for all tests: its folder and its summary."""
+    """What a trainer makes undisturbed, once for all tests: its folder, its summary, and how it went."""
     made = {}
 
     def make(kind, given, settings):
         key = json.dumps([kind, given, settings])
         if key not in made:
-            out = tmp_path_factory.mktemp("whole") / "expert"
-            made[key] = out, train(kind, given, tiny_tied, out, **settings)
+            out, seen = tmp_path_factory.mktemp("whole") / "expert", []
+            made[key] = out, train(kind, given, tiny_tied, out, progress=seen.append, **settings), seen
         return made[key]
 
     return make
@@ -114,10 +114,13 @@ def whole(tiny_tied, tmp_path_factory):
 def test_the_expert_is_the_loops_up_to_rounding_and_in_one_process_bit_for_bit(
     kind, given, settings, whole, tiny_tied, tmp_path
 ):
-    folder, expected = whole("loop", {}, settings)
-    seen = []
-    summary = train(kind, given, tiny_tied, tmp_path / "expert", progress=seen.append, **settings)
-    one, two = weights_of(folder), weights_of(tmp_path / "expert")
+    folder, expected, _ = whole("loop", {}, settings)
+    if given:
+        other, summary, seen = whole(kind, given, settings)
+    else:  # anew, the loop too
+        other, seen = tmp_path / "expert", []
+        summary = train(kind, given, tiny_tied, other, progress=seen.append, **settings)
+    one, two = weights_of(folder), weights_of(other)
     assert one.keys() == two.keys()
     exactly = given.get("processes", 1) == 1
     tolerance = {"rtol": 0, "atol": 0} if exactly else {"rtol": 1e-3, "atol": 1e-4}
@@ -133,8 +136,8 @@ def test_the_expert_is_the_loops_up_to_rounding_and_in_one_process_bit_for_bit(
         assert timeless(summary) == timeless(expected)
     assert [state.step for state in seen] == list(range(1, expected.steps + 1))
     assert all(state.tokens_per_second > 0 for state in seen)
-    assert names_in(tmp_path / "expert") == names_in(folder)
-    EXPERT_SOURCES.make("trained", tmp_path / "expert").update(BaseWeights(tiny_tied))
+    assert names_in(other) == names_in(folder)
+    EXPERT_SOURCES.make("trained", other).update(BaseWeights(tiny_tied))
 
 
 @every_way
@@ -142,7 +145,7 @@ def test_a_training_that_was_killed_goes_on_and_gives_the_same_expert_bit_for_bi
     kind, given, whole, tiny_tied, tmp_path, monkeypatch
 ):
     # In one process all trainers make the loop's expert; see above.
-    folder, expected = whole(kind, given, VALIDATED) if given else whole("loop", {}, VALIDATED)
+    folder, expected, _ = whole(kind, given, VALIDATED) if given else whole("loop", {}, VALIDATED)
     place, seen, number = StateFile(tmp_path), [], count(1)
 
     def killed(state):

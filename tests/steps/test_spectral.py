@@ -12,7 +12,15 @@ from cycleqd.steps import spectral
 from cycleqd.steps.workspace import opened
 from cycleqd.task_vector import DenseTaskVector, SpectralTaskVector
 from tests.live_prefect import small_configuration
-from tests.steps.small_run import begin, make_experts, next_generation, score
+from tests.steps.small_run import (
+    begin,
+    make_experts,
+    next_generation,
+    nonsense_data,
+    nonsense_problems,
+    nonsense_skills,
+    score,
+)
 from tests.toy_experts import assert_close, deltas
 
 pytestmark = [pytest.mark.docker, pytest.mark.slow]
@@ -23,7 +31,14 @@ EXPERTS = {"method": "full", "global_batch": 2, "micro_batch": 2}
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    return tmp_path_factory.mktemp("spectral")
+    made = tmp_path_factory.mktemp("spectral")
+    nonsense_problems(made)
+    return made
+
+
+def begun(folder, name, **experts):
+    data = {"data": nonsense_data(folder)}
+    return begin(folder, name, skills=nonsense_skills(folder), experts={**EXPERTS, **data, **experts}, **SETTINGS)
 
 
 @pytest.fixture(scope="module")
@@ -33,7 +48,7 @@ def small(folder):
 
 
 def searched(folder, name, *, spectral):
-    run = begin(folder, name, experts={**EXPERTS, "spectral": spectral}, **SETTINGS)
+    run = begun(folder, name, spectral=spectral)
     with opened(run) as ws:
         for individual in make_experts(ws):
             score(ws.evaluator, individual, "optimization")
@@ -71,7 +86,7 @@ def test_a_killed_decomposition_goes_on_with_the_next_parameter(folder, monkeypa
 
     write = spectral.write_decomposition
     monkeypatch.setattr(spectral, "write_decomposition", counted)
-    run = begin(folder, "killed", experts={**EXPERTS, "spectral": True}, **SETTINGS)
+    run = begun(folder, "killed", spectral=True)
     with opened(run) as ws:
         with pytest.raises(KeyboardInterrupt):
             make_experts(ws)
