@@ -318,11 +318,13 @@ def _conversations(
     tokenizer: Any, samples: Sequence[str], ends: tuple[int, ...], date: datetime.date, *, trained: bool
 ) -> int:
     """Renders openings and conversations, and encodes them if experts are trained; returns the longest opening."""
-    from cycleqd.experts.conversations import IGNORED, encode
+    from cycleqd.experts.conversations import IGNORED, TrainingMessage, encode
 
     openings: list[list[Message]] = [json.loads(sample) for sample in samples] or [list(_TALK[:2])]
     longest = 0
     for opening in openings:
+        # A benchmark may open with a whole conversation, an example of how to play: nobody is trained on that.
+        shown_only: list[TrainingMessage] = [{**message, "trained": False} for message in opening]
         talk = [*opening, *_TALK[2:]]
         shown = render(tokenizer, opening, reply_follows=True, date=date, images=True)
         longest = max(longest, len(shown))
@@ -334,7 +336,7 @@ def _conversations(
         render(tokenizer, talk, reply_follows=False, date=date, images=True)
         if not trained:
             continue
-        examples = encode(tokenizer, talk, ends, date=date)
+        examples = encode(tokenizer, [*shown_only, *_TALK[2:]], ends, date=date)
         first = examples[0]
         begins = next(index for index, label in enumerate(first.labels) if label != IGNORED)
         if first.input_ids[:begins] != shown:

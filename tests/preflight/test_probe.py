@@ -49,6 +49,9 @@ def test_fit_folder_is_fit(look, request, model, method):
 def test_openings_of_the_skills_are_rendered(look, folder):
     opening = [{"role": "user", "content": "word " * 90}]
     assert look(folder, samples=[opening]).longest > 450
+    # As AgentBench's, which show a whole episode first.
+    played = [{"role": "assistant", "content": "Act: bash"}, {"role": "user", "content": "Now you."}]
+    assert look(folder, samples=[[*opening, *played]]).longest > 450
     template(folder, CHAT_TEMPLATE + "{% if messages[0].content[:4] == 'word' %}{{ none.nothing.here }}{% endif %}")
     assert look(folder)
     with pytest.raises(BaseModelInvalid, match="chat template cannot be used"):
