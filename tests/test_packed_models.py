@@ -98,6 +98,16 @@ def test_a_gguf_file_is_converted_once_and_again_when_it_changed(tmp_path):
     assert public_name(str(file)) == str(file)
 
 
+def test_a_gguf_file_is_talked_to(tmp_path, monkeypatch):
+    from cycleqd.cli.conversation import load_chat
+
+    monkeypatch.setenv("CYCLEQD_CACHE", str(tmp_path / "cache"))
+    write_gguf(tmp_path / "tiny.gguf", head="copy")
+    chat = load_chat(tmp_path / "tiny.gguf", max_new_tokens=3)
+    "".join(chat.reply("ab"))
+    assert [message["role"] for message in chat.messages] == ["user", "assistant"]
+
+
 @pytest.mark.parametrize("content", [b"", b"GGUF", b"no model at all" * 100])
 def test_a_file_that_is_no_gguf_is_refused_in_one_line(content, tmp_path):
     file = tmp_path / "broken.gguf"

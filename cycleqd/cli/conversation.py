@@ -14,6 +14,7 @@ from rich.text import Text
 from cycleqd.messages import Message, visible, whole_text
 from cycleqd.models.causal_lm.rendering import end_tokens, load_tokenizer, render
 from cycleqd.models.hardware import torch_device
+from cycleqd.packed_models import PACKED
 from cycleqd.storage import cache_dir
 
 
@@ -72,7 +73,7 @@ def load_chat(path: Path, *, system: str | None = None, max_new_tokens: int = 25
     """Loads a model's folder: a checkpoint, or a LoRA adapter, whose base model is found as a run finds it.
 
     Args:
-        path: A Hugging Face model folder.
+        path: A Hugging Face model folder, a GGUF file, or the name of a model that packages carry.
         system: Instructions ahead of every conversation.
         max_new_tokens: Longest reply, at least 1.
         temperature: 0 for greedy decoding, otherwise the sampling temperature.
@@ -91,7 +92,7 @@ def load_chat(path: Path, *, system: str | None = None, max_new_tokens: int = 25
     weights.check_values()
     model = AutoModelForCausalLM.from_pretrained(whole, dtype="auto", trust_remote_code=False)
     parameters_of(model, weights)
-    if not (path / "config.json").is_file():
+    if _is_adapter(path):
         _adapt(model, path)
     model.to(torch_device()).eval()
     tokenizer = load_tokenizer(tokens)
@@ -109,15 +110,19 @@ def folders(path: Path) -> tuple[Path, Path]:
     Raises:
         FileNotFoundError, BaseModelInvalid, BaseModelUnavailable: See `load_chat`.
     """
-    from cycleqd.base_model import resolve_base
+    from cycleqd.base_model import is_gguf, resolve_base
 
-    if (path / "config.json").is_file():
+    if (path / "config.json").is_file() or is_gguf(str(path)) or str(path) in PACKED:
         whole = resolve_base(str(path), cache_dir())
         return whole, whole
-    if not (path / "adapter_config.json").is_file():
+    if not _is_adapter(path):
         raise FileNotFoundError(f"{path} is no model folder (no config.json); make one: cycleqd export RUN {path}")
     whole = _base_of(path)
     return whole, path if (path / "tokenizer_config.json").is_file() else whole
+
+
+def _is_adapter(path: Path) -> bool:
+    return (path / "adapter_config.json").is_file() and not (path / "config.json").is_file()
 
 
 def _adapt(model: Any, adapter: Path) -> None:

@@ -13,6 +13,7 @@ from rich.text import Text
 from cycleqd.cli.common import ConfigArgument, SetOption, err, out
 from cycleqd.cli.tables import show_table
 from cycleqd.config import ConfigError, RunConfig, SkillConfig, load_config
+from cycleqd.packed_models import PACKED
 from cycleqd.skills.registry import SkillUnavailable, find
 
 if TYPE_CHECKING:
@@ -28,7 +29,8 @@ def evaluate(
     ] = None,
     model: Annotated[str | None, typer.Option(metavar="NAME", help="The endpoint's name of the model.")] = None,
     path: Annotated[
-        Path | None, typer.Option(metavar="MODELDIR", help="A Hugging Face checkpoint, e.g. from cycleqd export.")
+        Path | None,
+        typer.Option(metavar="MODELDIR", help="A Hugging Face checkpoint, e.g. from cycleqd export, or a GGUF file."),
     ] = None,
     skills: Annotated[
         list[str] | None,
@@ -83,13 +85,13 @@ class _Subject(NamedTuple):
 
 
 def _checkpoint(settings: RunConfig, path: Path) -> _Subject:
-    from cycleqd.base_model import BaseWeights, resolve_base
+    from cycleqd.base_model import BaseWeights, is_gguf, resolve_base
     from cycleqd.evaluation.resources import start_engine
     from cycleqd.preflight.probe import probe
     from cycleqd.storage import cache_dir
 
-    if not path.is_dir():
-        raise ConfigError(f"--path {path}: no such folder")
+    if not (path.is_dir() or is_gguf(str(path)) or str(path) in PACKED):
+        raise ConfigError(f"--path {path}: no such folder or GGUF file")
     base = resolve_base(str(path), cache_dir())
     with err.status("Loading the model"):
         probe(base, date=settings.model.date)
