@@ -86,7 +86,8 @@ class OwnImage:
             raise ValueError(f"there is no Dockerfile at {file}")
         digest = hashlib.sha256(repr((self.dockerfile, self.target, self.arguments)).encode())
         ignored = folder / ".dockerignore"
-        patterns = ignored.read_text("utf-8").splitlines() if ignored.is_file() else []
+        lines = ignored.read_text("utf-8").splitlines() if ignored.is_file() else []
+        patterns = [line.strip() for line in lines if line.strip() and not line.startswith("#")]
         size = 0
         # The SDK's own rules for what a context holds; its Dockerfile always.
         for path in sorted(exclude_paths(str(folder), patterns, dockerfile=self.dockerfile)):

@@ -33,7 +33,7 @@ def test_the_tag_is_that_of_what_the_image_is_built_from(tmp_path):
 
 
 def test_what_dockerignore_names_says_nothing(tmp_path):
-    before = written(tmp_path, "FROM x\n", **{".dockerignore": "data\n*.log\n"}).tag
+    before = written(tmp_path, "FROM x\n", **{".dockerignore": "# what no image needs\n\ndata\n*.log\n"}).tag
     (tmp_path / "data").mkdir()
     (tmp_path / "data" / "large").write_text("x")
     (tmp_path / "run.log").write_text("x")
