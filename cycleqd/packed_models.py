@@ -145,6 +145,7 @@ def convert_gguf(gguf: Path, target: Path, *, name: str) -> None:
     from transformers import AutoModelForCausalLM, AutoTokenizer
     from transformers.utils import logging as transformers_logging
 
+    _check_layers(gguf)
     _log.info("converting %s to safetensors (once)", gguf.name)
     packed_config = getattr(transformers, "GgufConfig", None)
     # Newer versions keep the weights packed unless told otherwise; older ones know only the dense form.
@@ -168,6 +169,16 @@ def convert_gguf(gguf: Path, target: Path, *, name: str) -> None:
     _tie_again(model, gguf)
     model.save_pretrained(target)
     tokenizer.save_pretrained(target)
+
+
+def _check_layers(gguf: Path) -> None:
+    """Refuses a file that says it has more layers than tensors: transformers would build them all first."""
+    from gguf import GGUFReader
+
+    reader = GGUFReader(gguf)
+    for name, field in reader.fields.items():
+        if name.endswith(".block_count") and (count := field.contents()) > len(reader.tensors):
+            raise ValueError(f"{name} is {count}, and there are {len(reader.tensors)} tensors")
 
 
 def _tie_again(model: PreTrainedModel, gguf: Path) -> None:

@@ -17,15 +17,15 @@ WIDTH, TOKENS = 32, 300
 Q8, Q5 = gguf.GGMLQuantizationType.Q8_0, gguf.GGMLQuantizationType.Q5_0
 
 
-def write_gguf(path, *, head):
-    """A Qwen2 of one layer; its head is tied (None), tied and written twice ("copy"), or its "own"."""
+def write_gguf(path, *, head, layers=1):
+    """A Qwen2 of one layer, whatever it says; its head is tied (None), tied and written twice ("copy"), or its "own"."""
     random = numpy.random.default_rng(0)
 
     def matrix(*shape):
         return random.standard_normal(shape, dtype=numpy.float32)
 
     writer = gguf.GGUFWriter(path, "qwen2")
-    writer.add_block_count(1)
+    writer.add_block_count(layers)
     writer.add_context_length(64)
     writer.add_embedding_length(WIDTH)
     writer.add_feed_forward_length(2 * WIDTH)
@@ -116,6 +116,12 @@ def test_a_file_that_is_no_gguf_is_refused_in_one_line(content, tmp_path):
         resolve_base(str(file), tmp_path / "cache")
     assert "\n" not in str(fault.value)
     assert list((tmp_path / "cache" / "gguf").iterdir()) == []
+
+
+def test_more_layers_than_tensors_are_refused_before_they_are_built(tmp_path):
+    write_gguf(tmp_path / "deep.gguf", head=None, layers=2**31)
+    with pytest.raises(BaseModelInvalid, match="block_count is 2147483648, and there are 14 tensors"):
+        resolve_base(str(tmp_path / "deep.gguf"), tmp_path / "cache")
 
 
 @pytest.fixture
