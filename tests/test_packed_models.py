@@ -18,7 +18,7 @@ Q8, Q5 = gguf.GGMLQuantizationType.Q8_0, gguf.GGMLQuantizationType.Q5_0
 
 
 def write_gguf(path, *, head, layers=1):
-    """A Qwen2 of one layer, whatever it says; its head is tied (None), tied and written twice ("copy"), or its "own"."""
+    """A Qwen2 of one layer; its head is tied (None), tied and written twice ("copy"), or its "own"."""
     random = numpy.random.default_rng(0)
 
     def matrix(*shape):
