@@ -32,7 +32,7 @@ from cycleqd.models.causal_lm.protocol import (
 )
 from cycleqd.models.causal_lm.rendering import TEMPLATE_DATE, end_tokens, load_tokenizer, render
 from cycleqd.models.causal_lm.vllm_start import memory, start_vllm
-from cycleqd.models.causal_lm.vllm_weights import sleep, sleep_mode, swap_weights
+from cycleqd.models.causal_lm.vllm_weights import shut_down, sleep, sleep_mode, swap_weights
 from cycleqd.models.hardware import torch_device
 from cycleqd.task_vector import TaskVector
 
@@ -395,6 +395,6 @@ class VllmEngine:
     def _shut_down(self) -> None:
         self._stopped = True
         if hasattr(self, "_llm"):
-            self._llm.llm_engine.engine_core.shutdown()
+            shut_down(self._llm)
             del self._llm
         gc.collect()

@@ -48,6 +48,25 @@ def sleep(llm: Any) -> None:
         llm.sleep(level=2)
 
 
+def shut_down(llm: Any) -> None:
+    """Ends a `vllm.LLM`, and lets go of what vLLM keeps of it in its process.
+
+    vLLM remembers every layer whose weights were replaced in a dictionary with weak keys, and the values hold the
+    keys (0.32): each engine of a process left 0.4 GB of a model of 135M parameters behind.
+    """
+    with suppress(Exception):  # an engine that failed is ended all the same
+        llm.apply_model(_forget_layers)
+    llm.llm_engine.engine_core.shutdown()
+
+
+def _forget_layers(model: Any) -> None:
+    with suppress(ImportError, AttributeError):
+        from vllm.model_executor.model_loader.reload.layerwise import LAYERWISE_INFO
+
+        for layer in model.modules():
+            LAYERWISE_INFO.pop(layer, None)
+
+
 def _repack_tied_head(model: Any) -> None:
     """Makes an output head that shares the embedding's weight follow it.
 
