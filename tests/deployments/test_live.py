@@ -101,7 +101,9 @@ def test_a_fault_between_fields_ends_the_run_at_once(live_prefect):
 
 def test_two_runs_queue_for_the_engine_and_a_cancelled_one_makes_way(live_prefect):
     def containers(run_id):
-        return docker.from_env().containers.list(all=True, filters={"label": f"cycleqd.run={run_id}"})
+        return docker.from_env().containers.list(
+            all=True, filters={"label": f"cycleqd.run={run_id}"}, ignore_removed=True
+        )
 
     first = live_prefect.start(
         "cycleqd/cycleqd", {"config": live_prefect.configuration("endless", **SMALLEST, generations=10_000)}

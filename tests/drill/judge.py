@@ -83,7 +83,9 @@ def remains(scene):
     """What should not be there any more."""
     client = docker.from_env()
     try:
-        containers = client.containers.list(all=True, filters={"label": f"{RUN_LABEL}={scene.run_id}"})
+        containers = client.containers.list(
+            all=True, filters={"label": f"{RUN_LABEL}={scene.run_id}"}, ignore_removed=True
+        )
         found = [f"container {one.short_id}" for one in containers]
     finally:
         client.close()

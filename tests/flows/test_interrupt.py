@@ -53,5 +53,5 @@ def test_it_ends_soon_and_leaves_no_container_no_process_and_no_lease(memory_pat
     assert "What was finished is kept" in (memory_path / "log").read_text()
     assert not (run / "lease.json").exists()
     label = {"label": "cycleqd.run=interrupted"}
-    wait_for(lambda: not docker.from_env().containers.list(all=True, filters=label), seconds=120)
+    wait_for(lambda: not docker.from_env().containers.list(all=True, filters=label, ignore_removed=True), seconds=120)
     wait_for(lambda: not processes_with("PREFECT_HOME", home), seconds=120)

@@ -136,7 +136,9 @@ def test_the_container_has_neither_network_nor_folder_of_the_host_and_ends_with_
                 with pytest.raises(SandboxUnavailable, match="retry"):
                     database.execute("SELECT 1")
         deadline = time.monotonic() + 60
-        while engine.containers.list(all=True, filters={"name": name}):  # Docker is removing it by itself
+        while engine.containers.list(
+            all=True, filters={"name": name}, ignore_removed=True
+        ):  # Docker is removing it by itself
             assert time.monotonic() < deadline
             time.sleep(0.05)
     finally:
