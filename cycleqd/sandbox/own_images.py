@@ -158,7 +158,15 @@ class OwnImage:
         options = [f"--build-arg={name}={value}" for name, value in self.arguments]
         if self.target:
             options.append(f"--target={self.target}")
-        return ("build", f"--tag={self.tag}", f"--file={self.folder / self.dockerfile}", *options, str(self.folder))
+        # A step that fails would leave its container behind.
+        return (
+            "build",
+            "--force-rm",
+            f"--tag={self.tag}",
+            f"--file={self.folder / self.dockerfile}",
+            *options,
+            str(self.folder),
+        )
 
     def _docker(self, *arguments: str, why: str) -> None:
         program = shutil.which("docker")
