@@ -107,6 +107,7 @@ def memory_path(tmp_path):
 @pytest.fixture(scope="session")
 def prefect_harness():
     """A Prefect API of the tests' own, on a temporary database."""
+    from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
     from prefect.testing import utilities
 
     from tests.prefect_database import folder_for_the_harness
@@ -115,6 +116,8 @@ def prefect_harness():
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(utilities, "mkdtemp", folder_for_the_harness)
             stack.enter_context(utilities.prefect_test_harness(server_startup_timeout=600))
+        # The end of every flow waits a second for the thread that sends them.
+        stack.enter_context(temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}))
         yield
 
 

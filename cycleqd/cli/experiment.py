@@ -38,7 +38,7 @@ def experiment(
     Each pair of a method and a seed is a run of its own. The runs of one seed share experts, baselines and their
     scores. To continue after a stop, give the same command again.
     """
-    from cycleqd.cli.playing import playing, start_server
+    from cycleqd.cli.playing import playing, server
     from cycleqd.cli.start import preflight
     from cycleqd.experiment.plan import load_experiment, planned_runs
     from cycleqd.experiment.results import OtherPlan, measure, pooled, read_lines, table_of
@@ -62,8 +62,8 @@ def experiment(
         with playing(shlex.join(["cycleqd", *sys.argv[1:]])):
             from flows.experiment import run_experiment
 
-            start_server()
-            run_experiment(settings)
+            with server():
+                run_experiment(settings)
     lines = pooled(settings, measure(settings), elsewhere)
     results = table_of(settings, lines)
     text = to_markdown(results)
@@ -94,7 +94,7 @@ def pairs(
     The experts of a seed are trained once; each pair is a run of its own. To continue after a stop, give the same
     command again.
     """
-    from cycleqd.cli.playing import playing, start_server
+    from cycleqd.cli.playing import playing, server
     from cycleqd.cli.start import preflight
     from cycleqd.config import load_config
     from cycleqd.experiment.masks import to_figure
@@ -107,8 +107,8 @@ def pairs(
         with playing(shlex.join(["cycleqd", *sys.argv[1:]])):
             from flows.pairs import run_pairs
 
-            start_server()
-            run_pairs(settings, chosen)
+            with server():
+                run_pairs(settings, chosen)
     table = collect_pairs(settings, chosen)
     text = to_markdown(table)
     out.print(Markdown(text))

@@ -7,7 +7,7 @@ import os
 import signal
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import typer
@@ -44,7 +44,7 @@ def _terminate(*_: object) -> None:
 
 @contextmanager
 def playing(again: str, *, quiet: bool = False) -> Iterator[None]:
-    """Lets the block import flows and play them; `start_server` is to be called in it.
+    """Lets the block import flows and play them; they are played in a `server`.
 
     Args:
         again: The command that continues what was interrupted, for the user.
@@ -72,13 +72,15 @@ def playing(again: str, *, quiet: bool = False) -> Iterator[None]:
             raise typer.Exit(INTERRUPTED) from None
 
 
-def start_server() -> None:
-    """Starts Prefect's temporary server, unless another one is configured, such that no signal to the run ends it.
+@contextmanager
+def server() -> Iterator[None]:
+    """Prefect's temporary server, unless another one is configured, started such that no signal to the run ends it.
 
     A terminal interrupts all processes of a command, a service manager terminates them. Without its server, a run
     could not end in an orderly way. The server ends with this process; only a kill -9 leaves it to the next start.
     """
     from prefect.client.orchestration import get_client
+    from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, get_current_settings, temporary_settings
 
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})  # which children inherit
     try:
@@ -86,6 +88,11 @@ def start_server() -> None:
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
     atexit.register(_end_server)  # after Prefect's own, and so called ahead of it
+    with ExitStack() as stack:
+        if get_current_settings().api.url is None:
+            # Nothing listens to heartbeats there, and at its end every flow waits a second for what sends them.
+            stack.enter_context(temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}))
+        yield
 
 
 def _end_server() -> None:

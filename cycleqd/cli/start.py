@@ -12,7 +12,7 @@ import typer
 from rich.text import Text
 
 from cycleqd.cli.common import UNFIT, ConfigArgument, SetOption, err, out
-from cycleqd.cli.playing import playing, start_server
+from cycleqd.cli.playing import playing, server
 from cycleqd.cli.results import print_summary
 from cycleqd.cli.tables import print_table
 from cycleqd.config import RunConfig, load_config
@@ -55,8 +55,7 @@ def run(
     with playing(again, quiet=quiet):
         from flows.main import cycleqd_run
 
-        with _admitted(settings, rescore=rescore):
-            start_server()
+        with _admitted(settings, rescore=rescore), server():
             cycleqd_run(settings)  # what was to be set aside is set aside by now
     from cycleqd.report.write import read_summary
 

@@ -4,9 +4,19 @@ from contextlib import contextmanager
 
 import pytest
 from playwright.sync_api import expect
+from prefect.client.schemas.filters import (
+    FlowRunFilter,
+    FlowRunFilterDeploymentId,
+    FlowRunFilterName,
+    FlowRunFilterTags,
+)
+from prefect.client.schemas.sorting import FlowRunSort
+from prefect.states import Scheduled
 
+from cycleqd.config import RunConfig
 from cycleqd.config.form import CHANGED, USUAL
-from tests.live_prefect import ROOT, wait_for
+from cycleqd.run.store import RunStore
+from tests.live_prefect import ROOT, SMALLEST, wait_for
 
 pytestmark = [pytest.mark.browser, pytest.mark.docker, pytest.mark.slow]
 
@@ -114,6 +124,49 @@ def test_the_form_refuses_a_bad_value_and_starts_a_run(live_prefect, page, pictu
     assert live_prefect.state(run).is_completed(), live_prefect.logs(run)
 
 
+def test_a_quick_run_and_a_schedule_with_overrides_run(live_prefect, page, picture):
+    changes = SMALLEST | {"generations": 0, "grid": {"bins": 7, "lower": 0.5, "upper": 2.0}}
+    with defaults(live_prefect, **live_prefect.configuration("quick", **changes)) as deployment:
+        url = f"{live_prefect.url}/deployments/deployment/{deployment.id}"
+        page.goto(url)
+        page.get_by_role("button", name="Run", exact=True).press("Space")
+        page.get_by_text("Quick run", exact=True).click()
+        page.get_by_role("button", name="Close").wait_for()
+        page.get_by_role("button", name="Run", exact=True).last.click()  # of the dialog, which shows the form
+        quick = wait_for(lambda: _run(live_prefect, "cycleqd quick"), seconds=300)
+
+        page.goto(url)
+        page.get_by_role("button", name="Schedule", exact=True).first.click()
+        page.get_by_role("button", name="Select parameters").press("Space")  # a click opens and closes it again
+        page.locator(".p-select-option").get_by_text("config", exact=True).click()
+        page.keyboard.press("Escape")
+        field(page, "Run Id (Optional)").locator("textarea, input").fill("planned")
+        expect(choice(page, "Sampling (Optional)")).to_contain_text(USUAL)
+        choice(page, "Grid (Optional)").get_by_text(USUAL, exact=True).click()
+        picture("schedule")
+        page.get_by_role("button", name="Save").click()
+
+        def stored():
+            with live_prefect.client() as client:
+                return client.read_deployment(deployment.id).schedules
+
+        (schedule,) = wait_for(stored, seconds=120)
+        assert schedule.parameters["config"]["grid"] is None
+        planned = wait_for(lambda: _next_of(live_prefect, deployment), seconds=300)
+        with live_prefect.client() as client:
+            if client.read_flow_run(planned).state.is_scheduled():
+                client.set_flow_run_state(planned, Scheduled(), force=True)  # now, and not when the hour is over
+        for run in (quick, planned):
+            wait_for(lambda run=run: live_prefect.state(run).is_final(), seconds=600)
+            assert live_prefect.state(run).is_completed(), live_prefect.logs(run)
+        with live_prefect.client() as client:
+            client.delete_deployment_schedule(deployment.id, schedule.id)
+    runs = live_prefect.folder / "runs"
+    made = {name: RunStore(str(runs), name).config() for name in ("quick", "planned")}
+    assert made["quick"].grid.bins == 7
+    assert made["planned"] == made["quick"].model_copy(update={"run_id": "planned", "grid": RunConfig().grid})
+
+
 def test_phases_generations_and_one_evaluations_log_and_episodes(live_prefect, page, picture):
     page.goto(f"{live_prefect.url}/runs/flow-run/{_seen(live_prefect)}")
     tab(page, "Subflow Runs")
@@ -172,9 +225,20 @@ def _seen(live):
     return run
 
 
-def _run(live, name):
-    from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterName
+def _next_of(live, deployment):
+    """The first run that the deployment's schedule made."""
+    with live.client() as client:
+        found = client.read_flow_runs(
+            flow_run_filter=FlowRunFilter(
+                deployment_id=FlowRunFilterDeploymentId(any_=[deployment.id]),
+                tags=FlowRunFilterTags(all_=["auto-scheduled"]),
+            ),
+            sort=FlowRunSort.EXPECTED_START_TIME_ASC,
+        )
+    return found[0].id if found else None
 
+
+def _run(live, name):
     with live.client() as client:
         found = client.read_flow_runs(flow_run_filter=FlowRunFilter(name=FlowRunFilterName(any_=[name])))
     return found[0].id if found else None

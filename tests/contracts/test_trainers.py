@@ -29,13 +29,8 @@ USUAL = {"rank": 4, "alpha": 8.0, "dtype": "float32", "learning_rate": 1e-2, "ma
 FULL = {"method": "full", "learning_rate": 3e-3}
 VALIDATED = {"validation_fraction": 0.25, "packing": True, "micro_batch": 2, "epochs": 49 / 18}
 """Of the last batch, of one conversation, the second process gets none."""
+TWO = {"processes": 2}
 slow = pytest.mark.slow  # a process takes seconds to load its libraries
-WAYS = [
-    pytest.param("loop", {}, id="loop"),
-    pytest.param("transformers", {}, id="transformers", marks=slow),
-    pytest.param("transformers", {"processes": 2}, id="two-processes", marks=slow),
-]
-every_way = pytest.mark.parametrize(("kind", "given"), WAYS)
 
 
 def conversations():
@@ -108,7 +103,7 @@ def whole(tiny_tied, tmp_path_factory):
         pytest.param("loop", {}, VALIDATED, id="loop"),
         pytest.param("transformers", {}, VALIDATED, id="transformers", marks=slow),
         pytest.param("transformers", {}, FULL, id="transformers-full", marks=slow),
-        pytest.param("transformers", {"processes": 2}, VALIDATED, id="two-processes", marks=slow),
+        pytest.param("transformers", TWO, VALIDATED, id="two-processes", marks=slow),
     ],
 )
 def test_the_expert_is_the_loops_up_to_rounding_and_in_one_process_bit_for_bit(
@@ -140,12 +135,11 @@ def test_the_expert_is_the_loops_up_to_rounding_and_in_one_process_bit_for_bit(
     EXPERT_SOURCES.make("trained", other).update(BaseWeights(tiny_tied))
 
 
-@every_way
+@pytest.mark.parametrize(("kind", "given"), [("loop", {}), pytest.param("transformers", TWO, marks=slow)])
 def test_a_training_that_was_killed_goes_on_and_gives_the_same_expert_bit_for_bit(
     kind, given, whole, tiny_tied, tmp_path, monkeypatch
 ):
-    # In one process all trainers make the loop's expert; see above.
-    folder, expected, _ = whole(kind, given, VALIDATED) if given else whole("loop", {}, VALIDATED)
+    folder, expected, _ = whole(kind, given, VALIDATED)
     place, seen, number = StateFile(tmp_path), [], count(1)
 
     def killed(state):
@@ -165,10 +159,9 @@ def test_a_training_that_was_killed_goes_on_and_gives_the_same_expert_bit_for_bi
         assert_close(weights_of(tmp_path / "killed")[name], tensor, rtol=0, atol=0)
 
 
-@pytest.mark.parametrize(
-    ("kind", "given"), [("loop", {}), pytest.param("transformers", {"processes": 2}, id="two-processes", marks=slow)]
-)
-def test_a_training_that_is_told_to_stop_keeps_where_it_was_and_goes_on_from_there(kind, given, tiny_tied, tmp_path):
+@pytest.mark.parametrize("kind", ["loop", pytest.param("transformers", marks=slow)])
+def test_a_training_that_is_told_to_stop_keeps_where_it_was_and_goes_on_from_there(kind, tiny_tied, tmp_path):
+    given = TWO if kind == "transformers" else {}
     place, stop, seen = StateFile(tmp_path), threading.Event(), []
 
     def stopping(state):
@@ -227,7 +220,7 @@ def test_processes_that_die_are_a_fault_that_says_what_they_said(tiny_tied, tmp_
             next(child for child in children() if "trainers.worker" in " ".join(child.cmdline()[-2:])).kill()
 
     with pytest.raises(TrainingFailed, match="training ended with status"):
-        train("transformers", {"processes": 2}, tiny_tied, tmp_path / "expert", progress=kill_one, epochs=4000)
+        train("transformers", TWO, tiny_tied, tmp_path / "expert", progress=kill_one, epochs=4000)
     assert children() == []
 
 
