@@ -11,7 +11,6 @@ import os
 import secrets
 import shutil
 import signal
-import socket
 import tempfile
 import threading
 from collections.abc import Iterator, Mapping
@@ -20,7 +19,6 @@ from contextlib import contextmanager, suppress
 from math import ceil
 from pathlib import Path
 from typing import Any, Final
-from urllib.parse import urlsplit
 
 import psutil
 
@@ -29,12 +27,12 @@ from cycleqd.evaluators.dispatch import Died, Dispatch
 from cycleqd.evaluators.environment import of_imports, of_threads
 from cycleqd.evaluators.job import Warm
 from cycleqd.evaluators.protocol import Outcome, missing
+from cycleqd.evaluators.reaching import reach
 from cycleqd.run.names import RunRef
 from cycleqd.skills.parts import Part
 
 _OBJECTS_BYTES: Final = 80 * 2**20
 """For what passes between processes, which is a little JSON; about the least that Ray takes."""
-_CONNECT_SECONDS: Final = 30.0
 _STARTS: Final = 3
 """Attempts to start a local cluster: Ray gives each half a minute, which a busy machine may not keep."""
 _PLACING_SECONDS: Final = 60.0
@@ -91,7 +89,7 @@ class RayEvaluators:
         self._entered = not ray.is_initialized()
         if self._entered and address is None:
             self._folder = _start(ray, ceil(count * self._options.get("num_cpus", 1)), environment)
-        elif self._entered:
+        elif self._entered and address is not None:
             _enter(ray, address, environment)
         advice = "mostly it is a lack of memory: lower evaluators.count or engine.kv_cache_gb"
         self._dispatch = Dispatch(run.run_id, "ray", count, self._score, advice=advice)
@@ -235,12 +233,10 @@ def _clear(folder: Path) -> None:
     shutil.rmtree(folder, ignore_errors=True)
 
 
-def _enter(ray: Any, address: str | None, environment: Mapping[str, Any]) -> None:
+def _enter(ray: Any, address: str, environment: Mapping[str, Any]) -> None:
     """Connects this process to a cluster that is there."""
-    place = urlsplit(address if address and "://" in address else f"//{address}")
+    reach("ray", address)  # Ray itself waits for many minutes, or for ever
     try:
-        if place.hostname and place.port:  # Ray itself tries for many minutes
-            socket.create_connection((place.hostname, place.port), _CONNECT_SECONDS).close()
         with _own_signals():
             ray.init(address, runtime_env=environment, logging_level=logging.ERROR, log_to_driver=False)
     except (OSError, RuntimeError, ValueError) as error:

@@ -303,9 +303,10 @@ def _memory(config: RunConfig) -> Check:
 
 
 def _evaluators(config: RunConfig) -> Check:
-    """Whether their package is there, and memory for an engine each."""
+    """Whether their package is there, memory for an engine each, and the cluster that they are to be in."""
     from cycleqd.evaluators.memory import lacking_memory
     from cycleqd.evaluators.protocol import PACKAGES, missing
+    from cycleqd.evaluators.reaching import reach
     from cycleqd.models.hardware import gpu_count
 
     settings = config.evaluators
@@ -315,8 +316,13 @@ def _evaluators(config: RunConfig) -> Check:
     if lacking := lacking_memory(config, find_base(config), gpu_count()):
         remedy = "set evaluators.count or engine.kv_cache_gb lower, or name evaluators.devices"
         return Check("evaluators", False, lacking, remedy)
-    where = f" at {settings.address}" if settings.address else ""
-    return Check("evaluators", True, f"{settings.count} by {settings.kind}{where}")
+    if settings.address is None:
+        return Check("evaluators", True, f"{settings.count} by {settings.kind}")
+    try:
+        there = reach(settings.kind, settings.address)
+    except ConnectionError as error:
+        return Check("evaluators", False, str(error), "start the cluster, or name another evaluators.address")
+    return Check("evaluators", True, f"{settings.count} by {settings.kind} at {settings.address}: {there}")
 
 
 def _refinement(config: RunConfig) -> Check:
