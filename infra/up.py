@@ -27,6 +27,9 @@ QUERY_SECONDS = 2
 """Seconds between two times that the worker asks for flow runs, unless the environment says
 ``PREFECT_WORKER_QUERY_SECONDS``. With Prefect's ten a run that somebody starts in the UI does nothing for as long."""
 
+LONGEST_WAIT = 5
+"""Seconds, about, until a run that queues asks for the engine again. With Prefect's 30 it stood idle for as long."""
+
 RUNS_AT_A_TIME = 4
 """Flow runs that the worker starts; those that want the same engine queue for it."""
 
@@ -68,6 +71,7 @@ def up(state: Path) -> None:
         "PREFECT_SERVER_UI_API_URL": "/api",  # the UI then works behind any address
         # In memory, a server that is killed forgets who holds which slot, and nobody ever gives it back.
         "PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE": "prefect.server.concurrency.lease_storage.filesystem",
+        "PREFECT_SERVER_CONCURRENCY_MAXIMUM_CONCURRENCY_SLOT_WAIT_SECONDS": str(LONGEST_WAIT),
         **({"PREFECT_SERVER_DATABASE_CONNECTION_URL": database} if database else {}),
     }
     command = [sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", str(PORT)]

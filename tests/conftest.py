@@ -30,7 +30,10 @@ settings.load_profile("cycleqd")
 GIGABYTES_EACH = 8
 """What a process of the tests and those that it starts hold at most: models, engines, servers, containers."""
 LIVE = ("tests/deployments/test_live.py", "tests/browser/test_ui.py")
-HARNESS = ("tests/flows/", "tests/tasks/", "tests/deployments/test_schedules.py")
+HARNESS = (
+    *("tests/flows/", "tests/tasks/", "tests/deployments/test_schedules.py"),
+    "tests/benchmarks/test_evaluators.py",
+)
 """Where tests want `prefect_harness`."""
 CAUSAL_LM = "tests/models/causal_lm/"
 VLLM = (
@@ -107,7 +110,11 @@ def memory_path(tmp_path):
 @pytest.fixture(scope="session")
 def prefect_harness():
     """A Prefect API of the tests' own, on a temporary database."""
-    from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
+    from prefect.settings import (
+        PREFECT_FLOWS_HEARTBEAT_FREQUENCY,
+        PREFECT_SERVER_CONCURRENCY_MAXIMUM_CONCURRENCY_SLOT_WAIT_SECONDS,
+        temporary_settings,
+    )
     from prefect.testing import utilities
 
     from tests.prefect_database import folder_for_the_harness
@@ -115,6 +122,10 @@ def prefect_harness():
     with ExitStack() as stack:
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(utilities, "mkdtemp", folder_for_the_harness)
+            # Whoever waits for the engine asks again so soon.
+            stack.enter_context(
+                temporary_settings({PREFECT_SERVER_CONCURRENCY_MAXIMUM_CONCURRENCY_SLOT_WAIT_SECONDS: 1.0})
+            )
             stack.enter_context(utilities.prefect_test_harness(server_startup_timeout=600))
         # The end of every flow waits a second for the thread that sends them.
         stack.enter_context(temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}))

@@ -163,7 +163,7 @@ def table_of(experiment: ExperimentConfig, lines: Sequence[Measured]) -> Results
     measured: dict[int, dict[str, Measured]] = defaultdict(dict)
     for line in lines:
         measured[line.seed][line.method] = line
-    planned = [*experiment.seeds, *sorted(measured.keys() - set(experiment.seeds))]
+    planned = sorted({*experiment.seeds, *measured})
     missing = [(method, seed) for seed in planned for method in experiment.methods if method not in measured[seed]]
     seeds = [seed for seed in planned if seed not in {seed for _, seed in missing}]
     names = [name for name in _order(measured, experiment) if all(name in measured[seed] for seed in seeds)]

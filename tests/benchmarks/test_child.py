@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from tests.benchmarks.child_ways import WAYS
+from tests.benchmarks.kept import keep
 
 pytestmark = pytest.mark.slow
 
@@ -72,7 +73,7 @@ def test_a_child_costs_a_fraction_of_the_released_codes_way(ways):
         "adapter_time_ratio": ways["reference"]["seconds"] / ways["adapter"]["seconds"],
     }
     print("\n", json.dumps({"ways": ways, "child": ratios}, indent=1))
-    _keep("child", {name: round(value, 2) for name, value in ratios.items()})
+    keep("child", {name: round(value, 2) for name, value in ratios.items()})
     assert ratios["bytes_ratio"] > 100
     assert ratios["memory_ratio"] > 4
     assert ratios["time_ratio"] > 1
@@ -87,12 +88,5 @@ def test_a_child_costs_less_than_mergekits_merge_of_the_same_parents(folder, way
     seconds = [measured([python, "-c", MERGEKIT, str(folder), method])["seconds"] for _ in range(ROUNDS)]
     ratio = statistics.median(seconds) / ways["ours"]["seconds"]
     print(f"\nmergekit, {method}: {statistics.median(seconds):.2f} s, ours with a mutation {1 / ratio:.2f} of it")
-    _keep(f"mergekit_{method}_time_ratio", round(ratio, 2))
+    keep(f"mergekit_{method}_time_ratio", round(ratio, 2))
     assert ratio > 1
-
-
-def _keep(name: str, value: object) -> None:
-    if path := os.environ.get("CYCLEQD_BENCH_OUT"):
-        file = Path(path)
-        known = json.loads(file.read_text()) if file.is_file() else {}
-        file.write_text(json.dumps(known | {name: value}, indent=1) + "\n")
