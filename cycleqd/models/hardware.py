@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import ctypes
 import gc
 import json
 import logging
+from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Literal
@@ -97,10 +99,16 @@ def torch_device() -> torch.device:
 
 
 def free_unused_memory() -> None:
-    """Gives memory back that nothing holds any more; a GPU's, too, which torch would keep for this process alone."""
+    """Gives memory back that nothing holds any more; a GPU's, too, which torch would keep for this process alone.
+
+    GNU's C library keeps what was freed between pieces that are in use. After a training of a model of 135M
+    parameters that was 1.1 of the process' 1.75 GB.
+    """
     import torch
 
     gc.collect()
+    with suppress(AttributeError, OSError):  # other C libraries have no such call
+        ctypes.CDLL(None).malloc_trim(0)
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
 

@@ -1,7 +1,9 @@
 """Which dtype and which engine a machine gets."""
 
 import json
+import platform
 
+import psutil
 import pytest
 
 from cycleqd.config import RunConfig, load_config
@@ -64,3 +66,14 @@ def test_auto_is_vllm_for_everything_else(text, tmp_path, monkeypatch):
         (tmp_path / "config.json").write_text(text)
     monkeypatch.setattr(hardware, "has_vllm", lambda: True)
     assert hardware.resolve_kind("auto", tmp_path) == "vllm"
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="other C libraries keep nothing")
+def test_memory_that_was_freed_between_pieces_in_use_goes_back_to_the_system():
+    pieces = [bytearray(b"x" * 50_000) for _ in range(8_000)]  # of a size that the C library takes from its heap
+    kept = pieces[::400]
+    before = psutil.Process().memory_info().rss
+    pieces.clear()
+    hardware.free_unused_memory()
+    assert before - psutil.Process().memory_info().rss > 300_000_000
+    assert sum(map(len, kept)) == 20 * 50_000
