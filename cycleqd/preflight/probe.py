@@ -24,6 +24,7 @@ from typing import Any, Final, Literal, NamedTuple
 from cycleqd.checkpoint import BaseModelInvalid, check_folder, one_line
 from cycleqd.messages import Message
 from cycleqd.models.causal_lm.rendering import TEMPLATE_DATE, end_tokens, load_tokenizer, render, template_text
+from cycleqd.preflight import notes
 
 TEMPLATE_SECONDS: Final = 5
 """Processor time for all renderings together; an ordinary one takes a millisecond."""
@@ -84,8 +85,8 @@ def probe(
 ) -> Facts:
     """Makes sure that a model's folder is what it says.
 
-    Takes some seconds, most of them for the child's libraries; the answer is remembered as long as the files are the
-    same.
+    Takes some seconds, most of them for the child's libraries. That a folder is fit is remembered on this machine, for
+    as long as its files, the libraries and this package are the same.
 
     Args:
         folder: A checkpoint directory.
@@ -115,6 +116,17 @@ def _stamp(folder: Path) -> tuple[tuple[str, int, int], ...]:
 
 @lru_cache(maxsize=16)
 def _remembered(request: _Request, *stamps: object) -> Facts | BaseModelInvalid:
+    note = notes.place([request, *stamps])
+    if (known := notes.read(note)) is not None:
+        with contextlib.suppress(TypeError):  # of another form: somebody else's, or damaged
+            return Facts(*known)
+    found = _found_by_child(request)
+    if isinstance(found, Facts):
+        notes.write(note, list(found))
+    return found
+
+
+def _found_by_child(request: _Request) -> Facts | BaseModelInvalid:
     code = f"import sys; sys.path[:] = {sys.path!r}; from cycleqd.preflight.probe import _child; _child()"
     quiet = {
         "CUDA_VISIBLE_DEVICES": "",

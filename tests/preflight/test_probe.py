@@ -8,6 +8,7 @@ from safetensors.torch import load_file, save_file
 from transformers import GPT2Config, GPT2LMHeadModel, Qwen3MoeConfig, Qwen3MoeForCausalLM
 
 from cycleqd.checkpoint import BaseModelInvalid
+from cycleqd.preflight import notes
 from cycleqd.preflight import probe as model_probe
 from cycleqd.preflight.probe import TokenizerInvalid, probe
 from tests.tiny_models import CHAT_TEMPLATE, tokenizer
@@ -154,12 +155,32 @@ def test_weights_may_be_larger_than_the_memory_that_the_child_may_take(look, fol
 
 
 @pytest.mark.slow
-def test_template_without_an_end_is_ended(folder, monkeypatch):
+def test_template_without_an_end_is_ended_and_a_fit_folder_is_not_looked_at_again(folder, tmp_path, monkeypatch):
+    monkeypatch.setenv("CYCLEQD_CACHE", str(tmp_path / "cache"))
     endless = "{% for a in range(99999) %}{% for b in range(99999) %}{% endfor %}{% endfor %}"
     template(folder, endless)
     with pytest.raises(TokenizerInvalid, match="chat template: not done after 5 s"):
         probe(folder)
     template(folder, CHAT_TEMPLATE)  # the answer is of the files, not of the path
     assert probe(folder).rows == 99
-    monkeypatch.setattr(model_probe.subprocess, "Popen", lambda *arguments, **options: pytest.fail("asked again"))
-    assert probe(folder).rows == 99
+    with monkeypatch.context() as patch:
+        patch.setattr(model_probe.subprocess, "Popen", lambda *arguments, **options: pytest.fail("asked again"))
+        assert probe(folder).rows == 99
+        model_probe._remembered.cache_clear()  # as another process
+        assert probe(folder).rows == 99
+    asked = []
+    monkeypatch.setattr(
+        model_probe, "_found_by_child", lambda request: asked.append(request) or model_probe.Facts(1, 2, 3, 4)
+    )
+    (note,) = (tmp_path / "cache" / "preflight").iterdir()
+    note.write_text("[1]")
+    model_probe._remembered.cache_clear()
+    assert probe(folder).rows == 2  # found out anew, and noted
+    note.write_bytes(b"\xff")
+    model_probe._remembered.cache_clear()
+    assert probe(folder).rows == 2
+    assert len(asked) == 2
+    monkeypatch.setattr(notes, "_version", lambda name: "another")
+    model_probe._remembered.cache_clear()
+    probe(folder)
+    assert len(asked) == 3
