@@ -127,7 +127,18 @@ def _skills(config: RunConfig) -> Check:
         skipped = f", {len(skill.origin.skipped)} skipped" if skill.origin.skipped else ""
         played = "/".join(str(len(skill.samples(split))) for split in ("optimization", "test"))
         found.append(f"{name} {skill.origin.version}".rstrip() + f": {played} samples{skipped}")
-    return Check("skills", True, "; ".join(found))
+    return Check("skills", True, "; ".join([*found, *_blocks(config)]))
+
+
+def _blocks(config: RunConfig) -> list[str]:
+    """What the search meets of an optimization split that is cut: the skill with the fewest samples decides."""
+    size = config.search.block
+    if size is None:
+        return []
+    met = config.blocks * size
+    counts = {skill.name: skill.counts["optimization"] for skill in config.skills}
+    left = ", ".join(f"{count - met} of {name}" for name, count in counts.items() if count >= met + size)
+    return [f"{config.blocks} block(s) of {size} for the search" + (f", which never meets {left}" if left else "")]
 
 
 def _engine(config: RunConfig) -> Check:
