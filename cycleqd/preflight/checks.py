@@ -131,14 +131,14 @@ def _skills(config: RunConfig) -> Check:
 
 
 def _blocks(config: RunConfig) -> list[str]:
-    """What the search meets of an optimization split that is cut: the skill with the fewest samples decides."""
+    """The blocks of an optimization split that is cut, and what is in none: the skill with the fewest samples decides."""
     size = config.search.block
     if size is None:
         return []
     met = config.blocks * size
     counts = {skill.name: skill.counts["optimization"] for skill in config.skills}
     left = ", ".join(f"{count - met} of {name}" for name, count in counts.items() if count >= met + size)
-    return [f"{config.blocks} block(s) of {size} for the search" + (f", which never meets {left}" if left else "")]
+    return [f"{config.blocks} block(s) of {size}" + (f", and in none of them {left}" if left else "")]
 
 
 def _engine(config: RunConfig) -> Check:

@@ -33,7 +33,7 @@ def test_a_fit_machine_passes_every_check(config):
     assert [item for item in check(config) if not item.ok] == []
 
 
-def test_samples_that_the_search_never_meets_are_told(config):
+def test_samples_that_are_in_no_block_are_told(config):
     def told(*counts, block=8):
         values = config.model_dump()
         for skill, count in zip(values["skills"], counts, strict=True):
@@ -41,10 +41,10 @@ def test_samples_that_the_search_never_meets_are_told(config):
         values["search"]["block"] = block
         return preflight._blocks(RunConfig.model_validate(values))
 
-    assert told(48, 11, 28) == ["1 block(s) of 8 for the search, which never meets 40 of coding, 20 of db"]
-    assert told(17, 16, 23) == ["2 block(s) of 8 for the search"]
+    assert told(48, 11, 28) == ["1 block(s) of 8, and in none of them 40 of coding, 20 of db"]
+    assert told(17, 16, 23) == ["2 block(s) of 8"]
     assert told(48, 11, 28, block=None) == []
-    assert preflight._skills(config).detail.endswith("block(s) of 16 for the search")
+    assert preflight._skills(config).detail.endswith("block(s) of 16")
 
 
 def test_an_engine_that_is_not_installed_names_the_setting_and_the_command(config, monkeypatch):
