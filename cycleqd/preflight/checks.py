@@ -131,7 +131,7 @@ def _skills(config: RunConfig) -> Check:
 
 
 def _blocks(config: RunConfig) -> list[str]:
-    """The blocks of an optimization split that is cut, and what is in none: the skill with the fewest samples decides."""
+    """The blocks of an optimization split that is cut, and what is in none: the smallest skill decides."""
     size = config.search.block
     if size is None:
         return []
