@@ -177,7 +177,7 @@ def flow(monkeypatch: pytest.MonkeyPatch, run: object) -> None:
     module = ModuleType("flows.main")
     module.cycleqd_run = run  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "flows.main", module)
-    monkeypatch.setattr("cycleqd.cli.start.start_server", lambda: None)
+    monkeypatch.setattr("cycleqd.cli.start.server", nullcontext)
     monkeypatch.setattr("cycleqd.cli.start._admitted", lambda config, *, rescore: nullcontext())
     monkeypatch.setattr("cycleqd.preflight.checks.check", fit)
 
