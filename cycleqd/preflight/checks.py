@@ -136,7 +136,7 @@ def _blocks(config: RunConfig) -> list[str]:
     if size is None:
         return []
     met = config.blocks * size
-    counts = {skill.name: skill.counts["optimization"] for skill in config.skills}
+    counts = {skill.name: skill.counts["optimization"] or 0 for skill in config.skills}
     left = ", ".join(f"{count - met} of {name}" for name, count in counts.items() if count >= met + size)
     return [f"{config.blocks} block(s) of {size}" + (f", and in none of them {left}" if left else "")]
 
