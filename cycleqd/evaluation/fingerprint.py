@@ -23,11 +23,10 @@ import dataclasses
 import hashlib
 import json
 from collections.abc import Mapping
-from functools import cache
-from importlib.metadata import PackageNotFoundError, version
 
 from cycleqd.config import EngineConfig
 from cycleqd.evaluation.judges import judge_version
+from cycleqd.machine.packages import installed_version
 from cycleqd.run.base_identity import BaseRecord
 from cycleqd.sandbox.images import IMAGE_NAMES, image_tag
 from cycleqd.sandbox.limits import Limits
@@ -109,16 +108,8 @@ def engine_version(kind: str, urls: tuple[str, ...] = ()) -> str:
         from cycleqd.models.causal_lm.adapter_server import server_version
 
         return server_version(urls)
-    versions = {package: _installed(package) for package in ENGINE_PACKAGES.get(kind, ())}
+    versions = {package: installed_version(package) for package in ENGINE_PACKAGES.get(kind, ())}
     return ", ".join(f"{package} {found}" for package, found in versions.items() if found)
-
-
-@cache  # a version takes 2 ms to read, and is wanted for every score
-def _installed(package: str) -> str | None:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return None
 
 
 def differences(then: Mapping[str, str], now: Mapping[str, str]) -> dict[str, str]:

@@ -22,9 +22,10 @@ from pathlib import Path
 from typing import Any, Final, Literal, NamedTuple
 
 from cycleqd.checkpoint import BaseModelInvalid, check_folder, one_line
+from cycleqd.machine.packages import installed_version
 from cycleqd.messages import Message
 from cycleqd.models.causal_lm.rendering import TEMPLATE_DATE, end_tokens, load_tokenizer, render, template_text
-from cycleqd.preflight import notes
+from cycleqd.storage.notes import recall, remember, state_of
 
 TEMPLATE_SECONDS: Final = 5
 """Processor time for all renderings together; an ordinary one takes a millisecond."""
@@ -35,6 +36,8 @@ MEMORY_BYTES: Final = 4 * 2**30
 _START_SECONDS: Final = 600
 """Until the child, whose libraries take seconds to load, has ended by itself even on a busy machine."""
 _MARK: Final = "cycleqd-model-probe "
+_LIBRARIES: Final = ("jinja2", "peft", "tokenizers", "torch", "transformers")
+"""What decides with this package whether a folder is fit."""
 
 _TALK: Final[tuple[Message, ...]] = (
     {"role": "system", "content": "You answer in one line."},
@@ -109,20 +112,20 @@ def probe(
     return found
 
 
-def _stamp(folder: Path) -> tuple[tuple[str, int, int], ...]:
-    files = sorted(file for file in folder.iterdir() if file.is_file())
-    return tuple((file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in files)
+def _stamp(folder: Path, pattern: str = "*") -> tuple[tuple[str | int, ...], ...]:
+    files = sorted(file for file in folder.glob(pattern) if file.is_file())
+    return tuple((str(file.relative_to(folder)), *state_of(file)) for file in files)
 
 
 @lru_cache(maxsize=16)
 def _remembered(request: _Request, *stamps: object) -> Facts | BaseModelInvalid:
-    note = notes.place([request, *stamps])
-    if (known := notes.read(note)) is not None:
-        with contextlib.suppress(TypeError):  # of another form: somebody else's, or damaged
-            return Facts(*known)
+    ours = _stamp(Path(__file__).parents[1], "**/*.py")
+    question, state = json.dumps(request), json.dumps([stamps, list(map(installed_version, _LIBRARIES)), ours])
+    if (known := recall("preflight", question, state)) is not None:
+        return Facts(*known)
     found = _found_by_child(request)
     if isinstance(found, Facts):
-        notes.write(note, list(found))
+        remember("preflight", question, state, list(found))
     return found
 
 

@@ -11,12 +11,12 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from importlib.metadata import PackageNotFoundError, version
 
 from cycleqd.config import RunConfig
 from cycleqd.evaluation.evaluator import Evaluator
 from cycleqd.evaluators import Evaluators, open_evaluators
 from cycleqd.machine.owner import remove_orphaned_folders
+from cycleqd.machine.packages import installed_version
 from cycleqd.models.hardware import free_unused_memory
 from cycleqd.run.clock import Clock
 from cycleqd.run.lease import Lease
@@ -150,15 +150,7 @@ class Workspace:
 
 def package_versions() -> dict[str, str]:
     """Versions of the packages that results depend on, as far as they are installed."""
-    return {name: version(name) for name in _PACKAGES if _installed(name)}
-
-
-def _installed(package: str) -> bool:
-    try:
-        version(package)
-    except PackageNotFoundError:
-        return False
-    return True
+    return {name: found for name in _PACKAGES if (found := installed_version(name)) is not None}
 
 
 _open: dict[RunRef, Workspace] = {}

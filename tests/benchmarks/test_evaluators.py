@@ -21,6 +21,7 @@ from flows.seed_archives import seed_archives
 from flows.train_experts import train_experts
 from tests.benchmarks.kept import keep
 from tests.evaluators.conftest import base, settings
+from tests.figures import without_figures
 from tests.run.upkeep.toy_run import forge
 
 __all__ = ["base"]  # a fixture
@@ -55,7 +56,7 @@ def seeded(base, tmp_path_factory, prefect_harness):
 
 
 @pytest.fixture(scope="module")
-def searched(seeded, tmp_path_factory, no_pictures):
+def searched(seeded, tmp_path_factory):
     """Plays the search with evaluators of a kind: its store, and the seconds of all but the first children."""
 
     def search(kind, count):
@@ -66,21 +67,13 @@ def searched(seeded, tmp_path_factory, no_pictures):
         config = json.loads(file.read_text())
         config["evaluators"] |= {"kind": kind, "count": count, "threads": 1}
         forge(file, json.dumps(config))
-        with opened(run):
+        with without_figures(), opened(run):
             evolve(run, WARMING)  # every evaluator has started its engine
             started = time.perf_counter()
             evolve(run, WARMING + MEASURED)
             return RunStore.of(run), time.perf_counter() - started
 
     return search
-
-
-@pytest.fixture(scope="module")
-def no_pictures():
-    from tests.figures import without_figures
-
-    with without_figures():
-        yield
 
 
 @pytest.fixture(scope="module")
@@ -97,9 +90,7 @@ def test_two_are_busy_are_faster_than_one_and_make_the_same_archives(kind, searc
     busy, idle = defaultdict(float), defaultdict(float)
     for record in store.generations()[WARMING:]:
         split = record.split
-        busy[split.evaluator] += (
-            split.transfer + split.prefill + split.decode + split.sandbox + split.judge + split.store
-        )
+        busy[split.evaluator] += split.total - split.propose - split.merge - split.idle
         idle[split.evaluator] += split.idle
     shares = {name: busy[name] / (busy[name] + idle[name]) for name in busy}
     found = {

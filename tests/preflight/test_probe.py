@@ -1,6 +1,7 @@
 """What a run finds out about a model's folder before anything is trained."""
 
 import json
+import os
 import shutil
 
 import pytest
@@ -8,7 +9,6 @@ from safetensors.torch import load_file, save_file
 from transformers import GPT2Config, GPT2LMHeadModel, Qwen3MoeConfig, Qwen3MoeForCausalLM
 
 from cycleqd.checkpoint import BaseModelInvalid
-from cycleqd.preflight import notes
 from cycleqd.preflight import probe as model_probe
 from cycleqd.preflight.probe import TokenizerInvalid, probe
 from tests.tiny_models import CHAT_TEMPLATE, tokenizer
@@ -180,7 +180,14 @@ def test_template_without_an_end_is_ended_and_a_fit_folder_is_not_looked_at_agai
     model_probe._remembered.cache_clear()
     assert probe(folder).rows == 2
     assert len(asked) == 2
-    monkeypatch.setattr(notes, "_version", lambda name: "another")
+    monkeypatch.setattr(model_probe, "installed_version", lambda name: "another")
     model_probe._remembered.cache_clear()
     probe(folder)
     assert len(asked) == 3
+    # Swapped for another of the same size and time, as `cp -p` does it.
+    weights = folder / "model.safetensors"
+    copy = shutil.copy2(weights, tmp_path)
+    os.replace(copy, weights)
+    model_probe._remembered.cache_clear()
+    probe(folder)
+    assert len(asked) == 4

@@ -170,9 +170,9 @@ def engine(monkeypatch, base):
 
 
 def engine_version(monkeypatch, base):
-    known = fingerprint_module._installed
+    known = fingerprint_module.installed_version
     monkeypatch.setattr(
-        "cycleqd.evaluation.fingerprint._installed", lambda name: "9.9" if name == "torch" else known(name)
+        "cycleqd.evaluation.fingerprint.installed_version", lambda name: "9.9" if name == "torch" else known(name)
     )
 
 
