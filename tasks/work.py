@@ -15,6 +15,7 @@ from tasks import refusals  # noqa: F401 -- how a refusal is logged
 from tasks.announcing import announced
 from tasks.crashed import mark_vanished
 from tasks.server import machine_slots
+from tasks.suspending import paused_with_its_parent
 from tasks.tags import run_tag, tag_flow
 
 _at_work: ContextVar[bool] = ContextVar("at_work", default=False)
@@ -38,7 +39,7 @@ def at_work(run: RunRef, config: RunConfig | None = None, *, rescore: bool = Fal
         TrackerMissing: The package of a tracker is not installed.
     """
     tag_flow(run_tag(run))
-    with opened(run) as ws:
+    with paused_with_its_parent(), opened(run) as ws:
         if _at_work.get():
             yield ws
             return

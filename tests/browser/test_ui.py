@@ -216,6 +216,38 @@ def test_archives_scores_and_report_are_artifacts_with_pictures(live_prefect, pa
     picture("report")
 
 
+def test_a_suspended_run_stops_stays_suspended_and_resumes_where_it_was(live_prefect, page, picture):
+    configuration = live_prefect.configuration("rested", **SMALLEST | {"generations": 15})
+    run = live_prefect.start("cycleqd/cycleqd", {"config": configuration})
+    store = RunStore(str(live_prefect.folder / "runs"), "rested")
+    wait_for(lambda: live_prefect.state(run).is_running(), seconds=300)
+    page.goto(f"{live_prefect.url}/runs/flow-run/{run}")
+    page.get_by_role("button", name="Suspend", exact=True).click()
+    wait_for(store.generations, seconds=600)
+    page.get_by_role("button", name="Submit", exact=True).click()
+
+    def states():
+        with live_prefect.client() as client:
+            return {each.name: each.state.name for each in client.read_flow_runs() if each.name.endswith(" rested")}
+
+    wait_for(lambda: states()["evolve rested"] != "Running", seconds=300)
+    wait_for(lambda: "exited cleanly" in live_prefect.logs(run), seconds=120)
+    assert {name: state for name, state in states().items() if state != "Completed"} == {
+        "cycleqd rested": "Suspended",
+        "evolve rested": "Paused",
+    }
+    done = store.generations()
+    assert 0 < len(done) < 15
+    picture("suspended")
+    page.get_by_role("button", name="Resume", exact=True).click()
+    page.get_by_role("button", name="Submit", exact=True).click()
+    wait_for(lambda: live_prefect.state(run).is_final(), seconds=600)
+    assert live_prefect.state(run).is_completed(), live_prefect.logs(run)
+    assert set(states().values()) == {"Completed"}
+    assert store.generations()[: len(done)] == done
+    assert len(store.generations()) == 15
+
+
 def _seen(live):
     """The run that the first test started; made here when that test was left out."""
     run = _run(live, "cycleqd seen")
