@@ -12,6 +12,7 @@ from prefect import flow
 from prefect.logging import get_run_logger
 
 from cycleqd import steps
+from cycleqd.machine.load import Load
 from cycleqd.run.names import RunRef
 from cycleqd.run.records import Score, Split
 from cycleqd.search.in_flight import under_way
@@ -52,13 +53,13 @@ def evolve(run: RunRef, generations: int | None = None) -> int:
         done = len(told)
         if done:
             log.info("continuing after %d finished generations", done)
-        before, split_before = ws.phases(), ws.evaluator.split()
+        before, split_before, load = ws.phases(), ws.evaluator.split(), Load()
         with closing(_scored(run, ws, told, total)) as scored:
             for generation, (child, scores, elsewhere) in enumerate(scored, start=done):
                 now, split_now = ws.phases(), ws.evaluator.split()
                 spent, before = now - before, now
                 split, split_before = elsewhere or split_now - split_before, split_now
-                evolution.commit(run, generation, scores, spent, total, split, child)
+                evolution.commit(run, generation, scores, spent, total, split, child, load.since())
                 ws.generations += 1
                 steps.retain(ws, generation)
                 log.info(

@@ -63,6 +63,7 @@ def commit(
     total: int,
     split: Split | None = None,
     child: int | None = None,
+    load: float | None = None,
 ) -> str:
     """Offers a child to all archives and commits a generation; returns one line that says what came out.
 
@@ -70,7 +71,7 @@ def commit(
     """
     tag_task(run, generation=generation)
     with opened(run) as ws:
-        record = steps.commit(ws, generation, scores, seconds, split, child)
+        record = steps.commit(ws, generation, scores, seconds, split, child, load)
         announcing.committed(ws.store, record, total)
         artifacts.show_generation(ws, generation, total, record.individual)
     cells = ", ".join(

@@ -47,6 +47,13 @@ def plan(
     seconds_between: Annotated[
         float, typer.Option(min=0, help="Without a run: seconds to breed and commit a child.")
     ] = 0.0,
+    shared: Annotated[
+        bool | None,
+        typer.Option(
+            "--one-machine/--machines",
+            help="Whether the evaluators share a machine, or have one each (else: if evaluators.address is set).",
+        ),
+    ] = None,
     price: Annotated[float | None, typer.Option(min=0, help="Of one evaluator for an hour, in any currency.")] = None,
     as_json: JsonOption = False,
     storage: StorageOption = DEFAULT_STORAGE,
@@ -85,6 +92,7 @@ def plan(
             evaluators=number,
             in_flight=settings.search.in_flight,
             ordered=settings.search.commit == "order",
+            shared=settings.evaluators.address is None if shared is None else shared,
             seed=settings.seed,
             tokens_per_second=None if tokens_per_child is not None else tokens_per_second,
             bytes_each=size,

@@ -57,6 +57,7 @@ def plan(
     evaluators: int,
     in_flight: int,
     ordered: bool = True,
+    shared: bool = False,
     seed: int = 0,
     tokens_per_second: float | None = None,
     bytes_each: float | None = None,
@@ -73,6 +74,7 @@ def plan(
         evaluators: Children that are scored at a time, at least 1.
         in_flight: Children that are under way at a time; raised to `evaluators` where it is lower.
         ordered: Whether they are committed in their order, or as they complete.
+        shared: Whether all evaluators are on one machine like that of the traces.
         seed: Of the draws from the traces.
         tokens_per_second: What an engine generates, in place of what it did in the traces; above 0.
         bytes_each: What a child leaves in the store.
@@ -90,7 +92,6 @@ def plan(
     assumptions = [
         f"each child takes what one of {len(traces)} children took, drawn at random ({source})",
         "the wall time is the search's: experts, baselines, refinement, the test split and the report are not in it",
-        "evaluators do not slow each other down: each has cores, a GPU and sandboxes of its own",
         "no evaluator fails; engines are warm",
     ]
     if rest is not None:
@@ -102,6 +103,18 @@ def plan(
     elif refinement:
         assumptions.append(
             "refinement learns from every optimization sample, as fast as that run trained; it comes on top"
+        )
+    # With another engine the processors have other work.
+    measured = tokens_per_second is None and all(one.machine is not None for one in traces)
+    if shared and measured:
+        assumptions.append(
+            "evaluators share the processors of one machine like the one that was measured: their work for one child "
+            "and what the machine did besides come on top of each other; a GPU and sandboxes each has of its own"
+        )
+    elif evaluators > 1:
+        unknown = "; what they take of a machine's cores was not measured" if shared else ""
+        assumptions.append(
+            f"evaluators do not slow each other down: each has cores, a GPU and sandboxes of its own{unknown}"
         )
     if tokens_per_second is not None:
         traces = [one._replace(engine=one.tokens / tokens_per_second) for one in traces]
@@ -115,7 +128,10 @@ def plan(
     for repetition in range(_REPETITIONS):
         draws = rng(seed, repetition, "plan").integers(len(traces), size=generations)
         drawn = [traces[draw] for draw in draws]
-        found.append(simulate(drawn, evaluators=evaluators, in_flight=in_flight, ordered=ordered))
+        one = simulate(drawn, evaluators=evaluators, in_flight=in_flight, ordered=ordered)
+        if shared and measured:
+            one = one._replace(seconds=max(one.seconds, sum(took.machine or 0.0 for took in drawn)))
+        found.append(one)
     seconds = statistics.median(one.seconds for one in found)
     return Plan(
         generations=generations,

@@ -19,12 +19,15 @@ class Trace(NamedTuple):
         engine: The evaluator's engine generated.
         rest: The evaluator's time besides: loading weights, sandboxes, judges, writing.
         tokens: Generated.
+        machine: What the machine would have taken with all of its cores busy, for the child and all else that it did;
+            None where it was not measured.
     """
 
     coordinator: float
     engine: float
     rest: float
     tokens: int
+    machine: float | None = None
 
 
 def traces_of(store: RunStore) -> list[Trace]:
@@ -80,9 +83,10 @@ def _trace(store: RunStore, record: GenerationRecord) -> Trace:
     found = (store.evaluation(record.genome, skill, record.part) for skill in record.scores)
     tokens = sum(one.tokens for one in found if one is not None)
     split, seconds = record.split, record.seconds
+    machine = None if record.load is None else record.load * seconds.total
     if split is None:
         # An older record's `merge` holds the load into the engine, too: how much of it is not known.
-        return Trace(seconds.other + seconds.merge, seconds.generate, seconds.sandbox, tokens)
+        return Trace(seconds.other + seconds.merge, seconds.generate, seconds.sandbox, tokens, machine)
     # Where another process scored, its idle time is what it waited, and the simulation has waits of its own.
     idle = 0.0 if split.evaluator else split.idle
     return Trace(
@@ -90,4 +94,5 @@ def _trace(store: RunStore, record: GenerationRecord) -> Trace:
         split.prefill + split.decode,
         split.transfer + split.sandbox + split.judge + split.store,
         tokens,
+        machine,
     )

@@ -261,6 +261,8 @@ class GenerationRecord(Record):
         child: Which of the search's children it is, where they are committed as they complete; not written where that
             is the generation's number.
         known: How many generations were committed when the search proposed it; written with `child`.
+        load: The share of this machine's processor time that was spent since the commit before, by whatever process;
+            None where it was not measured.
     """
 
     generation: int
@@ -275,6 +277,7 @@ class GenerationRecord(Record):
     split: Split | None = None
     child: int | None = None
     known: int | None = None
+    load: float | None = None
 
     @property
     def index(self) -> int:
@@ -284,7 +287,7 @@ class GenerationRecord(Record):
     @model_serializer(mode="wrap")
     def _as_before(self, serialise: SerializerFunctionWrapHandler) -> dict[str, Any]:
         # As for recipes.
-        return _shown(serialise(self), part="optimization", split=None, child=None, known=None)
+        return _shown(serialise(self), part="optimization", split=None, child=None, known=None, load=None)
 
 
 class SeedRecord(Record):

@@ -126,6 +126,7 @@ def commit(
     seconds: Phases,
     split: Split | None = None,
     child: int | None = None,
+    load: float | None = None,
 ) -> GenerationRecord:
     """Tells the search the scores of a child and commits them as a generation; may be tried again.
 
@@ -136,6 +137,7 @@ def commit(
         seconds: Where the generation's time went.
         split: The same, activity by activity, where it was measured.
         child: Which child, that `breed` made; the one of the generation's number unless given.
+        load: How busy this machine was meanwhile, in [0, 1], where it was measured.
     """
     if ws.store.exists(commit_key(generation)):  # by an attempt that failed after its record was written
         search = rebuild_search(ws)
@@ -168,6 +170,7 @@ def commit(
         split=split,
         child=index if asynchronous else None,
         known=known_of(index, settings.in_flight) if asynchronous else None,
+        load=None if load is None else round(load, 4),
     )
     with ws.evaluator.ledger.doing("store"):
         ws.store.write_generation(record)

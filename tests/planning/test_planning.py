@@ -10,9 +10,10 @@ from cycleqd.planning import Trace, plan, traces_of
 from cycleqd.planning.simulation import SimulatorMissing, simulate
 from cycleqd.planning.traces import refinement_seconds, trainings
 from cycleqd.planning.whole import besides
-from cycleqd.run.names import REFINED, expert_key
+from cycleqd.run.names import REFINED, commit_key, expert_key
 from cycleqd.run.store import RunStore
 from tests.report.synthetic import synthetic_run
+from tests.run.upkeep.toy_run import forge
 
 
 def test_without_its_package_the_install_command_is_told(monkeypatch):
@@ -110,6 +111,40 @@ def test_another_engine_takes_the_tokens_it_has_to_generate():
     traces = [Trace(0.0, 99.0, 1.0, 500)]
     found = plan(traces, source="x", generations=10, evaluators=1, in_flight=1, tokens_per_second=100.0)
     assert found.seconds == pytest.approx(10 * 6.0)
+
+
+@pytest.mark.parametrize(
+    ("evaluators", "shared", "seconds"),
+    [(1, True, 40 * 10), (2, True, 40 * 6), (2, False, 40 * 5), (8, True, 40 * 6), (8, False, 40 * 10 / 8)],
+)
+def test_evaluators_of_one_machine_are_never_faster_than_its_processors(evaluators, shared, seconds):
+    # Six of ten seconds' worth of all cores: two evaluators would want twelve.
+    traces = [Trace(0.0, 8.0, 2.0, 100, machine=6.0)]
+    found = plan(traces, source="x", generations=40, evaluators=evaluators, in_flight=8, shared=shared)
+    assert found.seconds == pytest.approx(seconds)
+    assert any("share the processors" in line for line in found.assumptions) == shared
+    assert found.seconds_low <= found.seconds <= found.seconds_high
+
+
+def test_cores_that_were_not_measured_limit_nothing_and_the_plan_says_so():
+    known, unknown = Trace(0.0, 10.0, 0.0, 1, machine=10.0), Trace(0.0, 10.0, 0.0, 1)
+    settings = {"source": "x", "generations": 10, "evaluators": 2, "in_flight": 2, "shared": True}
+    assert plan([known], **settings).seconds == pytest.approx(100)
+    other = plan([known], tokens_per_second=1.0, **settings)
+    for found in (plan([known, unknown], **settings), other):
+        assert any("was not measured" in line for line in found.assumptions)
+    assert plan([known, unknown], **settings).seconds == pytest.approx(50)
+    assert other.seconds == pytest.approx(5)
+
+
+def test_a_runs_children_say_what_they_took_of_the_machine(tmp_path):
+    store = synthetic_run(str(tmp_path))
+    assert {trace.machine for trace in traces_of(store)} == {None}
+    (record, *_) = store.generations()
+    busy = record.model_copy(update={"load": 0.25})
+    forge(store.local(commit_key(record.generation)), busy.model_dump_json())
+    assert RunStore(store.storage, store.run_id).generations()[0] == busy
+    assert traces_of(store)[0].machine == pytest.approx(0.25 * record.seconds.total)
 
 
 def test_nothing_is_planned_from_nothing():
