@@ -19,7 +19,7 @@ from cycleqd.search.in_flight import under_way
 from cycleqd.steps.workspace import Workspace
 from tasks import evolution
 from tasks.options import THREADS
-from tasks.scoring import Scoring, begin_scoring
+from tasks.scoring import Scoring, abandon_all, begin_scoring
 from tasks.work import at_work
 
 
@@ -99,8 +99,7 @@ def _scored(run: RunRef, ws: Workspace, told: Collection[int], total: int) -> Ge
             yield _result(first, *begun.pop(first))
             told.add(first)
     finally:
-        for _, scoring in begun.values():
-            scoring.abandon()
+        abandon_all(scoring for _, scoring in begun.values())
 
 
 def _result(child: int, bred: Split, scoring: Scoring) -> _Scored:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from threading import Lock
 from typing import Protocol
@@ -292,8 +292,14 @@ def evaluate_each(run: RunRef, individuals: Sequence[str], part: Part, options: 
             while under_way:
                 yield _scored(*under_way.popleft())
         finally:
-            for _, scoring in under_way:
-                scoring.abandon()
+            abandon_all(scoring for _, scoring in under_way)
+
+
+def abandon_all(scorings: Iterable[Scoring]) -> None:
+    """Abandons all of them, also where one raises: in a suspended flow run whatever waits for a task does."""
+    with ExitStack() as stack:
+        for scoring in scorings:
+            stack.callback(scoring.abandon)
 
 
 def _scored(individual: str, scoring: Scoring) -> str:

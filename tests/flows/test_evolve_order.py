@@ -5,6 +5,7 @@ from importlib import import_module
 from types import SimpleNamespace
 
 import pytest
+from prefect.exceptions import Pause
 
 from cycleqd.run.names import RunRef
 from cycleqd.run.records import Split
@@ -17,7 +18,7 @@ RUN = RunRef(run_id="x", storage="nowhere")
 class Scoring:
     """Evaluations that end at once, or when somebody says so."""
 
-    split = None
+    split = fault = None
 
     def __init__(self, slow):
         self.slow, self.abandoned, self.end = slow, False, None
@@ -32,6 +33,8 @@ class Scoring:
 
     def abandon(self):
         self.abandoned = True
+        if self.fault:
+            raise self.fault
 
 
 @pytest.fixture
@@ -90,6 +93,14 @@ def test_whoever_is_under_way_at_the_end_is_abandoned_and_nobody_else(begun, slo
     with scored("completion", in_flight=3) as children:
         assert [next(children).child for _ in range(2)] == [1, 2]
     assert {child: one.abandoned for child, one in begun.items()} == {0: True, 1: False, 2: False, 3: True}
+
+
+def test_all_are_abandoned_in_a_suspended_run_where_whoever_waits_for_a_task_raises(begun, slow):
+    slow.update((0, 3))
+    with pytest.raises(Pause), scored("completion", in_flight=3) as children:  # noqa: PT012 -- raised at its end
+        assert [next(children).child for _ in range(2)] == [1, 2]
+        begun[0].fault = begun[3].fault = Pause()
+    assert {child for child, one in begun.items() if one.abandoned} == {0, 3}
 
 
 def test_the_last_of_several_events_calls():
