@@ -47,6 +47,10 @@ def generalise(
         str | None,
         typer.Option(help="A folder with local copies of the data. [default: $CYCLEQD_DATA_DIR, else the hub]"),
     ] = None,
+    image: Annotated[
+        str | None,
+        typer.Option(help="Docker image for BigCodeBench's programs. [default: the published one, which is pulled]"),
+    ] = None,
     engine: Annotated[Literal["auto", "vllm", "transformers"], typer.Option(help="What serves the models.")] = "auto",
     max_model_len: Annotated[
         int | None,
@@ -68,7 +72,7 @@ def generalise(
     with err.status("Looking at the models"):
         groups = _groups(models, base, storage, engine, max_model_len)
     with err.status("Loading the problems"):
-        ready, reasons = load(wanted, limit=limit, data=data)
+        ready, reasons = load(wanted, limit=limit, data=data, image=image)
     for name, reason in reasons.items():
         err.print(Text(f"Not scored: {benchmarks_title(wanted, name)}: {reason}", style="yellow"), soft_wrap=True)
     if not ready:

@@ -36,7 +36,7 @@ class Benchmark(BaseModel):
         name: As users give it; the file's name.
         title: As tables show it.
         kind: What a model has to give: ``likelihood`` (log-likelihoods), ``generation`` (text), ``code`` (programs,
-            which a sandbox grades). ``refused`` benchmarks cannot be scored here.
+            which a sandbox grades).
         shots: Solved examples in each prompt.
         size: Problems in the full benchmark.
         metric: The harness' metric, or words where no harness is used.
@@ -46,14 +46,15 @@ class Benchmark(BaseModel):
         define: Settings of the harness' task in place of its own; for a name that it does not know, the whole task.
         scorer: Row of `cycleqd.generalisation.scorers.SCORERS`; empty for the harness' metric.
         local: Globs of local copies, below a folder of data.
-        reason: Why it is refused.
+        image: The published Docker image that programs run in; empty for one of ours.
+        hub: The data set on the hub that is taken where there is no local copy; empty where a package knows it.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: str
     title: str
-    kind: Literal["likelihood", "generation", "code", "refused"]
+    kind: Literal["likelihood", "generation", "code"]
     shots: int = Field(ge=0)
     size: int = Field(ge=1)
     metric: str
@@ -63,7 +64,8 @@ class Benchmark(BaseModel):
     define: dict[str, Any] = {}
     scorer: str = ""
     local: tuple[str, ...] = ()
-    reason: str = ""
+    image: str = ""
+    hub: str = ""
 
     def state(self, problems: int) -> DataState:
         """What a number of problems is of the benchmark."""

@@ -50,8 +50,16 @@ Ready = CodeBenchmark | HarnessBenchmark
 """A benchmark whose problems are at hand."""
 
 
-def load(wanted: Sequence[Benchmark], *, limit: int | None, data: str | None) -> tuple[list[Ready], dict[str, str]]:
+def load(
+    wanted: Sequence[Benchmark], *, limit: int | None, data: str | None, image: str | None = None
+) -> tuple[list[Ready], dict[str, str]]:
     """The benchmarks whose data can be had, and why the others cannot be scored.
+
+    Args:
+        wanted: The benchmarks.
+        limit: Most problems of each; None is all.
+        data: A folder with local copies; see `cycleqd.generalisation.local_data.find`.
+        image: In place of the published images that programs run in.
 
     Raises:
         HarnessMissing: One needs lm-evaluation-harness, which is not installed.
@@ -59,12 +67,9 @@ def load(wanted: Sequence[Benchmark], *, limit: int | None, data: str | None) ->
     ready: list[Ready] = []
     reasons: dict[str, str] = {}
     for benchmark in wanted:
-        if benchmark.kind == "refused":
-            reasons[benchmark.name] = benchmark.reason
-            continue
         try:
             if benchmark.kind == "code":
-                ready.append(CodeBenchmark(benchmark, limit=limit, data=data))
+                ready.append(CodeBenchmark(benchmark, limit=limit, data=data, image=image))
             else:
                 ready.append(HarnessBenchmark(prepare(benchmark, limit=limit, data=data)))
         except DataUnavailable as error:

@@ -10,8 +10,10 @@ from cycleqd.generalisation import playing, subjects
 from cycleqd.run.genomes import add_individual
 from cycleqd.run.records import IndividualRecord
 from cycleqd.run.store import RunStore
+from cycleqd.sandbox.images import image_tag
 from tests.generalisation.conftest import write_data, write_lines
 from tests.models.causal_lm.chat_server import ChatServer, completion
+from tests.skills.benchmarks.bigcodebench.problems import write_problems
 from tests.tiny_models import random_vector, save_tied
 
 OURS = ("--engine", "transformers", "--max-model-len", "1024")
@@ -194,10 +196,39 @@ def test_without_the_harness_one_line_says_how_it_is_installed(place, tmp_path, 
     assert list(tmp_path.iterdir()) == []
 
 
-def test_what_cannot_be_graded_here_is_refused_with_the_reason(place, tmp_path):
-    result = call(place, place / "model", "--benchmarks", "bigcodebench_complete", "--out", tmp_path)
+@pytest.mark.docker
+def test_programs_that_call_libraries_are_graded_in_the_image_that_is_named(place, tmp_path):
+    write_problems(tmp_path / "BigCodeBench.jsonl")
+
+    def answer(body):
+        asked = body["messages"][-1]["content"]
+        name, body = ("text", "eval(text)") if "CSV" in asked else ("name", "os.makedirs(name) or os.listdir(name)")
+        return 200, completion(f"```python\ndef task_func({name}):\n    return {body}\n```")
+
+    with ChatServer(answer).running() as server:
+        command = ["generalise", f"{server.url}#tiny", "--benchmarks", "bigcodebench_complete,bigcodebench_instruct"]
+        options = ["--data", str(tmp_path), "--image", image_tag("evalplus"), "--out", str(tmp_path / "out")]
+        result = CliRunner().invoke(app, [*command, *options])
+    assert result.exit_code == 0, result.output
+    row = table_in(tmp_path / "out")["rows"]["tiny"]
+    assert {name: (cell["n"], cell["score"]) for name, cell in row.items()} == {
+        "bigcodebench_complete": (2, 0.5),
+        "bigcodebench_instruct": (2, 0.5),
+    }
+
+
+@pytest.mark.docker
+def test_without_their_image_programs_are_not_graded_and_the_reason_is_told(place, tmp_path):
+    data = tmp_path / "data"
+    data.mkdir()
+    write_problems(data / "BigCodeBench.jsonl")
+    command = ["generalise", str(place / "model"), "--benchmarks", "bigcodebench_complete", "--data", str(data)]
+    options = ["--image", "localhost:9/no-such-image:1", "--out", str(tmp_path / "out"), *OURS]
+    result = CliRunner().invoke(app, [*command, *options])
     assert result.exit_code == 2
-    assert "image of its own" in " ".join(result.stderr.split())
+    said = " ".join(result.stderr.split())
+    assert "BigCodeBench Complete: its programs want their image (--image names another)" in said
+    assert "localhost:9/no-such-image:1 cannot be had" in said
 
 
 @pytest.mark.parametrize(
@@ -205,8 +236,6 @@ def test_what_cannot_be_graded_here_is_refused_with_the_reason(place, tmp_path):
     [("no-such-run", "no run 'no-such-run'"), ("http://localhost:1/v1", "which model?"), ("http://#x", "endpoint")],
 )
 def test_models_that_there_are_not_are_refused_in_one_line(place, tmp_path, model, said):
-    result = call(
-        place, model, "--storage", place / "runs", "--benchmarks", "bigcodebench_complete", "--out", tmp_path
-    )
+    result = call(place, model, "--storage", place / "runs", "--benchmarks", "humaneval_plus", "--out", tmp_path)
     assert result.exit_code == 2
     assert said in " ".join(result.stderr.split())
