@@ -8,3 +8,7 @@ class MendableFault(Exception):
 
     Who reports such faults needs to know this class alone, and so none of the libraries behind the others.
     """
+
+
+class StoreError(MendableFault, RuntimeError):
+    """The store cannot serve a request; the text says what was expected and what is there."""

@@ -17,7 +17,7 @@ from prefect.events import emit_event
 from cycleqd.run.names import CHECKPOINT_KEY, REPORT_KEY, expert_id
 from cycleqd.run.records import GenerationRecord, means
 from cycleqd.run.store import RunStore
-from cycleqd.storage.urls import without_credentials
+from cycleqd.urls import without_credentials
 from tasks.server import has_server
 
 if TYPE_CHECKING:

@@ -27,7 +27,7 @@ from cycleqd.packed_models import PACKED
 from cycleqd.run.names import ALL_DATA, CHECKPOINT_KEY, REPORT_KEY, expert_key
 from cycleqd.run.store import RunStore
 from cycleqd.seams import RECIPES
-from cycleqd.storage.urls import without_credentials
+from cycleqd.urls import without_credentials
 from tasks.limits import machine
 from tasks.server import has_server
 

@@ -14,6 +14,7 @@ import pytest
 
 from infra.rooms import circles, module_name, read, room_of, too_long
 from infra.rooms_picture import BOX_WIDTH, arranged, layers_of, reduced
+from tests.report.synthetic import synthetic_run
 
 ROOT = Path(__file__).parents[1]
 LAYERS = {"cycleqd": {"tasks", "flows", "prefect"}, "tasks": {"flows"}, "flows": set()}
@@ -96,7 +97,7 @@ def test_boxes_of_the_picture_do_not_overlap_and_arrows_go_down(layout):
     assert min(layers_of(graph).values()) == 0
 
 
-HEAVY = {"torch", "numpy", "docker", "matplotlib", "transformers", "prefect", "datasets", "vllm"}
+HEAVY = {"torch", "fsspec", "numpy", "docker", "matplotlib", "transformers", "prefect", "datasets", "vllm"}
 
 
 def heavy_after(code, folder):
@@ -113,11 +114,19 @@ def heavy_after(code, folder):
     return done.stdout.splitlines()[-1], done.stdout + done.stderr
 
 
-@pytest.mark.parametrize("command", [["run", "demo", "--set", "generations=true"], ["verify", "no-such-run"]])
+@pytest.mark.parametrize("command", [["run", "demo", "--set", "generations=true"], ["plan", "no-such-profile"]])
 def test_refusals_of_the_command_line_need_no_heavy_library(command, tmp_path):
     # They take many seconds of processor time to import; who misspells a setting must not wait.
     loaded, said = heavy_after(f"try:\n    app({command!r})\nexcept SystemExit:\n    pass", tmp_path)
     assert loaded == "[]", said
+
+
+def test_a_list_of_runs_needs_neither_torch_nor_figures(tmp_path):
+    synthetic_run(str(tmp_path))
+    code = f"try:\n    app(['show', 'runs', '--storage', {str(tmp_path)!r}])\nexcept SystemExit:\n    pass"
+    loaded, said = heavy_after(code, tmp_path)
+    assert "synthetic" in said
+    assert not {"torch", "transformers", "prefect", "matplotlib"} & set(ast.literal_eval(loaded)), loaded
 
 
 def test_help_of_every_command_needs_no_heavy_library(tmp_path):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import json
 import sys
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
@@ -13,10 +13,12 @@ from rich.text import Text
 from typer.core import TyperGroup
 
 from cycleqd.config import PROFILES, RunConfig
-from cycleqd.faults import MendableFault
+from cycleqd.faults import MendableFault, StoreError
 from cycleqd.messages import visible
-from cycleqd.run.store import RunStore, StoreError, list_runs
-from cycleqd.storage.urls import without_credentials
+from cycleqd.urls import without_credentials
+
+if TYPE_CHECKING:
+    from cycleqd.run.store import RunStore
 
 UNFIT = 1
 FAULT = 2
@@ -74,6 +76,8 @@ def open_run(name: str, storage: str) -> RunStore:
     Raises:
         StoreError: There is none of that name; close matches are named.
     """
+    from cycleqd.run.store import RunStore, list_runs  # not above: `--help` needs no storage
+
     if "/" in name.rstrip("/"):
         storage, _, name = name.rstrip("/").rpartition("/")
     names = list_runs(storage)

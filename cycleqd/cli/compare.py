@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.text import Text
@@ -12,7 +12,10 @@ from rich.text import Text
 from cycleqd.cli.common import DEFAULT_STORAGE, JsonOption, StorageOption, err, hint, open_run, out, print_json
 from cycleqd.cli.tables import show_table
 from cycleqd.config import ConfigError
-from cycleqd.run.store import RunStore, StoreError, list_runs
+from cycleqd.faults import StoreError
+
+if TYPE_CHECKING:
+    from cycleqd.run.store import RunStore
 
 _WILD = ("*", "?", "[")
 
@@ -66,6 +69,8 @@ def _stores(names: list[str], storage: str) -> dict[str, tuple[RunStore, bool]]:
     Raises:
         StoreError: There is none of a name.
     """
+    from cycleqd.run.store import RunStore, list_runs
+
     found: dict[tuple[str, str], tuple[RunStore, bool]] = {}
     for name in names:
         folder, _, pattern = name.rstrip("/").rpartition("/")

@@ -15,7 +15,6 @@ from cycleqd.messages import Message, visible, whole_text
 from cycleqd.models.causal_lm.rendering import end_tokens, load_tokenizer, render
 from cycleqd.models.hardware import torch_device
 from cycleqd.packed_models import PACKED
-from cycleqd.storage import cache_dir
 
 
 @dataclass
@@ -111,6 +110,7 @@ def folders(path: Path) -> tuple[Path, Path]:
         FileNotFoundError, BaseModelInvalid, BaseModelUnavailable: See `load_chat`.
     """
     from cycleqd.base_model import is_gguf, resolve_base
+    from cycleqd.storage import cache_dir
 
     if (path / "config.json").is_file() or is_gguf(str(path)) or str(path) in PACKED:
         whole = resolve_base(str(path), cache_dir())
@@ -145,6 +145,7 @@ def _base_of(adapter: Path) -> Path:
     """The checkpoint that an adapter changes."""
     from cycleqd.base_model import resolve_base
     from cycleqd.checkpoint import BaseModelInvalid, one_line
+    from cycleqd.storage import cache_dir
     from cycleqd.task_vector import adapter_base
 
     try:

@@ -19,7 +19,7 @@ from cycleqd.cli.common import (
 )
 from cycleqd.cli.tables import print_table
 from cycleqd.config import load_config
-from cycleqd.run.store import StoreError
+from cycleqd.faults import StoreError
 
 if TYPE_CHECKING:
     from cycleqd.planning import Plan

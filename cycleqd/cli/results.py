@@ -21,11 +21,12 @@ from cycleqd.cli.common import (
     say,
 )
 from cycleqd.cli.tables import show_table
+from cycleqd.faults import StoreError
 from cycleqd.messages import visible
-from cycleqd.run.store import RunStore, StoreError
 
 if TYPE_CHECKING:
     from cycleqd.report.summary import Summary
+    from cycleqd.run.store import RunStore
 
 
 def report(name: RunArgument, storage: StorageOption = DEFAULT_STORAGE) -> None:

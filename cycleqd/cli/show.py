@@ -22,7 +22,7 @@ from cycleqd.cli.common import (
 )
 from cycleqd.cli.results import print_summary
 from cycleqd.cli.tables import show_table
-from cycleqd.run.store import RunStore, StoreError, list_runs
+from cycleqd.faults import StoreError
 
 if TYPE_CHECKING:
     from cycleqd.report.lineage import Ancestor
@@ -34,6 +34,7 @@ show = typer.Typer(no_args_is_help=True, help="Look into runs: individuals, fami
 def show_runs(as_json: JsonOption = False, storage: StorageOption = DEFAULT_STORAGE) -> None:
     """All runs: how far they are and how well they do."""
     from cycleqd.report.listings import run_entries, runs_table
+    from cycleqd.run.store import RunStore, list_runs
 
     entries = run_entries([RunStore(storage, name) for name in list_runs(storage)])
     if as_json:

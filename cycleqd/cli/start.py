@@ -16,7 +16,6 @@ from cycleqd.cli.playing import playing, server
 from cycleqd.cli.results import print_summary
 from cycleqd.cli.tables import print_table
 from cycleqd.config import RunConfig, load_config
-from cycleqd.run.store import RunStore
 
 if TYPE_CHECKING:
     from cycleqd.preflight.finding import Check
@@ -58,6 +57,7 @@ def run(
         with _admitted(settings, rescore=rescore), server():
             cycleqd_run(settings)  # what was to be set aside is set aside by now
     from cycleqd.report.write import read_summary
+    from cycleqd.run.store import RunStore
 
     store = RunStore(settings.storage, settings.run_id)
     print_summary(read_summary(store), store)
@@ -105,6 +105,7 @@ def _admitted(config: RunConfig, *, rescore: bool) -> Iterator[None]:
         StoreError: The run is locked, damaged, or was begun with something else; or its storage fails.
     """
     from cycleqd.run.names import RunRef
+    from cycleqd.run.store import RunStore
     from cycleqd.steps.admission import admit
     from cycleqd.steps.workspace import opened
 

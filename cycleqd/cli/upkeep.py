@@ -23,8 +23,8 @@ from cycleqd.cli.common import (
 )
 from cycleqd.cli.tables import print_table
 from cycleqd.config import RetentionPolicy
+from cycleqd.faults import StoreError
 from cycleqd.run.names import METRICS_KEY
-from cycleqd.run.store import StoreError
 
 if TYPE_CHECKING:
     from cycleqd.run.upkeep import Doomed

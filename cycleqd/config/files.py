@@ -18,7 +18,7 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from cycleqd.faults import MendableFault
-from cycleqd.storage.urls import without_credentials
+from cycleqd.urls import without_credentials
 
 PROFILES = (
     "demo",

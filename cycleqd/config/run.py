@@ -34,7 +34,7 @@ from cycleqd.config.skills import SkillConfig
 from cycleqd.config.trackers import TrackerConfig
 from cycleqd.seams import SEARCHES
 from cycleqd.skills.registry import SkillRow
-from cycleqd.storage.urls import check_url
+from cycleqd.urls import check_url
 
 _FIRST: Final = ("run_id", "seed", "generations", "storage", "skills", "model")
 """What people change from run to run; a form begins with it."""

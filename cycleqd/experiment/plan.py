@@ -10,7 +10,7 @@ from pydantic import AfterValidator, Field, ValidationError, ValidationInfo, fie
 
 from cycleqd.config import ConfigError, RunConfig, Section, parse_config
 from cycleqd.config.files import explain, read_settings, read_yaml
-from cycleqd.storage.urls import check_url
+from cycleqd.urls import check_url
 
 SHIPPED = ("table1", "table2", "table5", "beyond")
 """Experiments that come with the package: three of the paper's tables, and what goes beyond the paper."""

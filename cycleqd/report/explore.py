@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping, Sequence
-from typing import Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from cycleqd.report.history import Axis, History
 from cycleqd.report.losses import Training, loss_chart
@@ -18,8 +18,10 @@ from cycleqd.report.tables import TextTable, percent, row_name, with_interval
 from cycleqd.report.templates import render
 from cycleqd.report.transcripts import transcript_key
 from cycleqd.run.records import GenerationRecord
-from cycleqd.search.archive import Cell, Occupant
 from cycleqd.statistics import wilson
+
+if TYPE_CHECKING:
+    from cycleqd.search.archive import Cell, Occupant
 
 _SIZE: Final = 300
 """Of an archive's picture, in units of its own, without the room for its axes."""

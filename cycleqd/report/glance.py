@@ -8,6 +8,7 @@ from __future__ import annotations
 import base64
 from collections.abc import Sequence
 from html import escape
+from typing import TYPE_CHECKING
 
 from matplotlib import colormaps
 from matplotlib.colors import to_hex
@@ -15,7 +16,9 @@ from matplotlib.colors import to_hex
 from cycleqd.report.history import History
 from cycleqd.report.style import EMPTY, FINAL, GREY, INK, QUALITY_COLOURS, skill_colour
 from cycleqd.report.tables import TextTable, percent
-from cycleqd.search.archive import Archive, Archives
+
+if TYPE_CHECKING:
+    from cycleqd.search.archive import Archive, Archives
 
 CELL = 13
 """Side of a cell in pixels."""

@@ -5,11 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from cycleqd.run.records import GenerationRecord, means
-from cycleqd.run.replay import search_after_each, search_begun
 from cycleqd.run.store import RunStore
-from cycleqd.search.archive import Archives, Cell, Occupant
+
+if TYPE_CHECKING:
+    from cycleqd.search.archive import Archives, Cell, Occupant
 
 Scores = Mapping[str, float]
 """Scores in [0, 1] per skill."""
@@ -101,6 +103,8 @@ def replay(store: RunStore) -> History:
     Raises:
         StoreError: There is no such run.
     """
+    from cycleqd.run.replay import search_after_each, search_begun  # not above: lists and tables need no search
+
     config = store.config()
     seed = store.seed()
     if seed is None:

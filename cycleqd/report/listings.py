@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 from pydantic import BaseModel, ConfigDict
 
 from cycleqd.report.lineage import describe
-from cycleqd.report.summary import SPLITS, summarise
+from cycleqd.report.summary import SPLITS
 from cycleqd.report.tables import TextTable, duration, percent, with_interval
+from cycleqd.run.names import AGGREGATE, BASE
 from cycleqd.run.records import GenerationRecord, IndividualRecord, Score, WonCell
 from cycleqd.run.store import RunStore
 from cycleqd.statistics import Interval
@@ -185,20 +187,32 @@ def individual_tables(entry: IndividualEntry, skills: Sequence[str]) -> list[Tex
 
 def _run_entry(store: RunStore) -> RunEntry:
     try:
-        summary = summarise(store)
+        return _summed_up(store)
     except Exception as error:  # whatever a damaged run, or one of another version, makes of its reader
         return RunEntry(run_id=store.run_id, fault=str(error).partition("\n")[0] or type(error).__name__)
+
+
+def _summed_up(store: RunStore) -> RunEntry:
+    """What `summarise` says, without a replay of the search: a list of runs is to be there at once."""
+    config, generations = store.config(), len(store.generations())
+    store.seed()  # raises where it is damaged, or of a newer version
+    final = store.individual(AGGREGATE).genome if store.has_individual(AGGREGATE) else None
     return RunEntry(
-        run_id=summary.run_id,
-        skills=summary.skills,
-        seed=summary.seed,
-        generations=summary.generations,
-        generations_planned=summary.generations_planned,
-        seconds=summary.wall_seconds["total"],
-        base=summary.mean("test", "base"),
-        cycleqd=summary.mean("test", "cycleqd"),
+        run_id=store.run_id,
+        skills=list(config.skill_names),
+        seed=config.seed,
+        generations=generations,
+        generations_planned=max(config.generations, generations),
+        seconds=sum(session.seconds.total for session in store.sessions()),
+        base=_test_mean(store, config.skill_names, BASE),
+        cycleqd=None if final is None else _test_mean(store, config.skill_names, final),
         report=store.exists("report/index.html"),
     )
+
+
+def _test_mean(store: RunStore, skills: Sequence[str], genome: str) -> float | None:
+    found = [record.score.score for skill in skills if (record := store.pooled(genome, skill, "test"))]
+    return math.fsum(found) / len(skills) if len(found) == len(skills) else None
 
 
 def _individual_entry(

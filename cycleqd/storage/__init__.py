@@ -18,7 +18,7 @@ from cycleqd.storage.checksums import SUFFIX, is_mutable
 from cycleqd.storage.errors import ObjectCorrupt, ObjectExists, StorageRefused, StorageUnavailable, StoreError
 from cycleqd.storage.filesystem import open_filesystem
 from cycleqd.storage.objects import ObjectStore
-from cycleqd.storage.urls import check_url, without_credentials
+from cycleqd.urls import check_url, without_credentials
 
 __all__ = [
     "SUFFIX",

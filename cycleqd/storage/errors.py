@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-from cycleqd.faults import MendableFault
-
-
-class StoreError(MendableFault, RuntimeError):
-    """The store cannot serve a request; the text says what was expected and what is there."""
+from cycleqd.faults import StoreError as StoreError
 
 
 class ObjectCorrupt(StoreError):

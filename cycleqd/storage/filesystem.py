@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import fsspec
 from fsspec import AbstractFileSystem
 
-from cycleqd.storage.urls import check_url
+from cycleqd.urls import check_url
 
 CONNECT_SECONDS = 10.0
 READ_SECONDS = 60.0

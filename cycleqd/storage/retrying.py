@@ -14,8 +14,8 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from cycleqd.storage.errors import StorageRefused, StorageUnavailable, StoreError
-from cycleqd.storage.urls import without_credentials
 from cycleqd.telemetry import metrics
+from cycleqd.urls import without_credentials
 
 log = logging.getLogger(__name__)
 

@@ -28,10 +28,10 @@ from cycleqd.run.records import GenerationRecord
 from cycleqd.run.store import RunStore, StoreError
 from cycleqd.seams import TRACKERS
 from cycleqd.search.archive import Archives
-from cycleqd.storage.urls import without_credentials
 from cycleqd.telemetry.events import event
 from cycleqd.tracking import measures
 from cycleqd.tracking.protocol import Identity, Log, Row, Tracker, TrackerMissing, missing
+from cycleqd.urls import without_credentials
 
 PATIENCE_SECONDS = 300.0
 """After a tracker failed, it is left alone for so long: asking one that does not answer takes a minute each time."""

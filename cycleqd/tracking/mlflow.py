@@ -8,8 +8,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from cycleqd.storage.urls import without_credentials
 from cycleqd.tracking.protocol import Identity, Row, Steps
+from cycleqd.urls import without_credentials
 
 _MOST_METRICS, _MOST_PARAMS = 1000, 100
 """What MLflow takes in one request (its REST API, ``runs/log-batch``)."""

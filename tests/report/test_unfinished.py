@@ -182,6 +182,19 @@ def test_a_run_of_a_newer_version_is_one_line_and_keeps_no_other_from_resuming(s
         assert "newer version" in bad[-1]
 
 
+@pytest.mark.parametrize("settings", [{}, {"finished": False, "planned": 9}, {"generations": 0, "finished": False}])
+def test_a_list_of_runs_says_what_their_summaries_say(storage, settings):
+    store = synthetic_run(storage, **settings)
+    summary = summarise(store)
+    (entry,) = run_entries([store])
+    assert (entry.run_id, entry.skills, entry.seed) == (summary.run_id, summary.skills, summary.seed)
+    planned = (summary.generations, summary.generations_planned)
+    assert (entry.generations, entry.generations_planned) == planned
+    assert entry.seconds == pytest.approx(summary.wall_seconds["total"])
+    assert (entry.base, entry.cycleqd) == (summary.mean("test", "base"), summary.mean("test", "cycleqd"))
+    assert (entry.fault, entry.report) == (None, False)
+
+
 def test_an_episode_of_a_newer_version_says_so_in_one_line(storage):
     store = synthetic_run(storage, run_id="newer")
     stem = Path(storage, "newer", "evaluations", "base", "os-test.jsonl.gz")

@@ -21,7 +21,7 @@ from cycleqd.models.causal_lm.bounded_http import MOST_BYTES, Answer, BoundedCli
 from cycleqd.models.causal_lm.endpoint_words import explanation, is_too_long, refused_option
 from cycleqd.models.causal_lm.protocol import ChatRequest, Reply
 from cycleqd.models.causal_lm.redaction import Redaction
-from cycleqd.storage.urls import without_credentials
+from cycleqd.urls import without_credentials
 
 if TYPE_CHECKING:  # whoever only talks to an endpoint needs no torch
     from cycleqd.task_vector import TaskVector
