@@ -19,6 +19,10 @@ def experiment(
         str, typer.Argument(help="table1, table2, table5 or beyond, which are shipped, or a YAML file of your own.")
     ],
     seeds: Annotated[str | None, typer.Option(help="Seeds in place of the plan's, e.g. 10,11.")] = None,
+    methods: Annotated[
+        list[str] | None,
+        typer.Option("--methods", metavar="NAMES", help="Only these, separated by commas. Repeatable."),
+    ] = None,
     children: Annotated[int | None, typer.Option(min=1, help="Budget of each search, in children.")] = None,
     storage: Annotated[str | None, typer.Option(help="Folder or URL that holds the runs.")] = None,
     out_folder: Annotated[
@@ -47,7 +51,9 @@ def experiment(
     changes: dict[str, object] = {"children": children, "storage": storage}
     if seeds is not None:
         changes["seeds"] = _numbers(seeds)
-    settings = load_experiment(plan, {name: value for name, value in changes.items() if value is not None})
+    chosen = [name.strip() for text in methods or () for name in text.split(",") if name.strip()]
+    given = {name: value for name, value in changes.items() if value is not None}
+    settings = load_experiment(plan, given, methods=chosen)
     if dry_run:
         for method, seed, config in planned_runs(settings):
             out.print(f"{config.run_id}: {method}, seed {seed}, {config.generations} generations")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from importlib import resources
 from typing import Annotated, Any, NamedTuple
 
@@ -77,15 +77,20 @@ class PlannedRun(NamedTuple):
     config: RunConfig
 
 
-def load_experiment(name_or_path: str, changes: Mapping[str, Any] | None = None) -> ExperimentConfig:
+def load_experiment(
+    name_or_path: str, changes: Mapping[str, Any] | None = None, *, methods: Sequence[str] = ()
+) -> ExperimentConfig:
     """Reads a shipped experiment by name or a YAML file by path.
 
     Args:
         name_or_path: One of `SHIPPED`, or a path.
         changes: Fields that are replaced, e.g. ``seeds``.
+        methods: Those that are compared; all unless given. Where `ours` is none of them, the last one's differences to
+            the others are reported.
 
     Raises:
-        ConfigError: The file is missing or has faults, or a run's configuration has; all of them are listed.
+        ConfigError: The file is missing or has faults, or a run's configuration has; all of them are listed. Or there
+            is no such method.
     """
     if name_or_path in SHIPPED:
         text = resources.files("cycleqd").joinpath("experiment", "shipped", f"{name_or_path}.yaml").read_text("utf-8")
@@ -97,7 +102,16 @@ def load_experiment(name_or_path: str, changes: Mapping[str, Any] | None = None)
     except ValidationError as error:
         raise ConfigError(explain(error, name_or_path)) from None
     list(planned_runs(experiment))  # all faults now, not after hours
-    return experiment
+    return _restricted(experiment, methods) if methods else experiment
+
+
+def _restricted(experiment: ExperimentConfig, methods: Sequence[str]) -> ExperimentConfig:
+    if unknown := [name for name in methods if name not in experiment.methods]:
+        known = ", ".join(experiment.methods)
+        raise ConfigError(f"{experiment.name} has no method {unknown[0]!r}; there are {known}")
+    chosen = {name: sections for name, sections in experiment.methods.items() if name in methods}
+    ours = experiment.ours if experiment.ours in chosen else None
+    return experiment.model_copy(update={"methods": chosen, "ours": ours})
 
 
 def planned_runs(experiment: ExperimentConfig) -> Iterator[PlannedRun]:

@@ -19,6 +19,14 @@ def test_a_dry_run_lists_the_runs_of_the_seeds_that_are_asked_for():
     assert lines[-1] == "table2-cycleqd-21: cycleqd, seed 21, 6 generations"
 
 
+def test_methods_that_are_named_are_the_only_ones_in_the_plans_order():
+    result = planned("--seeds", "20", "--methods", "cycleqd, qd")
+    assert [line.split(":")[0] for line in result.stdout.splitlines()] == ["table2-qd-20", "table2-cycleqd-20"]
+    result = planned("--methods", "qd", "--methods", "cycleq")
+    assert result.exit_code == 2
+    assert "table2 has no method 'cycleq'; there are" in " ".join(result.stderr.split())
+
+
 @pytest.mark.parametrize("seeds", ["ten", "010", "1_0", "1,", "-1", "1 2"])
 def test_seeds_that_are_no_numbers_are_refused(seeds):
     result = planned(f"--seeds={seeds}")

@@ -66,4 +66,7 @@ def test_sections_are_merged_and_everything_else_is_replaced():
 
 def test_the_subject_is_the_last_method_unless_named(tmp_path):
     assert load_experiment(write(tmp_path, PLAN)).subject == "ours"
-    assert load_experiment(write(tmp_path, PLAN + "ours: cycleqd\n")).subject == "cycleqd"
+    named = write(tmp_path, PLAN + "ours: cycleqd\n")
+    assert load_experiment(named).subject == "cycleqd"
+    assert load_experiment(named, methods=["ours"]).subject == "ours"
+    assert list(load_experiment(named, methods=["ours"]).methods) == ["ours"]
