@@ -60,6 +60,11 @@ JsonOption = Annotated[bool, typer.Option("--json", help="Print everything as JS
 DEFAULT_STORAGE = str(RunConfig.model_fields["storage"].default)
 
 
+def names_in(given: list[str] | None) -> list[str]:
+    """The names of a repeatable option that takes several, separated by commas."""
+    return [name.strip() for text in given or () for name in text.split(",") if name.strip()]
+
+
 def print_json(value: Any) -> None:
     """Prints plain data as JSON to the standard output, whatever the terminal; nothing else may go there then."""
     sys.stdout.write(json.dumps(value, indent=1) + "\n")

@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 from rich.markdown import Markdown
 
-from cycleqd.cli.common import UNFIT, ConfigArgument, SetOption, err, out
+from cycleqd.cli.common import UNFIT, ConfigArgument, SetOption, err, names_in, out
 
 
 def experiment(
@@ -51,9 +51,8 @@ def experiment(
     changes: dict[str, object] = {"children": children, "storage": storage}
     if seeds is not None:
         changes["seeds"] = _numbers(seeds)
-    chosen = [name.strip() for text in methods or () for name in text.split(",") if name.strip()]
     given = {name: value for name, value in changes.items() if value is not None}
-    settings = load_experiment(plan, given, methods=chosen)
+    settings = load_experiment(plan, given, methods=names_in(methods))
     if dry_run:
         for method, seed, config in planned_runs(settings):
             out.print(f"{config.run_id}: {method}, seed {seed}, {config.generations} generations")

@@ -12,7 +12,7 @@ import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.text import Text
 
-from cycleqd.cli.common import DEFAULT_STORAGE, INTERRUPTED, StorageOption, err, open_run, out, say
+from cycleqd.cli.common import DEFAULT_STORAGE, INTERRUPTED, StorageOption, err, names_in, open_run, out, say
 from cycleqd.cli.tables import print_table
 from cycleqd.config import ConfigError
 from cycleqd.packed_models import GGUF_SUFFIX, PACKED
@@ -61,7 +61,7 @@ def generalise(
     """Score models on MMLU, GSM8K, HumanEval+ and other benchmarks that they were not trained for."""
     from cycleqd.generalisation.definitions import chosen
 
-    wanted = chosen([name.strip() for text in names or () for name in text.split(",") if name.strip()])
+    wanted = chosen(names_in(names))
     from cycleqd.generalisation.playing import load, play
     from cycleqd.generalisation.results import TABLE_JSON, Scores, benchmarks_title, markdown, table, write_table
 

@@ -106,7 +106,8 @@ def plan(
         )
     # With another engine the processors have other work.
     measured = tokens_per_second is None and all(one.machine is not None for one in traces)
-    if shared and measured:
+    bound = shared and measured
+    if bound:
         assumptions.append(
             "evaluators share the processors of one machine like the one that was measured: their work for one child "
             "and what the machine did besides come on top of each other; a GPU and sandboxes each has of its own"
@@ -129,7 +130,7 @@ def plan(
         draws = rng(seed, repetition, "plan").integers(len(traces), size=generations)
         drawn = [traces[draw] for draw in draws]
         one = simulate(drawn, evaluators=evaluators, in_flight=in_flight, ordered=ordered)
-        if shared and measured:
+        if bound:
             one = one._replace(seconds=max(one.seconds, sum(took.machine or 0.0 for took in drawn)))
         found.append(one)
     seconds = statistics.median(one.seconds for one in found)
