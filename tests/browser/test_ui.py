@@ -29,7 +29,11 @@ def page(chromium):
     page = chromium.new_page(viewport={"width": 1280, "height": 900})
     page.set_default_timeout(PATIENCE)
     expect.set_options(timeout=PATIENCE)
+    # Shown when the test fails.
+    page.on("console", lambda message: print(f"browser: {message.type}: {message.text}"))
+    page.on("requestfailed", lambda request: print(f"browser: {request.method} {request.url}: {request.failure}"))
     yield page
+    print(f"browser: last seen at {page.url}:\n{page.locator('body').inner_text()}")
     page.close()
 
 
@@ -74,6 +78,11 @@ def choice(page, label):
     )
 
 
+def press(page, name):
+    """Presses a button as the keyboard does: a form moves when its faults come and go, and a click beside is lost."""
+    page.get_by_role("button", name=name, exact=True).press("Enter")
+
+
 def tab(page, name):
     page.get_by_role("button", name=name, exact=True).or_(page.get_by_text(name, exact=True)).first.click()
 
@@ -99,24 +108,25 @@ def test_the_form_refuses_a_bad_value_and_starts_a_run(live_prefect, page, pictu
         folded.get_by_text(CHANGED, exact=True).click()
         expect(field(page, "Bins (Optional)").locator("input")).to_have_value("15")
         field(page, "Bins (Optional)").locator("input").fill("0")
-        page.get_by_role("button", name="Submit").click()
+        press(page, "Submit")
         expect(page.get_by_text("config.grid.bins").first).to_be_visible()
         folded.get_by_text(USUAL, exact=True).click()
 
         samples = choice(page, "Optimization (Optional)").first.locator("input")  # a number, or null
         samples.fill("0")
-        page.get_by_role("button", name="Submit").click()
+        press(page, "Submit")
         told = "config.skills[0].optimization'. Failure reason: 0 is less than the minimum of 1"
         expect(page.get_by_text(told).first).to_be_visible()
         samples.fill("2")
 
         generations.fill("-3")
-        page.get_by_role("button", name="Submit").click()
+        press(page, "Submit")
         expect(page.get_by_text("config.generations").first).to_be_visible()
         picture("refused")
 
         generations.fill("2")
-        page.get_by_role("button", name="Submit").click()
+        expect(page.get_by_text("config.generations")).to_have_count(0)  # the form looks again, a second later
+        press(page, "Submit")
         page.wait_for_url("**/deployment/*?tab=Runs")
 
     run = wait_for(lambda: _run(live_prefect, "cycleqd seen"), seconds=120)
