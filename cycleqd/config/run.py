@@ -233,13 +233,9 @@ class RunConfig(Section):
     @field_validator("refinement")
     @classmethod
     def _reads_conversations(cls, refinement: RefinementConfig, info: ValidationInfo) -> RefinementConfig:
-        model, skills = info.data.get("model"), info.data.get("skills") or ()
+        model = info.data.get("model")
         if refinement.epochs and model is not None and model.kind != "chat":
             raise ValueError("refinement fine-tunes language models on conversations: set refinement.epochs to 0")
-        if refinement.epochs and (seen := [skill.row.name for skill in skills if skill.row.sees]):
-            raise ValueError(
-                f"refinement reads episodes, which do not hold the images of {seen[0]}: set refinement.epochs to 0"
-            )
         return refinement
 
     @field_validator("search", "baselines")

@@ -121,7 +121,8 @@ def refine(ws: Workspace, progress: Callable[..., None] | None = None) -> Indivi
     ws.store.remove(individual_key(AGGREGATE))  # before its bases are another's
     vector = task_vector(ws.store, MERGED)
     if solved:
-        vector = _fine_tuned(ws, vector, solved, answer.generation or 0, progress)
+        # Before the first child the generation is -1.
+        vector = _fine_tuned(ws, vector, solved, max(0, answer.generation or 0), progress)
     else:
         ws.store.remove(own_bases_key(AGGREGATE))
         log.warning("run %s: nobody solved anything, so the final model learns nothing more", ws.store.run_id)

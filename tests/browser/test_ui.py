@@ -24,11 +24,16 @@ PATIENCE = 300_000
 """Milliseconds for a page to show something, on a machine that has other things to do."""
 
 
+FEWER_FRAMES = "const next = requestAnimationFrame; window.requestAnimationFrame = f => setTimeout(() => next(f), 100)"
+"""Without a GPU the graph of a run, drawn sixty times a second, takes a core from those who play it."""
+
+
 @pytest.fixture
 def page(chromium):
     page = chromium.new_page(viewport={"width": 1280, "height": 900})
     page.set_default_timeout(PATIENCE)
     expect.set_options(timeout=PATIENCE)
+    page.add_init_script(FEWER_FRAMES)
     # Shown when the test fails.
     page.on("console", lambda message: print(f"browser: {message.type}: {message.text}"))
     page.on("requestfailed", lambda request: print(f"browser: {request.method} {request.url}: {request.failure}"))

@@ -16,8 +16,10 @@ from cycleqd.preflight import checks as preflight
 from cycleqd.run.base_identity import BaseDiffers, identify, refuse_other_base
 from cycleqd.run.names import AGGREGATE, BASE, RunRef
 from cycleqd.run.store import RunStore
+from cycleqd.skills.vision_questions.skill import TextVqaSkill
 from cycleqd.steps.admission import admit
 from cycleqd.steps.export import export_individual
+from cycleqd.steps.refinement import conversations_of, solved_episodes
 from cycleqd.steps.workspace import opened
 from tests.vqa_data import easy_vqa, textvqa
 
@@ -87,6 +89,35 @@ def test_a_run_evolves_the_language_model_alone(config, tiny_tied, tmp_path: Pat
     (first, *_) = store.episodes(store.individual(AGGREGATE).genome, "vqa", "test")
     assert images_of(first.messages) == [first.messages[0]["image"]]
     assert set(BaseWeights(tmp_path / "final").names()) == set(BaseWeights(tiny_tied).names())
+
+
+def test_the_final_model_learns_from_solved_questions_with_their_images(config, monkeypatch):
+    monkeypatch.setattr(TextVqaSkill, "max_new_tokens", 4)
+    values = config.model_dump(mode="json")
+    values |= {
+        "skills": values["skills"][1:],
+        "baselines": [],
+        "experts": {"rank": 8, "epochs": 10, "global_batch": 2, "learning_rate": 0.02},
+        "refinement": {"epochs": 1},
+    }
+    run = RunRef(run_id=config.run_id, storage=config.storage)
+    RunStore.of(run).open(parse_config(values, source="the test"))
+    with opened(run) as ws:
+        admit(ws)
+        steps.gather_training_data(ws, "textvqa")
+        steps.train(ws, "textvqa")
+        steps.derive_experts(ws)
+        for individual in (BASE, "expert-textvqa"):
+            _scored(ws, individual, steps.first_part(ws))
+        steps.seed_archives(ws)
+        steps.aggregate(ws)
+        solved = solved_episodes(ws.store)
+        assert all(images_of(conversation) for one in solved for conversation in conversations_of(one.episode))
+        shown = []
+        look = ws.evaluator.sight.look
+        monkeypatch.setattr(ws.evaluator.sight, "look", lambda image: shown.append(image) or look(image))
+        steps.refine(ws)
+        assert set(shown) == {image for one in solved for image in images_of(one.episode.messages)} != set()
 
 
 def test_preflight_looks_at_the_vision_tower(config, monkeypatch):
