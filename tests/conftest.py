@@ -117,11 +117,16 @@ def prefect_harness():
     )
     from prefect.testing import utilities
 
+    from cycleqd.cli.playing import PREFECT_SETTINGS
     from tests.prefect_database import folder_for_the_harness
 
     with ExitStack() as stack:
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(utilities, "mkdtemp", folder_for_the_harness)
+            # As the server of `cycleqd run` has them: its services keep the one SQLite file locked, for up to a minute.
+            for name, value in PREFECT_SETTINGS.items():
+                if name.startswith("PREFECT_SERVER_SERVICES_"):
+                    patch.setenv(name, value)
             # Whoever waits for the engine asks again so soon.
             stack.enter_context(
                 temporary_settings({PREFECT_SERVER_CONCURRENCY_MAXIMUM_CONCURRENCY_SLOT_WAIT_SECONDS: 1.0})

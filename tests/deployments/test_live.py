@@ -27,6 +27,7 @@ from cycleqd.run.store import RunStore
 from cycleqd.telemetry.events import parse
 from deployments import register
 from deployments.register import FAILURES, VANISHED, vanished_runs
+from tasks.lineage import asset_key
 from tests.live_prefect import SMALLEST, wait_for
 
 pytestmark = [pytest.mark.docker, pytest.mark.slow]
@@ -164,6 +165,22 @@ def test_a_finished_run_has_told_its_beginning_each_generation_and_its_end(live_
     assert roles["cycleqd-individual"].id == "cycleqd.run.patient.g0000"
     assert roles["flow-run"].id.startswith("prefect.flow-run.")
     assert events[-1].payload["report"].endswith("patient/report/index.html")
+
+
+def test_the_server_has_what_a_run_made_of_what_and_by_which_task(live_prefect, monkeypatch):
+    monkeypatch.setenv("CYCLEQD_MACHINE", "tests")
+    key = asset_key(RunStore(str(live_prefect.folder / "runs"), "patient").url("experts/os"))
+    wanted = {"filter": {"resource": {"id": [key]}, "event": {"name": ["prefect.asset.materialization.succeeded"]}}}
+
+    def told():
+        answer = httpx.post(f"{live_prefect.url}/api/events/filter", json=wanted)
+        return answer.raise_for_status().json()["events"]
+
+    (event,) = wait_for(told, seconds=PATIENCE)
+    assert event["payload"].items() >= {"run": "patient", "steps": 1}.items()
+    roles = {one["prefect.resource.role"]: one["prefect.resource.id"] for one in event["related"]}
+    assert roles.keys() >= {"asset", "asset-materialized-by", "flow-run", "task-run"}
+    assert roles["asset-materialized-by"] == "cycleqd"
 
 
 def test_what_was_left_unfinished_in_the_object_store_is_continued(live_prefect, monkeypatch):

@@ -1,13 +1,9 @@
 """What is told of what was made from what, in Prefect's own words, and that none of it costs the run anything."""
 
-import time
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from prefect import flow, task
 from prefect.assets import Asset
-from prefect.client.orchestration import get_client
 
 from cycleqd.run.names import AGGREGATE, ALL_DATA, REPORT_KEY, expert_key
 from cycleqd.run.store import RunStore
@@ -155,29 +151,3 @@ def test_without_a_server_nothing_is_told(tmp_path, sent, monkeypatch):
     make(store, "os")
     lineage.report(store, {})
     assert sent == {}
-
-
-def test_a_server_has_what_was_made_of_what_and_by_which_task(tmp_path, prefect_harness):
-    store = begun(tmp_path)
-
-    @task
-    def train():
-        make(store, "os")
-
-    @flow
-    def phase():
-        train()
-
-    phase()
-    key = asset_key(store.url("experts/os"))
-    wanted = {"filter": {"resource": {"id": [key]}, "event": {"name": [MADE]}}}
-    with get_client(sync_client=True) as client:
-        deadline = time.monotonic() + 300
-        while not (found := client.request("POST", "/events/filter", json=wanted).json()["events"]):
-            assert time.monotonic() < deadline
-            time.sleep(0.3)
-    (event,) = found
-    assert event["payload"] == {"run": "begun", "steps": 3}
-    roles = {one["prefect.resource.role"]: one["prefect.resource.id"] for one in event["related"]}
-    assert roles.keys() >= {"asset", "asset-materialized-by", "flow-run", "task-run"}
-    assert roles["asset-materialized-by"] == "cycleqd"
