@@ -138,6 +138,13 @@ def test_who_may_run_beside_a_judge_is_found_out_if_it_changes_what_the_judge_ru
     assert sealed.judge("for i in $(seq 40); do cat /etc/hostname; sleep 0.1; done", alone=False, timeout=60).changed
 
 
+def test_who_puts_a_program_back_out_of_sight_is_found_out_too(sealed: ShellSession) -> None:
+    swap = "mv /bin/sort /bin/tros; cp /bin/true /bin/sort; sleep 1; rm /bin/sort; touch /tmp/gone"
+    sealed.run(f"(until [ -e /tmp/now ]; do sleep 0.05; done; {swap}) & sleep 0.1")
+    script = "touch /tmp/now; until [ -e /tmp/gone ]; do sort /etc/hostname 2>/dev/null; sleep 0.1; done"
+    assert sealed.judge(script, alone=False, timeout=60).changed
+
+
 def test_a_judge_that_needs_the_agents_server_may_have_it(sealed: ShellSession) -> None:
     sealed.run("cd /opt; echo here >f; python3 -m http.server 8000 >/dev/null 2>&1 &")
     ready = "for i in $(seq 100); do (echo >/dev/tcp/127.0.0.1/8000) 2>/dev/null && break; sleep 0.1; done"

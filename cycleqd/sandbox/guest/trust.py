@@ -192,7 +192,12 @@ class Seal:
                 count += 1
                 if count > ENTRIES or time.monotonic() > deadline:
                     return f"{top} has too many files"
-                if status.st_ctime_ns < self._since or stat.S_ISDIR(status.st_mode):
+                if stat.S_ISDIR(status.st_mode):
+                    # What was moved away just now is not among the entries. Python may write what it compiled.
+                    if status.st_ctime_ns >= began and "/python3" not in path:
+                        return f"{path} was changed while the judge ran"
+                    continue
+                if status.st_ctime_ns < self._since:
                     continue
                 known = self.manifest.get(path)
                 name = path.rpartition("/")[2]
@@ -224,8 +229,14 @@ class Seal:
 
     @staticmethod
     def _entries(top: str, skipped: set[str], *, deep: bool) -> list[tuple[str, os.stat_result]]:
-        found: list[tuple[str, os.stat_result]] = []
-        pending = [top] if kind(top) == "/" else []
+        """A directory and what is in it."""
+        try:
+            own = os.lstat(top)
+        except OSError:
+            return []
+        if not stat.S_ISDIR(own.st_mode):
+            return []
+        found, pending = [(top, own)], [top]
         while pending and len(found) <= ENTRIES:
             try:
                 with os.scandir(pending.pop()) as entries:
