@@ -123,7 +123,7 @@ def prefect_harness():
     with ExitStack() as stack:
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(utilities, "mkdtemp", folder_for_the_harness)
-            # As the server of `cycleqd run` has them: its services keep the one SQLite file locked, for up to a minute.
+            # As the server of `cycleqd run` has them: services lock its one SQLite file, for up to a minute.
             for name, value in PREFECT_SETTINGS.items():
                 if name.startswith("PREFECT_SERVER_SERVICES_"):
                     patch.setenv(name, value)
