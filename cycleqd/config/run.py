@@ -175,6 +175,8 @@ class RunConfig(Section):
             raise ValueError("noise decides after each child who is scored next: set search.in_flight to 1")
         if not hasattr(SEARCHES.load(search.kind), "offer"):
             raise ValueError(f"search {search.kind} does not breed from archives, which noise needs; choose another")
+        if search.kind == "qd":  # with few children the last skills would have none
+            raise ValueError("qd splits its children evenly over the skills, and noise decides how many there are")
         return noise
 
     @field_validator("mutation")

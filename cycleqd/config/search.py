@@ -51,6 +51,13 @@ class SearchConfig(NamedSection):
     learning_rate: Annotated[float, Field(gt=0)] = 0.5
     """Step of ``policy_gradient``, in units of `sigma`."""
 
+    @field_validator("in_flight")
+    @classmethod
+    def _are_different_children(cls, in_flight: int, info: ValidationInfo) -> int:
+        if in_flight > 1 and info.data.get("kind") == "rescoring":
+            raise ValueError("rescoring scores one individual, which can't be under way twice: set in_flight to 1")
+        return in_flight
+
     @field_validator("high")
     @classmethod
     def _is_above_low(cls, high: float, info: ValidationInfo) -> float:

@@ -34,6 +34,14 @@ def save_bases(store: RunStore, bases: SharedBases, *, of: str | None = None) ->
     _bases.cache_clear()  # the same path may hold others now
 
 
+def keep_bases(store: RunStore, parent: str, identifier: str) -> None:
+    """Gives an individual the bases that its only parent has for itself, or none where the parent has none."""
+    if store.exists(own_bases_key(parent)):
+        save_bases(store, SharedBases.load(store.local(own_bases_key(parent))), of=identifier)
+    else:
+        store.remove(own_bases_key(identifier))
+
+
 def task_vector(store: RunStore, identifier: str) -> TaskVector:
     """The task vector of an individual.
 

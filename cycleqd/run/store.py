@@ -23,16 +23,18 @@ mutable ones, ``changes.json``, ``sessions/``, ``archives/`` and ``report/``, li
 
 from __future__ import annotations
 
+import logging
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import NamedTuple, TypeVar
 
 from pydantic import ValidationError
 
-from cycleqd.config import EngineConfig, RunConfig, parse_config
+from cycleqd.config import RunConfig, parse_config
 from cycleqd.models.hardware import pinned
 from cycleqd.run.base_identity import BaseRecord
+from cycleqd.run.continued import at_the_place_of, differences, kept
 from cycleqd.run.names import (
     BASE_KEY,
     CHANGES_KEY,
@@ -44,8 +46,10 @@ from cycleqd.run.names import (
     episodes_key,
     evaluation_key,
     evaluation_name,
+    expert_id,
     final_key,
     individual_key,
+    regmean_id,
     session_key,
 )
 from cycleqd.run.records import (
@@ -66,6 +70,8 @@ from cycleqd.run.records import (
 from cycleqd.storage import ObjectExists, ObjectStore, StoreError
 
 __all__ = ["CHANGEABLE", "RecordUnreadable", "RunStore", "StoreError", "list_runs"]
+
+log = logging.getLogger(__name__)
 
 R = TypeVar("R", bound=Record)
 N = TypeVar("N", bound=NamedTuple)
@@ -156,12 +162,17 @@ class RunStore(ObjectStore):
             return
         may_differ = CHANGEABLE | RESCORED if rescore else CHANGEABLE
         known = self.config()
-        asked = _kept(config, known)
-        asked = asked.model_copy(update={"engine": _at_the_place_of(known.engine, asked.engine)})
+        asked = kept(config, known)
+        asked = asked.model_copy(update={"engine": at_the_place_of(known.engine, asked.engine)})
+        if asked.uses_regmean and not known.uses_regmean and self._lacks_shares(known):
+            raise StoreError(
+                f"run {self.run_id!r} under {self.url()} has experts without shares of RegMean, and its children "
+                "are made of these experts: leave regmean out of the baselines, or choose another run_id"
+            )
         then, now = known.model_dump(mode="json"), asked.model_dump(mode="json")
         changed = [
             f"  {path}: was {old!r}, now {new!r}"
-            for path, old, new in _differences(then, now)
+            for path, old, new in differences(then, now)
             if path.partition(".")[0] not in may_differ
         ]
         if changed:
@@ -169,6 +180,11 @@ class RunStore(ObjectStore):
                 f"run {self.run_id!r} exists under {self.url()} with other settings; choose another run_id, "
                 "restore the settings, or remove the run:\n" + "\n".join(changed)
             )
+
+    def _lacks_shares(self, config: RunConfig) -> bool:
+        """Whether its experts are task vectors already, on bases that their shares of RegMean are not in."""
+        made = any(self.has_individual(expert_id(skill)) for skill in config.skill_names)
+        return made and not all(self.has_individual(regmean_id(skill)) for skill in config.skill_names)
 
     def config(self) -> RunConfig:
         """The configuration that the run began with, and of the settings that may change what was last asked for."""
@@ -198,11 +214,11 @@ class RunStore(ObjectStore):
         """
         known = self.config()
         taken = CHANGEABLE | RESCORED if rescore else CHANGEABLE
-        kept = _kept(config, known)
+        given = kept(config, known)
         asked = known.model_copy(
             update={
-                "engine": _at_the_place_of(kept.engine, known.engine),
-                **{name: getattr(kept, name) for name in taken},
+                "engine": at_the_place_of(given.engine, known.engine),
+                **{name: getattr(given, name) for name in taken},
             }
         )
         # Not where it lies: a storage may be moved.
@@ -353,31 +369,13 @@ class RunStore(ObjectStore):
         self._write(session_key(record.started), record)
 
     def sessions(self) -> list[SessionRecord]:
-        """All sessions in the order of their start."""
-        return [self.record(SessionRecord, key) for key in self.keys("sessions")]
-
-
-def _at_the_place_of(place: EngineConfig, engine: EngineConfig) -> EngineConfig:
-    """An engine's settings with another one's servers and folder: where they are decides on no score."""
-    return engine.model_copy(update={"urls": place.urls, "adapters": place.adapters})
-
-
-def _kept(config: RunConfig, known: RunConfig) -> RunConfig:
-    """The configuration with every ``auto`` replaced by what the run has."""
-    update: dict[str, Any] = {}
-    if config.model.dtype == "auto":
-        update["model"] = config.model.model_copy(update={"dtype": known.model.dtype})
-    if config.engine.kind == "auto":
-        update["engine"] = config.engine.model_copy(update={"kind": known.engine.kind})
-    return config.model_copy(update=update)
-
-
-def _differences(then: Any, now: Any, path: str = "") -> Iterator[tuple[str, Any, Any]]:
-    if isinstance(then, dict) and isinstance(now, dict):
-        for key in sorted(then.keys() | now.keys()):
-            yield from _differences(then.get(key), now.get(key), f"{path}.{key}" if path else key)
-    elif isinstance(then, list) and isinstance(now, list) and len(then) == len(now):
-        for index, (old, new) in enumerate(zip(then, now, strict=True)):
-            yield from _differences(old, new, f"{path}.{index}")
-    elif then != now:
-        yield path, then, now
+        """All sessions in the order of their start; those that are damaged are told and left out."""
+        found = []
+        for key in self.keys("sessions"):
+            try:
+                found.append(self.record(SessionRecord, key))
+            except RecordUnreadable:  # a newer version was here
+                raise
+            except StoreError as fault:  # they hold times alone, which no result depends on
+                log.warning("run %s: a session is left out: %s", self.run_id, fault)
+        return found

@@ -18,7 +18,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 from cycleqd.search.archive import Archives, Win
 from cycleqd.search.protocol import Recipe, Search, Start
@@ -88,6 +88,8 @@ class AdaptiveSampling:
         search: Breeds the children. Its archives are replaced after each block.
         rules: Who meets how many blocks.
     """
+
+    TAKES_BACK: ClassVar[bool] = True
 
     def __init__(self, start: Start, search: ArchiveSearch, rules: SamplingRules) -> None:
         self.archives = start.archives

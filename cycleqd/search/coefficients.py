@@ -15,6 +15,7 @@ from typing import Literal, NamedTuple, Protocol
 import numpy as np
 
 from cycleqd.search.archive import Win
+from cycleqd.search.operators.merging.protocol import MIN_WEIGHT_SUM
 from cycleqd.search.protocol import Recipe, Start
 
 
@@ -54,7 +55,8 @@ class Combination:
         """The recipe of the child at a point, shape (coefficients,)."""
         values = tuple(float(c) for c in point)
         merge: dict[str, float | int | str] = {}
-        if self.merge == "tsv":
+        # Below it there is nothing to make orthogonal, and the plain sum is about nothing, too.
+        if self.merge == "tsv" and math.fsum(values) >= MIN_WEIGHT_SUM:
             merge = {"method": "tsv", "scale": math.fsum(values) / len(values)}
         return Recipe(self.experts, values, archive, merge, block=block)
 
@@ -122,7 +124,7 @@ class CoefficientSearch:
 
     def __init__(self, start: Start, combination: Combination, proposer: Proposer) -> None:
         self.archives = start.archives
-        self._combination = combination
+        self._start, self._combination = start, combination
         self._proposer = proposer
         self._asked: dict[int, tuple[float, ...]] = {}
         self._best: Told | None = None
@@ -150,14 +152,18 @@ class CoefficientSearch:
         return won
 
     def answer(self) -> Recipe:
-        """The proposer's centre, else the child of the highest mean score.
-
-        Raises:
-            ValueError: Nothing was told yet.
-        """
+        """The proposer's centre, else the child of the highest mean score; see `without_children`, too."""
         if self._best is None:
-            raise ValueError("no child has scores yet: evolve at least one generation")
+            return without_children(self._start, self._combination)
         centre = self._proposer.centre()
         if centre is None:
             return Recipe((self._best.individual,), (1.0,))
         return self._combination.recipe(centre)
+
+
+def without_children(start: Start, combination: Combination) -> Recipe:
+    """The answer of a search without a child: the best of the baselines that it knows, else the range's middle."""
+    if not start.known:
+        return combination.recipe(combination.middle)
+    best = max(start.known, key=lambda one: math.fsum(one.scores.values()))
+    return Recipe((best.individual,), (1.0,))

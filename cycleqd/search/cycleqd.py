@@ -101,9 +101,9 @@ class ConventionalQD(CycleQD):
     """
 
     def active(self, index: int) -> str:
-        """The skill of the run that makes child `index`; a child beyond the budget belongs to the last run."""
+        """The skill of the run that makes child `index`; beyond the budget the runs take turns."""
         skills = self.archives.skills
-        return skills[min(index * len(skills) // self._budget, len(skills) - 1)]
+        return skills[(index * len(skills) // self._budget if index < self._budget else index) % len(skills)]
 
     def offer(
         self, archives: Archives, index: int, individual: str, scores: Mapping[str, float]

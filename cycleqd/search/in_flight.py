@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 
 from cycleqd.search.archive import Archives, Win
-from cycleqd.search.protocol import Recipe, Search
+from cycleqd.search.protocol import Recipe, Search, takes_back
 
 
 class InFlight:
@@ -33,6 +33,11 @@ class InFlight:
     def archives(self) -> Archives:
         """The other search's."""
         return self._search.archives
+
+    @property
+    def TAKES_BACK(self) -> bool:  # noqa: N802 - a constant of other searches
+        """As the other search; see `takes_back`."""
+        return takes_back(self._search)
 
     @property
     def pending(self) -> list[Recipe]:

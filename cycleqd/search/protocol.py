@@ -116,3 +116,11 @@ class Search(Protocol):
     def answer(self) -> Recipe:
         """The recipe of the final model, from everything that was told."""
         ...
+
+
+def takes_back(search: Search) -> bool:
+    """Whether the archives may hold an individual again that they let go.
+
+    Those that a search fills anew from everything that was told do. Its class says so: ``TAKES_BACK = True``.
+    """
+    return bool(getattr(search, "TAKES_BACK", False))

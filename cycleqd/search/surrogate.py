@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import ClassVar
 
 import numpy as np
 
 from cycleqd.randomness import rng
 from cycleqd.search.archive import Archives, Win
-from cycleqd.search.coefficients import Combination
+from cycleqd.search.coefficients import Combination, without_children
 from cycleqd.search.gaussian_process import Array, GaussianProcess, noise_of
 from cycleqd.search.protocol import Recipe, Start
 
@@ -44,6 +45,8 @@ class SurrogateSearch:
         initial: Children that are spread evenly before the processes are asked, at least 2.
     """
 
+    TAKES_BACK: ClassVar[bool] = True
+
     def __init__(self, start: Start, combination: Combination, *, initial: int) -> None:
         self.archives = start.archives
         self._start, self._combination = start, combination
@@ -59,7 +62,10 @@ class SurrogateSearch:
     def ask(self, index: int) -> Recipe:
         """A point of the even spread, then the one that a draw of the processes favours; see `Search.ask`."""
         if index not in self._asked:
-            point = self._design[index] if index < len(self._design) else self._drawn(index)
+            if index < len(self._design):
+                point = self._design[index]
+            else:  # with many in flight, nothing may have been told by then
+                point = self._drawn(index) if self._processes else self._anywhere(index)
             block = (index + 1) % self._start.blocks
             self._asked[index] = self._combination.recipe(point, block=block, archive=self._active(index))
         return self._asked[index]
@@ -91,13 +97,9 @@ class SurrogateSearch:
         return won
 
     def answer(self) -> Recipe:
-        """The coefficients of the highest expected mean score.
-
-        Raises:
-            ValueError: Nothing was told yet.
-        """
+        """The coefficients of the highest expected mean score; see `without_children`, too."""
         if not self._processes:
-            raise ValueError("no child has scores yet: evolve at least one generation")
+            return without_children(self._start, self._combination)
         generator = rng(self._start.seed, len(self._told), "surrogate answer")
         best, width = self._best_of(self._candidates(generator)), NEAR
         for _ in range(ROUNDS):
@@ -134,6 +136,10 @@ class SurrogateSearch:
         draws = [process.sample(self._scaled(candidates), generator) for process in self._processes]
         chosen: Array = candidates[int(np.argmax(weights @ np.stack(draws)))]
         return chosen
+
+    def _anywhere(self, index: int) -> Array:
+        space, generator = self._combination, rng(self._start.seed, index, "surrogate")
+        return generator.uniform(space.low, space.high, space.coefficients)
 
     def _candidates(self, generator: np.random.Generator) -> Array:
         space = self._combination

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from cycleqd.baselines import choices
-from cycleqd.run.genomes import save_bases
+from cycleqd.run.genomes import keep_bases
 from cycleqd.run.names import (
     AGGREGATE,
     ALL_DATA,
@@ -24,7 +24,6 @@ from cycleqd.steps.making import add_made
 from cycleqd.steps.refinement import REFINEMENT
 from cycleqd.steps.search import current_search
 from cycleqd.steps.workspace import Workspace
-from cycleqd.task_vector import SharedBases
 from cycleqd.telemetry.events import event
 
 
@@ -50,7 +49,6 @@ def _answer(ws: Workspace, identifier: str) -> IndividualRecord:
         if record.generation == len(ws.store.generations()) - 1 and record.mutation.get("kind") != REFINEMENT:
             return record
     ws.store.remove(individual_key(identifier))
-    ws.store.remove(own_bases_key(identifier))  # of a final model that was fine-tuned
     recipe = current_search(ws).answer()
     with ws.clock.measuring("merge"):
         record = IndividualRecord(
@@ -60,9 +58,8 @@ def _answer(ws: Workspace, identifier: str) -> IndividualRecord:
             parents=list(recipe.parents),
             coefficients=list(recipe.coefficients),
         )
-        for parent in recipe.parents:  # a model that is not made of the experts, as `Rescoring` may answer
-            if ws.store.exists(own_bases_key(parent)):
-                save_bases(ws.store, SharedBases.load(ws.store.local(own_bases_key(parent))), of=identifier)
+        # Of a model that is not made of the experts, as `Rescoring` may answer; else of an earlier final model none.
+        keep_bases(ws.store, recipe.parents[0], identifier)
         record = add_made(ws, recipe, record)
     event("aggregated", run=ws.config.run_id, generation=record.generation, parents=",".join(record.parents))
     return record

@@ -15,10 +15,11 @@ from typing import Final, NamedTuple
 
 import torch
 
+from cycleqd.experts.conversations import TooLong
 from cycleqd.experts.sources import Update, task_vectors
 from cycleqd.experts.sources.forms import product
 from cycleqd.models.hardware import with_dtype
-from cycleqd.run.genomes import add_individual, save_bases, task_vector
+from cycleqd.run.genomes import add_individual, keep_bases, save_bases, task_vector
 from cycleqd.run.names import (
     AGGREGATE,
     MERGED,
@@ -118,32 +119,41 @@ def refine(ws: Workspace, progress: Callable[..., None] | None = None) -> Indivi
         if record.generation == answer.generation and record.mutation.items() >= made.items():
             return record
     solved = solved_episodes(ws.store)
-    ws.store.remove(individual_key(AGGREGATE))  # before its bases are another's
-    vector = task_vector(ws.store, MERGED)
+    vector, learned = task_vector(ws.store, MERGED), None
     if solved:
-        # Before the first child the generation is -1.
-        vector = _fine_tuned(ws, vector, solved, max(0, answer.generation or 0), progress)
+        try:
+            # Before the first child the generation is -1.
+            learned = _learned(ws, vector, solved, max(0, answer.generation or 0), progress)
+        except TooLong as fault:
+            log.warning("run %s: the final model learns nothing more: %s", ws.store.run_id, fault)
     else:
-        ws.store.remove(own_bases_key(AGGREGATE))
         log.warning("run %s: nobody solved anything, so the final model learns nothing more", ws.store.run_id)
+    ws.store.remove(individual_key(AGGREGATE))  # only now, and before its bases are another's
+    if learned is None:
+        keep_bases(ws.store, MERGED, AGGREGATE)
+    else:
+        vector = _sum(ws, vector, learned)
     record = IndividualRecord(
         id=AGGREGATE,
         genome="",
         generation=answer.generation,
         parents=[MERGED],
         coefficients=[1.0],
-        mutation={**made, "episodes": len(solved)},
+        mutation={**made, "episodes": len(solved) if learned is not None else 0},
     )
     return add_individual(ws.store, vector, record)
 
 
-def _fine_tuned(
+def _learned(
     ws: Workspace, vector: TaskVector, solved: list[Solved], draw: int, progress: Callable[..., None] | None
-) -> TaskVector:
+) -> Mapping[str, LoraFactors]:
+    """What the model of a task vector learns from the episodes, as factors by parameter name."""
     experts, base = ws.config.experts, ws.evaluator.base
     with ws.training(), tempfile.TemporaryDirectory(prefix="cycleqd-") as folder:
         merged, out = Path(folder) / "merged", Path(folder) / "refined"
         merged.mkdir()
+        # With the numbers of an earlier refinement, the state of this one would be taken for a leftover.
+        ws.store.remove(expert_key(REFINED, "summary.json"))
         save_checkpoint(base, vector, with_dtype(ws.config).model.dtype, merged)  # as it was scored
         result = fine_tune(
             ws,
@@ -164,13 +174,19 @@ def _fine_tuned(
     if ws.tracking:
         ws.tracking.trained(REFINED, result)
     event("refined", run=ws.config.run_id, episodes=len(solved), steps=result.steps, seconds=result.seconds)
+    learned: Mapping[str, LoraFactors] = update.factors
+    return learned
+
+
+def _sum(ws: Workspace, vector: TaskVector, factors: Mapping[str, LoraFactors]) -> TaskVector:
+    """The final model's task vector; its bases are saved."""
     if isinstance(vector, FactoredTaskVector) and not vector.noise:
-        bases, made = task_vectors({AGGREGATE: Update(_joined(vector, update.factors))})
+        bases, made = task_vectors({AGGREGATE: Update(_joined(vector, factors))})
         if bases is not None:
             save_bases(ws.store, bases, of=AGGREGATE)
         return made[AGGREGATE]
     ws.store.remove(own_bases_key(AGGREGATE))
-    return _dense_sum(vector, update.factors)
+    return _dense_sum(vector, factors)
 
 
 def _joined(vector: FactoredTaskVector, factors: Mapping[str, LoraFactors]) -> dict[str, LoraFactors]:

@@ -269,8 +269,8 @@ class ObjectStore:
         hashes = self._hashes(key)
         if hashes is None:
             raise ObjectCorrupt(
-                f"{self.url(key)} has no checksum ({_name(key)}{SUFFIX}), so it can't be trusted; restore both from a "
-                "copy, or remove the object and start the run again, which makes it anew"
+                f"{self.url(key)} has no checksum ({_name(key)}{SUFFIX}), so it can't be trusted; "
+                "restore both from a copy"
             )
         return hashes
 
@@ -285,8 +285,7 @@ class ObjectStore:
             return read() if self.is_local else retrying(f"read {self.url(key)}", read)
         except Altered as error:
             raise ObjectCorrupt(
-                f"{self.url(key)} differs from its checksum ({error}); restore it from a copy, or remove it and start "
-                "the run again, which makes it anew"
+                f"{self.url(key)} differs from its checksum ({error}); restore it from a copy"
             ) from None
 
     def _download(self, key: str, target: Path) -> None:

@@ -302,3 +302,15 @@ def test_arguments_for_vllm_pass_as_they_are():
     engine = parse_config({"engine": {"kind": "vllm", "compile": True, "extra": {"quantization": "fp8"}}}).engine
     assert (engine.compile, engine.extra) == (True, {"quantization": "fp8"})
     assert parse_config({"engine": SERVER}).engine.urls == ("http://gpu:8000/v1",)
+
+
+@pytest.mark.parametrize(
+    ("settings", "fault"),
+    [
+        ({"search": {"kind": "qd", "block": 4}, "noise": {"racing": 0.8}}, r"noise: .*evenly over the skills"),
+        ({"search": {"kind": "rescoring", "in_flight": 2}}, r"search\.in_flight: .*set in_flight to 1"),
+    ],
+)
+def test_a_search_that_cannot_do_what_is_asked_is_refused(settings, fault):
+    with pytest.raises(ConfigError, match=fault):
+        parse_config(settings)

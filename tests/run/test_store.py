@@ -2,7 +2,7 @@ import threading
 
 import pytest
 
-from cycleqd.config import EngineConfig, ModelConfig, RunConfig
+from cycleqd.config import BaselineConfig, EngineConfig, ModelConfig, RunConfig
 from cycleqd.run.records import (
     EpisodeRecord,
     EvaluationRecord,
@@ -13,6 +13,7 @@ from cycleqd.run.records import (
     Score,
 )
 from cycleqd.run.store import RunStore, StoreError, list_runs
+from tests.run.upkeep.toy_run import begin
 
 ENGINE = EngineConfig(kind="transformers")
 """Named, as `auto` is written down as what it means."""
@@ -157,3 +158,18 @@ def test_readers_never_see_a_half_written_object(tmp_path):
         assert store.read_bytes("report/x") in contents
     writer.join()
     assert store.keys("report") == ["report/x"]
+
+
+def test_experts_get_no_shares_of_regmean_afterwards(tmp_path):
+    store = begin(str(tmp_path), baselines=())
+    wanted = store.config().model_copy(update={"baselines": (BaselineConfig(method="regmean", scales=(1.0,)),)})
+    with pytest.raises(StoreError, match="leave regmean out of the baselines"):
+        store.open(wanted)
+    (other := RunStore(str(tmp_path), "early")).open(store.config().model_copy(update={"run_id": "early"}))
+    other.open(wanted.model_copy(update={"run_id": "early"}))  # before there are experts
+
+
+def test_a_damaged_session_is_left_out_and_told(store, caplog):
+    store.write_bytes("sessions/x.json", b"{")
+    assert store.sessions() == []
+    assert "a session is left out" in caplog.text

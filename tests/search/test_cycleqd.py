@@ -89,7 +89,8 @@ def test_conventional_qd_gives_every_skill_an_equal_run_of_its_own():
     for k, skill in enumerate(SKILLS):
         children = {one.id for one in search.archives[skill].occupants() if one.generation >= 0}
         assert children <= {f"g{t:04d}" for t in range(4 * k, 4 * k + 4)}
-    assert search.ask(40).archive == SKILLS[-1]
+    # Prolonged, the runs take turns.
+    assert sorted(search.ask(t).archive for t in range(12, 15)) == sorted(SKILLS)
 
 
 def test_the_final_models_elites_are_specialists_by_quality_and_all_rounders_when_balanced() -> None:

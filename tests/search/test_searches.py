@@ -10,6 +10,8 @@ from cycleqd.randomness import rng
 from cycleqd.search import SEARCHES, Start, build_search
 from cycleqd.search.archive import Archives, Grid
 from cycleqd.search.coefficients import CoefficientSearch
+from cycleqd.search.in_flight import InFlight
+from cycleqd.search.protocol import Known, Recipe
 from tests.toy_experts import SKILLS
 
 BUDGET = 60
@@ -29,12 +31,13 @@ def configuration(name, skills=SKILLS):
     )
 
 
-def begun(name, *, seed=1, skills=SKILLS):
+def begun(name, *, seed=1, skills=SKILLS, known=()):
     archives = Archives(skills, {skill: Grid(0.0, 1.0, 6) for skill in skills})
     experts = tuple(f"expert-{skill}" for skill in skills)
     for expert, skill in zip(experts, skills, strict=True):
         archives.insert(expert, {other: 0.2 + 0.3 * (other == skill) for other in skills}, -1)
-    return build_search(configuration(name, skills), Start(seed, BUDGET, archives, experts, (100,) * len(skills)))
+    start = Start(seed, BUDGET, archives, experts, (100,) * len(skills), known=tuple(known))
+    return build_search(configuration(name, skills), start)
 
 
 def place(recipe, places):
@@ -185,6 +188,23 @@ def test_a_child_is_told_once_and_after_it_was_asked_for():
 
 
 @by_coefficients
-def test_without_a_child_there_is_no_answer(name):
-    with pytest.raises(ValueError, match="no child has scores yet"):
-        begun(name).answer()
+def test_before_the_first_child_the_answer_is_the_best_baseline_or_the_ranges_middle(name):
+    middle = begun(name).answer()
+    assert middle.parents == EXPERTS
+    assert middle.coefficients == pytest.approx((0.5, 0.5, 0.5))
+    known = [
+        Known(f"merge-{n}", Recipe(EXPERTS, (0.1 * n,) * 3), dict.fromkeys(SKILLS, score))
+        for n, score in enumerate((0.2, 0.4, 0.3))
+    ]
+    assert begun(name, known=known).answer() == Recipe(("merge-1",), (1.0,))
+
+
+def test_more_children_in_flight_than_the_surrogates_design_has_are_drawn_anywhere():
+    search = InFlight(begun("surrogate"), 12)
+    recipes = [search.ask(index) for index in range(12)]
+    assert len({recipe.coefficients for recipe in recipes}) == 12
+    places = dict(zip(EXPERTS, np.eye(3), strict=True))
+    for index in range(30):
+        recipe = search.ask(index)
+        search.tell(index, f"g{index:04d}", synthetic(place(recipe, places)))
+    assert math.dist(search.answer().coefficients, OPTIMUM) < 0.25

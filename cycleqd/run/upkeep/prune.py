@@ -1,9 +1,10 @@
 """Retention: removes the genomes of individuals that nothing needs any more.
 
-An archive never takes back an individual that it let go, so a genome that no archive holds is not read again by the
-search. What stays, whatever the policy: every recipe, score and commit record (lineage, reports and resuming live on
-them), and the genomes of the experts, their average, the archives' individuals, the aggregate and its parents, and a
-child that is not committed yet. A tombstone, ``individuals/<id>/pruned.json``, is written before anything is removed.
+Most archives never take back an individual that they let go, so a genome that no archive holds is not read again by
+the search. Where a search fills them anew (`takes_back`), no genome goes. What stays, whatever the policy: every
+recipe, score and commit record (lineage, reports and resuming live on them), and the genomes of the experts, their
+average, the archives' individuals, the aggregate and its parents, and a child that is not committed yet. A tombstone,
+``individuals/<id>/pruned.json``, is written before anything is removed.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from cycleqd.run.replay import search_after_all
 from cycleqd.run.store import RunStore
 from cycleqd.run.upkeep.inventory import Inventory
 from cycleqd.search.in_flight import InFlight
+from cycleqd.search.protocol import takes_back
 from cycleqd.storage import SUFFIX
 
 PRUNE_INTERVAL = 20
@@ -147,6 +149,8 @@ def _needed(store: RunStore) -> set[str]:
     if isinstance(search, InFlight):  # a run that is prolonged goes on with what it had proposed
         needed |= {parent for recipe in search.pending for parent in recipe.parents}
     children = {record.individual for record in records}
+    if takes_back(search):
+        needed |= children
     for individual in store.individuals():
         if individual.id not in children:  # experts, baselines, the final model, a child that is not committed yet
             needed |= {individual.id, *individual.parents}

@@ -9,7 +9,9 @@ from cycleqd.run.upkeep.sweep import sweep
 
 
 def recover(store: RunStore) -> None:
-    """Removes what an earlier process left half done, then holds the run against its commit records.
+    """Holds the run against its commit records, then removes what an earlier process left half done.
+
+    In this order nothing is removed from a damaged run, whose owner may restore what is missing.
 
     Args:
         store: A run whose lease this process holds.
@@ -18,5 +20,5 @@ def recover(store: RunStore) -> None:
         DamagedRun: A committed generation is not whole.
     """
     inventory = Inventory(store)
-    sweep(store, inventory)
     check_commits(store, inventory)
+    sweep(store, inventory)

@@ -18,7 +18,7 @@ from cycleqd.run.names import (
     genome_key,
     individual_key,
 )
-from cycleqd.run.records import EvaluationRecord, GenerationRecord, IndividualRecord
+from cycleqd.run.records import EvaluationRecord, GenerationRecord, IndividualRecord, SessionRecord
 from cycleqd.run.store import RunStore, StoreError
 from cycleqd.run.upkeep.commits import (
     Fault,
@@ -121,6 +121,7 @@ def verify(store: RunStore, watcher: Watcher | None = None) -> Verification:
         faults += found
     generations = _commits(store, inventory, faults, watcher)
     faults += _export_faults(store, inventory)
+    faults += _session_faults(store, inventory)
     unique = {(fault.key, fault.kind): fault for fault in reversed(faults)}  # the first word on each object
     return Verification(
         objects=sum(not key.endswith(SUFFIX) for key in inventory.sizes),
@@ -132,6 +133,14 @@ def verify(store: RunStore, watcher: Watcher | None = None) -> Verification:
         leftovers=known,
         faults=sorted(unique.values()),
     )
+
+
+def _session_faults(store: RunStore, inventory: Inventory) -> Iterator[Fault]:
+    for key in inventory.under("sessions"):
+        try:
+            store.record(SessionRecord, key)
+        except StoreError as error:
+            yield Fault(key, "damaged", damage(error))
 
 
 def _watched(look: Callable[[S], T], watcher: Watcher) -> Callable[[S], T]:

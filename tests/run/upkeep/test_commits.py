@@ -78,3 +78,15 @@ def test_archives_that_are_missing_or_others_are_written_again_with_a_warning(st
     assert {path.name: path.read_bytes() for path in (root / "archives").iterdir()} == finished
     for generation in ("00002", "00004", "00011"):
         assert f"archives/{generation}.json" in caplog.text
+
+
+def test_nothing_is_removed_from_a_run_that_is_damaged(store, root):
+    record = root / "generations" / "00003.json"
+    content = record.read_bytes()
+    record.unlink()
+    before = {path: path.read_bytes() for path in root.rglob("*") if path.is_file()}
+    with pytest.raises(DamagedRun):
+        recover(store)
+    assert {path: path.read_bytes() for path in root.rglob("*") if path.is_file()} == before
+    record.write_bytes(content)  # restored from a copy, as the refusal says
+    recover(store)

@@ -5,6 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cycleqd import steps
+from cycleqd.config import NoiseConfig, SearchConfig
 from cycleqd.report.lineage import expert_shares
 from cycleqd.report.summary import summarise
 from cycleqd.run.names import child_id
@@ -15,6 +16,17 @@ from cycleqd.steps.workspace import Workspace
 from tests.run.upkeep.toy_run import begin, evolve
 
 GENERATIONS = 30
+
+
+REFILLING = {
+    "noise": {
+        "search": SearchConfig(block=4),
+        "noise": NoiseConfig(racing=0.8, most=3, offspring=2, final=3),
+        "generations": 120,
+    },
+    "surrogate": {"search": SearchConfig(kind="surrogate"), "generations": 60},
+}
+"""Runs whose archives take back whom they let go."""
 
 
 @pytest.fixture(scope="module")
@@ -109,3 +121,14 @@ def test_pruned_run_that_is_continued_ends_as_one_that_was_not(
     for individual in store.individuals():
         assert store.exists(genome_key(individual.id)) != store.exists(pruned_key(individual.id))
     assert verify(store).faults == []
+
+
+@pytest.mark.parametrize("kind", REFILLING)
+def test_where_archives_take_individuals_back_all_genomes_stay(kind, tmp_path):
+    changes = REFILLING[kind]
+    store = begin(str(tmp_path), seed=1, **changes)
+    for until in range(20, changes["generations"] + 1, 20):
+        ws = evolve(store, until)
+        assert plan_pruning(store, "keep-elites") == []
+    steps.aggregate(ws)
+    assert plan_pruning(store, "keep-elites") == []

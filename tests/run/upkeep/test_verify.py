@@ -220,3 +220,10 @@ def test_evaluation_without_samples_is_found(store, root):
     path = root / "evaluations" / store.generations()[2].genome / "db-optimization.json"
     forge(path, json.dumps(json.loads(path.read_text()) | {"samples": []}))
     assert (f"evaluations/{path.parent.name}/db-optimization.json", "damaged") in found(store)
+
+
+@pytest.mark.parametrize("content", [b"[1]", b"{"])
+def test_a_session_that_cannot_be_read_is_found(store, root, content):
+    (root / "sessions").mkdir(exist_ok=True)
+    (root / "sessions" / "x.json").write_bytes(content)
+    assert ("sessions/x.json", "damaged") in found(store)
