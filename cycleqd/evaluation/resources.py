@@ -67,12 +67,18 @@ def open_sight(config: RunConfig, base: Path) -> Sight | None:
     return Sight(Vision(folder), _images(config))
 
 
-def start_engine(config: RunConfig, base: Path) -> Engine:
-    """The engine that a configuration describes, serving the checkpoint in `base`."""
+def start_engine(config: RunConfig, base: Path, *, images: bool = True) -> Engine:
+    """The engine that a configuration describes, serving the checkpoint in `base`.
+
+    Args:
+        config: The configuration.
+        base: The checkpoint directory.
+        images: Whether it is shown the images of the configuration's skills; a SAM always is.
+    """
     settings = config.engine
     if config.model.kind == "segmentation":
         return Segmenter(base, _images(config), dtype=with_dtype(config).model.dtype)
-    sight = open_sight(config, base)
+    sight = open_sight(config, base) if images else None
     if sight is None:
         return _text_engine(config, base)
     from cycleqd.models.vision_language import SeeingEngine, SharedEngine
