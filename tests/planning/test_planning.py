@@ -126,6 +126,15 @@ def test_evaluators_of_one_machine_are_never_faster_than_its_processors(evaluato
     assert found.seconds_low <= found.seconds <= found.seconds_high
 
 
+@pytest.mark.parametrize("evaluators", [1, 2, 4])
+def test_engines_that_wait_for_processors_are_not_busy(evaluators):
+    traces = [Trace(0.0, 8.0, 2.0, 100, machine=9.0)]
+    settings = {"source": "x", "generations": 40, "evaluators": evaluators, "in_flight": 4}
+    for shared in (True, False):
+        found = plan(traces, shared=shared, **settings)
+        assert found.busy == pytest.approx(40 * 8 / (evaluators * found.seconds))
+
+
 def test_cores_that_were_not_measured_limit_nothing_and_the_plan_says_so():
     known, unknown = Trace(0.0, 10.0, 0.0, 1, machine=10.0), Trace(0.0, 10.0, 0.0, 1)
     settings = {"source": "x", "generations": 10, "evaluators": 2, "in_flight": 2, "shared": True}
