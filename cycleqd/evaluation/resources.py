@@ -53,8 +53,15 @@ def find_vision(config: RunConfig, base: Path) -> Path | None:
     if config.model.vision is None or not config.shows_images:
         return None
     from cycleqd.models.vision_language import resolve_vision
+    from cycleqd.skills.vision_questions.skill import EasyVqaSkill
 
-    return resolve_vision(config.model.vision, cache_dir(), base, revision=config.model.vision_revision)
+    return resolve_vision(
+        config.model.vision,
+        cache_dir(),
+        base,
+        revision=config.model.vision_revision,
+        split_seed=next((skill.split_seed for skill in config.skills if skill.row.name == EasyVqaSkill.name), 0),
+    )
 
 
 def open_sight(config: RunConfig, base: Path) -> Sight | None:
