@@ -1,7 +1,8 @@
 """The version of a skill's judge: a hash of the source that decides on a reply.
 
 That is the skill's module, what it imports of its own package, of `cycleqd.skills` and of `cycleqd.sandbox`, and the
-guests, which run inside the containers. A judge has no version number that somebody could forget to raise.
+guests, which run inside the containers. A skill that wraps another leaves the judging to it: both modules count. A
+judge has no version number that somebody could forget to raise.
 """
 
 from __future__ import annotations
@@ -27,13 +28,26 @@ _ENDS = ("cycleqd.sandbox.pool",)
 
 def judge_version(skill: Skill) -> str:
     """SHA-256 over the sources of a skill's judge."""
-    kind = type(skill)
-    return _version(kind.__module__, inspect.getsourcefile(kind) or "")
+    kinds = [type(one) for one in _with_wrapped(skill)]
+    return _version(*((kind.__module__, inspect.getsourcefile(kind) or "") for kind in kinds))
+
+
+def _with_wrapped(skill: object) -> list[object]:
+    """A skill, and the skills that it holds, such as that of `cycleqd.skills.benchmarks.benchmark.Whole`."""
+    held = [value for value in getattr(skill, "__dict__", {}).values() if _is_skill(type(value))]
+    return [skill, *(one for value in held for one in _with_wrapped(value))]
+
+
+def _is_skill(kind: type) -> bool:
+    return hasattr(kind, "session") and hasattr(kind, "initial_messages")
 
 
 @lru_cache(maxsize=64)  # the code that runs is the one that was imported, whatever becomes of its files
-def _version(module: str, source: str) -> str:
-    files = judge_files(module) or ({module: Path(source)} if source else {})
+def _version(*judges: tuple[str, str]) -> str:
+    """The version of judges by module and source file."""
+    files: dict[str, Path] = {}
+    for module, source in judges:
+        files |= judge_files(module) or ({module: Path(source)} if source else {})
     digest = hashlib.sha256()
     for name, path in sorted(files.items()):
         content = path.read_bytes()

@@ -53,8 +53,15 @@ def find_vision(config: RunConfig, base: Path) -> Path | None:
     if config.model.vision is None or not config.shows_images:
         return None
     from cycleqd.models.vision_language import resolve_vision
+    from cycleqd.skills.vision_questions.skill import EasyVqaSkill
 
-    return resolve_vision(config.model.vision, cache_dir(), base, revision=config.model.vision_revision)
+    return resolve_vision(
+        config.model.vision,
+        cache_dir(),
+        base,
+        revision=config.model.vision_revision,
+        split_seed=next((skill.split_seed for skill in config.skills if skill.row.name == EasyVqaSkill.name), 0),
+    )
 
 
 def open_sight(config: RunConfig, base: Path) -> Sight | None:
@@ -67,12 +74,18 @@ def open_sight(config: RunConfig, base: Path) -> Sight | None:
     return Sight(Vision(folder), _images(config))
 
 
-def start_engine(config: RunConfig, base: Path) -> Engine:
-    """The engine that a configuration describes, serving the checkpoint in `base`."""
+def start_engine(config: RunConfig, base: Path, *, images: bool = True) -> Engine:
+    """The engine that a configuration describes, serving the checkpoint in `base`.
+
+    Args:
+        config: The configuration.
+        base: The checkpoint directory.
+        images: Whether it is shown the images of the configuration's skills; a SAM always is.
+    """
     settings = config.engine
     if config.model.kind == "segmentation":
         return Segmenter(base, _images(config), dtype=with_dtype(config).model.dtype)
-    sight = open_sight(config, base)
+    sight = open_sight(config, base) if images else None
     if sight is None:
         return _text_engine(config, base)
     from cycleqd.models.vision_language import SeeingEngine, SharedEngine

@@ -181,7 +181,8 @@ def _local(
 
 
 def _start(config: RunConfig, base: Path) -> Engine:
-    return start_engine(config, base)
+    # The engine that takes texts and images has no log-likelihoods.
+    return start_engine(config, base, images=False)
 
 
 def _for_grading(config: RunConfig) -> RunConfig:

@@ -24,7 +24,8 @@ class Plan(NamedTuple):
         seconds: Of the search; the median of the simulations.
         seconds_low: The shortest simulation.
         seconds_high: The longest simulation.
-        busy: The share of the evaluators' time in which their engines generate, in [0, 1].
+        busy: The share of the evaluators' time in which their engines generate, in [0, 1]. Of evaluators that wait for
+            the processors of one machine, it counts what engines would take that do not.
         tokens: Generated.
         bytes: What the children leave in the store; None where nothing is known of it.
         cost: Of all evaluators for the whole time, in the price's currency; None without a price.
@@ -131,7 +132,7 @@ def plan(
         drawn = [traces[draw] for draw in draws]
         one = simulate(drawn, evaluators=evaluators, in_flight=in_flight, ordered=ordered)
         if bound:
-            one = one._replace(seconds=max(one.seconds, sum(took.machine or 0.0 for took in drawn)))
+            one = one.lasting(sum(took.machine or 0.0 for took in drawn))
         found.append(one)
     seconds = statistics.median(one.seconds for one in found)
     return Plan(

@@ -27,6 +27,12 @@ class Simulated(NamedTuple):
     busy: float
     tokens: int
 
+    def lasting(self, seconds: float) -> Simulated:
+        """The same search, but so long at least: engines generate no longer, and wait for the rest."""
+        if seconds <= self.seconds:
+            return self
+        return self._replace(seconds=seconds, busy=self.busy * self.seconds / seconds)
+
 
 def simulate(children: Sequence[Trace], *, evaluators: int, in_flight: int, ordered: bool = True) -> Simulated:
     """Simulates a search, in which child i is bred when i − `in_flight` + 1 children are committed.

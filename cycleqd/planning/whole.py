@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Sequence
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 from cycleqd.baselines.naming import candidates
 from cycleqd.config import RunConfig
@@ -47,17 +47,20 @@ def besides(store: RunStore, config: RunConfig, traces: Sequence[Trace]) -> Besi
     known = store.config()
     sessions = store.sessions()
     tested = _tested(store, known)
-    trained = trainings(store, [*known.trained, ALL_DATA])
+    experts, together = trainings(store, known.trained), trainings(store, [ALL_DATA])
+    trained = [*experts, *together]
     if not sessions or not tested or not trained:
         return None
     spent = sum(session.seconds.train for session in sessions)
     refined = sum(one["seconds"] for one in trainings(store, [REFINED]))
     each = sum(one["seconds"] for one in trained) / sum(one["conversations"] for one in trained)
+    # All data are those of every skill.
+    sizes = [one["conversations"] for one in experts] or [one["conversations"] / len(known.skills) for one in together]
     rest = max(0.0, spent - refined - sum(one["seconds"] for one in trained))
     child = statistics.fmean(one.engine + one.rest for one in traces)
     samples = _count(config, "test") / max(1, _count(known, "test"))
     return Besides(
-        training=each * _conversations(config, trained) + (rest if config.uses_regmean else 0.0),
+        training=each * _conversations(config, statistics.fmean(sizes)) + (rest if config.uses_regmean else 0.0),
         scored=child * (3 + len(config.skills) + len(candidates(config.baselines))),
         tested=statistics.fmean(tested) * samples * _models(config),
         other=sum(session.seconds.other for session in sessions),
@@ -82,10 +85,9 @@ def _models(config: RunConfig) -> int:
     return 3 + len(config.skills) + len(config.baselines) + int(config.comparison.all_data) + elites + merged
 
 
-def _conversations(config: RunConfig, trained: Sequence[dict[str, Any]]) -> float:
-    """Conversations of all trainings; a data set's number is not known, and is taken to be the mean of the others."""
+def _conversations(config: RunConfig, mean: float) -> float:
+    """Conversations of all trainings; `mean` is an expert's, and stands where a data set's number is not known."""
     counts = [config.counts(skill)["train"] for skill in config.trained]
-    mean = statistics.fmean(float(one["conversations"]) for one in trained)
     all_epochs = [
         count * config.experts.epochs_of(skill) if count else mean
         for skill, count in zip(config.trained, counts, strict=True)

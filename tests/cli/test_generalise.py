@@ -74,7 +74,7 @@ def test_models_of_a_run_are_scored_once_and_measured_by_their_base(place, tmp_p
     assert "run small has no final yet" in result.stdout
     assert "OpenBookQA" in result.stdout
 
-    def must_not_start(*_):
+    def must_not_start(*_, **__):
         raise AssertionError("an engine was started although everything is scored")
 
     monkeypatch.setattr(subjects, "start_engine", must_not_start)

@@ -14,6 +14,7 @@ from cycleqd.evaluation.fingerprint import differences, engine_version, images_o
 from cycleqd.evaluation.judges import judge_files, judge_version
 from cycleqd.sandbox import Sandboxes, SandboxUnavailable
 from cycleqd.sandbox.images import IMAGE_NAMES
+from cycleqd.skills.benchmarks.benchmark import Whole
 from cycleqd.skills.building import build_skill
 from cycleqd.skills.registry import BUILT_IN, load
 
@@ -62,6 +63,19 @@ def test_a_judge_covers_the_sandbox_that_it_uses_and_no_other(name, own, others)
     assert not set(others) & used
 
 
+FOREIGN = """from foreign.rules import RIGHT
+
+class Skill:
+    name, max_turns, max_new_tokens, stop, origin, images = RIGHT, 1, 1, (), None, ()
+
+    def initial_messages(self, sample):
+        return []
+
+    def session(self, sandboxes):
+        raise NotImplementedError
+"""
+
+
 @pytest.fixture
 def foreign(tmp_path, monkeypatch):
     """A skill of another package, whose judge lies in two modules."""
@@ -70,20 +84,20 @@ def foreign(tmp_path, monkeypatch):
     (package / "__init__.py").write_text("")
     (package / "rules.py").write_text("RIGHT = 'yes'\n")
     (package / "unrelated.py").write_text("X = 1\n")
-    (package / "skill.py").write_text("from foreign.rules import RIGHT\n\n\nclass Skill:\n    name = RIGHT\n")
+    (package / "skill.py").write_text(FOREIGN)
     monkeypatch.syspath_prepend(str(tmp_path))
     yield package
     for name in [name for name in sys.modules if name.partition(".")[0] == "foreign"]:
         del sys.modules[name]
 
 
-def version_of(package):
+def version_of(package, wrapped=lambda skill: skill):
     judges._version.cache_clear()
     spec = importlib.util.find_spec("foreign.skill")
     module = importlib.util.module_from_spec(spec)
     sys.modules["foreign.skill"] = module
     spec.loader.exec_module(module)
-    return judge_version(module.Skill())
+    return judge_version(wrapped(module.Skill()))
 
 
 def test_the_version_follows_the_source_of_the_judge_and_nothing_else(foreign):
@@ -92,6 +106,15 @@ def test_the_version_follows_the_source_of_the_judge_and_nothing_else(foreign):
     assert version_of(foreign) == before
     (foreign / "rules.py").write_text("RIGHT = 'no'\n")
     assert version_of(foreign) != before
+
+
+@pytest.mark.parametrize("wrapped", [Whole, lambda skill: Whole(Whole(skill))])
+def test_the_version_of_a_wrapped_skill_follows_its_own_judge(foreign, wrapped):
+    before = version_of(foreign, wrapped)
+    (foreign / "unrelated.py").write_text("X = 2\n")
+    assert version_of(foreign, wrapped) == before
+    (foreign / "rules.py").write_text("RIGHT = 'no'\n")
+    assert version_of(foreign, wrapped) != before
 
 
 def test_a_judge_changes_with_the_guest(foreign, monkeypatch, tmp_path):

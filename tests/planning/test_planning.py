@@ -10,7 +10,7 @@ from cycleqd.planning import Trace, plan, traces_of
 from cycleqd.planning.simulation import SimulatorMissing, simulate
 from cycleqd.planning.traces import refinement_seconds, trainings
 from cycleqd.planning.whole import besides
-from cycleqd.run.names import REFINED, commit_key, expert_key
+from cycleqd.run.names import ALL_DATA, REFINED, commit_key, expert_key
 from cycleqd.run.store import RunStore
 from tests.report.synthetic import synthetic_run
 from tests.run.upkeep.toy_run import forge
@@ -126,6 +126,15 @@ def test_evaluators_of_one_machine_are_never_faster_than_its_processors(evaluato
     assert found.seconds_low <= found.seconds <= found.seconds_high
 
 
+@pytest.mark.parametrize("evaluators", [1, 2, 4])
+def test_engines_that_wait_for_processors_are_not_busy(evaluators):
+    traces = [Trace(0.0, 8.0, 2.0, 100, machine=9.0)]
+    settings = {"source": "x", "generations": 40, "evaluators": evaluators, "in_flight": 4}
+    for shared in (True, False):
+        found = plan(traces, shared=shared, **settings)
+        assert found.busy == pytest.approx(40 * 8 / (evaluators * found.seconds))
+
+
 def test_cores_that_were_not_measured_limit_nothing_and_the_plan_says_so():
     known, unknown = Trace(0.0, 10.0, 0.0, 1, machine=10.0), Trace(0.0, 10.0, 0.0, 1)
     settings = {"source": "x", "generations": 10, "evaluators": 2, "in_flight": 2, "shared": True}
@@ -145,6 +154,23 @@ def test_a_runs_children_say_what_they_took_of_the_machine(tmp_path):
     forge(store.local(commit_key(record.generation)), busy.model_dump_json())
     assert RunStore(store.storage, store.run_id).generations()[0] == busy
     assert traces_of(store)[0].machine == pytest.approx(0.25 * record.seconds.total)
+
+
+@pytest.mark.parametrize("trained", [True, False], ids=["experts_and_all_data", "all_data"])
+def test_data_of_unknown_size_are_as_large_as_one_experts_whatever_all_data_took(tmp_path, trained):
+    store = synthetic_run(str(tmp_path))
+    summaries = trainings(store, store.config().skill_names)
+    (size,) = {one["conversations"] for one in summaries}
+    (seconds,) = {one["seconds"] for one in summaries}
+    store.write_json(expert_key(ALL_DATA, "summary.json"), {"seconds": 3 * seconds, "conversations": 3 * size})
+    if not trained:
+        for skill in store.config().skill_names:
+            store.local(expert_key(skill, "summary.json")).unlink()
+    values = store.config().model_dump(mode="json")
+    values |= {"skills": [{"name": "vqa", "optimization": 2, "test": 2}], "model": {"vision": "tiny-vision"}}
+    values |= {"baselines": [], "comparison": {"all_data": True}}
+    found = besides(store, RunConfig.model_validate(values), traces_of(store))
+    assert found.training == pytest.approx(2 * seconds)
 
 
 def test_nothing_is_planned_from_nothing():

@@ -4,6 +4,7 @@ import threading
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from cycleqd import steps
 from cycleqd.base_model import BaseWeights
@@ -16,6 +17,7 @@ from cycleqd.preflight import checks as preflight
 from cycleqd.run.base_identity import BaseDiffers, identify, refuse_other_base
 from cycleqd.run.names import AGGREGATE, BASE, RunRef
 from cycleqd.run.store import RunStore
+from cycleqd.skills.vision_questions.questions import read_easy_vqa
 from cycleqd.skills.vision_questions.skill import TextVqaSkill
 from cycleqd.steps.admission import admit
 from cycleqd.steps.export import export_individual
@@ -138,6 +140,35 @@ def test_another_vision_tower_than_the_run_began_with_is_refused(config, tiny_ti
     now = identify("x", tiny_tied, vision=find_vision(config, tiny_tied))
     with pytest.raises(BaseDiffers, match="the vision tower is not the one"):
         refuse_other_base("seeing", now.model_copy(update={"vision": "0" * 64}), now)
+
+
+@pytest.mark.parametrize("split_seed", [0, 5])
+def test_the_small_vision_tower_learns_no_image_that_scores_children(
+    config, tiny_tied, easy_vqa, tmp_path: Path, monkeypatch, split_seed
+):
+    for number in range(40):  # one pixel says which image it is
+        path = easy_vqa / f"data/train/images/{number}.png"
+        with Image.open(path) as opened:
+            opened.putpixel((0, 0), (number, 0, 0))
+            opened.save(path)
+    learned = set()
+    train = small._train
+
+    def watched(out, words, tokenizer, shown, steps, batch):
+        learned.update(int(one.image[0, 0, 0]) for one in shown)
+        train(out, words, tokenizer, shown, 1, 2)
+
+    monkeypatch.setattr(small, "_train", watched)
+    monkeypatch.setattr("cycleqd.evaluation.resources.cache_dir", lambda: tmp_path / "towers")
+    values = config.model_dump(mode="json")
+    values["model"]["vision"] = "tiny-vision"
+    values["skills"][0]["split_seed"] = split_seed
+    seeing = parse_config(values, source="the test")
+    assert find_vision(seeing, tiny_tied)
+    samples = read_easy_vqa(split_seed).all
+    scoring = {int(Path(one.image).stem) for one in samples if one.split == "optimization"}
+    assert scoring
+    assert learned == set(range(40)) - scoring
 
 
 def test_without_skills_that_show_images_a_vision_tower_is_not_even_looked_for(config, tiny_tied, monkeypatch):

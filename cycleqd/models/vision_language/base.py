@@ -38,7 +38,9 @@ _EMBEDDINGS: Final = ("embed_tokens.weight", "wte.weight")
 log = logging.getLogger(__name__)
 
 
-def resolve_vision(name: str, cache_dir: Path, base: Path, *, revision: str | None = None) -> Path:
+def resolve_vision(
+    name: str, cache_dir: Path, base: Path, *, revision: str | None = None, split_seed: int = 0
+) -> Path:
     """The checkpoint directory of vision tower and projector; trains the small one where it is asked for first.
 
     Args:
@@ -46,6 +48,7 @@ def resolve_vision(name: str, cache_dir: Path, base: Path, *, revision: str | No
         cache_dir: Where a trained or downloaded one is kept.
         base: The language model's checkpoint directory.
         revision: Branch, tag or commit of a hub model.
+        split_seed: As for `tiny_vision`.
 
     Raises:
         BaseModelInvalid: It is no LLaVA checkpoint, or does not fit the language model.
@@ -53,12 +56,15 @@ def resolve_vision(name: str, cache_dir: Path, base: Path, *, revision: str | No
         DataUnavailable: ``tiny-vision`` is to be trained, and the package `easy-vqa` is missing.
     """
     words = _embedding(base)
-    folder = tiny_vision(cache_dir, base) if name == TINY_VISION else resolve_base(name, cache_dir, revision=revision)
+    if name == TINY_VISION:
+        folder = tiny_vision(cache_dir, base, split_seed=split_seed)
+    else:
+        folder = resolve_base(name, cache_dir, revision=revision)
     check_llava(folder, width=words.shape[1])
     return folder
 
 
-def tiny_vision(cache_dir: Path, base: Path, *, steps: int = STEPS, batch: int = BATCH) -> Path:
+def tiny_vision(cache_dir: Path, base: Path, *, steps: int = STEPS, batch: int = BATCH, split_seed: int = 0) -> Path:
     """The small one for a language model, from the cache or trained now.
 
     Args:
@@ -66,6 +72,7 @@ def tiny_vision(cache_dir: Path, base: Path, *, steps: int = STEPS, batch: int =
         base: The language model's checkpoint directory.
         steps: Optimizer steps; others than the usual ones give another one.
         batch: Images a step.
+        split_seed: Of the skill `vqa`: the images that score its children are not learned.
 
     Raises:
         BaseModelInvalid: The language model has no embedding that is known.
@@ -73,10 +80,12 @@ def tiny_vision(cache_dir: Path, base: Path, *, steps: int = STEPS, batch: int =
     """
     words = _embedding(base)
     settings = {"version": _VERSION, "steps": steps, "batch": batch, "rate": LEARNING_RATE, "seed": _SEED}
+    if split_seed:  # those of 0 keep the names that they have in people's caches
+        settings["split_seed"] = split_seed
     content = json.dumps(settings, sort_keys=True).encode() + hashlib.sha256(words.numpy().tobytes()).digest()
     target = cache_dir / f"{TINY_VISION}-{hashlib.sha256(content).hexdigest()[:8]}"
     if not target.is_dir():
-        shown = captions()
+        shown = captions(split_seed)
         with staged(target) as staging:
             _train(staging, words, load_tokenizer(base), shown, steps, batch)
     return target.resolve()

@@ -223,3 +223,16 @@ def test_the_small_vision_tower_is_trained_once_and_kept(easy_vqa, tmp_path: Pat
     assert tiny_vision(tmp_path, tiny_tied, steps=2, batch=2) == first
     assert "once" not in caplog.text
     assert Vision(first).tokens == 16
+
+
+def test_towers_of_other_split_seeds_have_names_of_their_own(tmp_path: Path, tiny_tied, monkeypatch):
+    from cycleqd.models.vision_language import base
+
+    monkeypatch.setattr(base, "_embedding", lambda folder: torch.zeros(2, 3))
+    monkeypatch.setattr(base, "captions", lambda seed: [])
+    monkeypatch.setattr(base, "_train", lambda *_: None)
+    folders = [tiny_vision(tmp_path, tiny_tied, split_seed=seed) for seed in (0, 5, 6)]
+    assert tiny_vision(tmp_path, tiny_tied) == folders[0]
+    assert len(set(folders)) == 3
+    # Pinned: as before split seeds counted, so that nobody trains a tower again that is in the cache.
+    assert folders[0].name == "tiny-vision-3fea429d"

@@ -16,7 +16,7 @@ from cycleqd.sandbox import Sandboxes, ShellSession
 from cycleqd.skills.benchmarks.benchmark import files_sha256
 from cycleqd.skills.benchmarks.bigcodebench import inside
 from cycleqd.skills.benchmarks.bigcodebench.data import read
-from cycleqd.skills.benchmarks.mbpp_plus.extract import solution_of
+from cycleqd.skills.benchmarks.bigcodebench.extract import solution_of
 from cycleqd.skills.protocol import NOTHING_BESIDE, Message, Origin, Sample, SkillSession, Split, Verdict
 
 PLACE: Final = "{problem}"

@@ -40,6 +40,21 @@ FOLDER = MEANS | {
     "        self.assertEqual(task_func(os.path.join(self.place, 'y')), ['seen'])\n",
 }
 
+WRITES = MEANS | {
+    "task_id": "BigCodeBench/2",
+    "code_prompt": "import os\ndef task_func(path):",
+    "complete_prompt": 'import os\n\ndef task_func(path):\n    """Makes a folder."""\n',
+    "instruct_prompt": "Make a folder.",
+    "canonical_solution": "    os.makedirs(path)",
+    "test": "import unittest, tempfile, os\n"
+    "class TestCases(unittest.TestCase):\n"
+    "    def test_made(self):\n"
+    "        path = os.path.join(tempfile.mkdtemp(), 'x')\n"
+    "        task_func(path)\n"
+    "        self.assertTrue(os.path.isdir(path))\n",
+}
+"""Its function gives nothing back."""
+
 
 def write_problems(path, problems=(MEANS, FOLDER)):
     """Writes JSON lines; returns the path."""
