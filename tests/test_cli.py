@@ -207,14 +207,30 @@ def test_run_prints_tables_and_where_the_report_lies(monkeypatch: pytest.MonkeyP
         assert part in text(result)
 
 
-def test_an_interrupted_run_says_how_to_continue(monkeypatch: pytest.MonkeyPatch) -> None:
+@contextmanager
+def signals_kept() -> Iterator[None]:
+    """Puts back what listens to signals, as a command that was stopped leaves nobody who does."""
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, listener in before.items():
+            signal.signal(number, listener)
+
+
+def test_an_interrupted_run_says_how_to_continue_and_a_second_signal_changes_nothing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     def interrupted(config: RunConfig) -> None:
         raise KeyboardInterrupt
 
     flow(monkeypatch, interrupted)
-    result = call("run", "demo", "--set", "seed=1")
+    with signals_kept():
+        result = call("run", "demo", "--set", "seed=1")
+        listening = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
     assert result.exit_code == 130
     assert "cycleqd run demo --set seed=1" in text(result)
+    assert listening == [signal.SIG_IGN, signal.SIG_IGN]
 
 
 @pytest.mark.parametrize(
@@ -278,12 +294,9 @@ def test_a_terminated_run_says_how_to_continue(monkeypatch: pytest.MonkeyPatch) 
         signal.raise_signal(signal.SIGTERM)
         raise AssertionError("went on")
 
-    before = signal.getsignal(signal.SIGTERM)
     flow(monkeypatch, terminated)
-    try:
+    with signals_kept():
         result = call("run", "demo", "--set", "seed=1")
-    finally:
-        signal.signal(signal.SIGTERM, before)
     assert result.exit_code == 143
     assert "cycleqd run demo --set seed=1" in text(result)
 
@@ -318,6 +331,12 @@ def test_a_run_is_found_by_its_path(storage: str) -> None:
     assert "2 of 9 generations are finished" in text(result)
 
 
+def test_a_slash_behind_a_name_is_the_shells(storage: str) -> None:
+    result = call("show", "run", "beta/", "--storage", storage)
+    assert result.exit_code == 0
+    assert "2 of 9 generations are finished" in text(result)
+
+
 def test_show_run_writes_nothing(storage: str) -> None:
     assert call("show", "run", "alpha", "--storage", storage).exit_code == 0
     assert not RunStore(storage, "alpha").exists("report/summary.json")
@@ -343,6 +362,15 @@ def test_a_mistyped_individual_suggests_close_ones(storage: str) -> None:
     result = call("show", "individual", "alpha", "expert-so", "--storage", storage)
     assert result.exit_code == 2
     assert "expert-os" in text(result)
+
+
+def test_an_individual_that_is_half_made_is_not_suggested(tmp_path: Path) -> None:
+    store = synthetic_run(str(tmp_path), run_id="begun", generations=1, finished=False)
+    store.write_bytes("individuals/aggregate/genome.safetensors", b"")
+    result = call("show", "individual", "begun", "aggregate", "--storage", str(tmp_path))
+    assert result.exit_code == 2
+    assert "no individual 'aggregate'" in text(result)
+    assert "did you mean" not in text(result)
 
 
 def test_a_lineage_ends_in_experts(storage: str) -> None:

@@ -4,7 +4,7 @@ import pytest
 from pydantic import ValidationError
 
 from cycleqd.config import ConfigError, RunConfig, parse_config
-from cycleqd.storage import ObjectStore, without_credentials
+from cycleqd.storage import ObjectStore, StoreError, without_credentials
 
 
 @pytest.mark.parametrize(
@@ -26,7 +26,7 @@ def test_url_with_credentials_is_refused_without_repeating_them(url):
         parse_config({"storage": url})
     with pytest.raises(ValidationError) as in_form:
         RunConfig(storage=url)
-    with pytest.raises(ValueError, match="must not carry credentials") as in_code:
+    with pytest.raises(StoreError, match="must not carry credentials") as in_code:
         ObjectStore(url, "run")
     for raised in (in_file, in_form, in_code):
         assert "hunter22" not in str(raised.value)

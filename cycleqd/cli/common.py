@@ -83,8 +83,9 @@ def open_run(name: str, storage: str) -> RunStore:
     """
     from cycleqd.run.store import RunStore, list_runs  # not above: `--help` needs no storage
 
-    if "/" in name.rstrip("/"):
-        storage, _, name = name.rstrip("/").rpartition("/")
+    name = name.rstrip("/")  # which a shell adds when it completes the name of a folder
+    if "/" in name:
+        storage, _, name = name.rpartition("/")
     names = list_runs(storage)
     if name not in names:
         raise StoreError(f"no run {name!r} under {storage}{hint(name, names, 'there are no runs')}")
@@ -98,7 +99,8 @@ def known_individual(store: RunStore, identifier: str) -> str:
         StoreError: It has not; close matches are named.
     """
     if not store.has_individual(identifier):
-        names = [key.rpartition("/")[2] for key in store.keys("individuals")]
+        folders = (key.rpartition("/")[2] for key in store.keys("individuals"))
+        names = [name for name in folders if store.has_individual(name)]  # what is half made has no recipe
         other = hint(identifier, names, "it has no individuals yet")
         raise StoreError(f"run {store.run_id} has no individual {identifier!r}{other}")
     return identifier

@@ -54,13 +54,15 @@ def compare(
     found = report.comparison(runs)
     page.parent.mkdir(parents=True, exist_ok=True)
     page.write_text(report.page(runs, found), encoding="utf-8")
+    told = Text(f"Page: {page}")
     if as_json:
         print_json(found.model_dump(mode="json"))
+        err.print(told, soft_wrap=True)
         return
     for table in (report.run_table(found), report.group_table(found), report.settings_table(found)):
         if table.rows:
             show_table(out, table)
-    out.print(Text(f"Page: {page}"), soft_wrap=True)
+    out.print(told, soft_wrap=True)
 
 
 def _stores(names: list[str], storage: str) -> dict[str, tuple[RunStore, bool]]:

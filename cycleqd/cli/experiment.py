@@ -88,7 +88,8 @@ def pairs(
     overrides: SetOption = None,
     seeds: Annotated[str, typer.Option(help="Seeds, e.g. 0,1,2.")] = "0",
     out_folder: Annotated[
-        Path | None, typer.Option("--out", help="Folder for table4.json, table4.md and a figure of each pair.")
+        Path | None,
+        typer.Option("--out", help="Folder for table4.json and table4.md, and for figures of models that segment."),
     ] = None,
     only_report: Annotated[
         bool, typer.Option("--only-report", help="Play nothing; tell what the finished runs say.")
@@ -121,9 +122,10 @@ def pairs(
         out_folder.mkdir(parents=True, exist_ok=True)
         (out_folder / "table4.json").write_text(table.model_dump_json(indent=1) + "\n")
         (out_folder / "table4.md").write_text(text)
-        for pair in pair_runs(settings, chosen[0]):
-            if pair.config.run_id not in table.unfinished:
-                (out_folder / f"{settings.run_id}-{pair.a}-{pair.b}.png").write_bytes(to_figure(pair.config))
+        if settings.model.kind == "segmentation":  # the figures show masks
+            for pair in pair_runs(settings, chosen[0]):
+                if pair.config.run_id not in table.unfinished:
+                    (out_folder / f"{settings.run_id}-{pair.a}-{pair.b}.png").write_bytes(to_figure(pair.config))
         err.print(f"written to {out_folder}")
 
 

@@ -42,6 +42,12 @@ def _terminate(*_: object) -> None:
     raise Terminated
 
 
+def _end_undisturbed() -> None:
+    """Ignores further signals: all that is left is short, and they would only break off what ends Prefect."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
+
+
 @contextmanager
 def playing(again: str, *, quiet: bool = False) -> Iterator[None]:
     """Lets the block import flows and play them; they are played in a `server`.
@@ -63,10 +69,12 @@ def playing(again: str, *, quiet: bool = False) -> Iterator[None]:
         try:
             yield
         except Terminated:
+            _end_undisturbed()
             err.print(Text("Terminated. What was finished is kept; continue with:", style="yellow"))
             err.print(Text(f"  {again}"), soft_wrap=True)
             raise typer.Exit(TERMINATED) from None
         except KeyboardInterrupt:
+            _end_undisturbed()
             err.print(Text("Stopped. What was finished is kept; continue with:", style="yellow"))
             err.print(Text(f"  {again}"), soft_wrap=True)
             raise typer.Exit(INTERRUPTED) from None

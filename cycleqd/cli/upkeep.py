@@ -113,7 +113,9 @@ def metrics(name: RunArgument, storage: StorageOption = DEFAULT_STORAGE) -> None
     store = open_run(name, storage)
     if not store.exists(METRICS_KEY):
         raise StoreError(f"run {store.run_id!r} has no metrics yet; they are written after each generation")
-    sys.stdout.write(store.read_bytes(METRICS_KEY).decode())
+    from cycleqd.telemetry.metrics import of_run
+
+    sys.stdout.write(of_run(store.read_bytes(METRICS_KEY).decode(), store.run_id))
 
 
 class _Watch:

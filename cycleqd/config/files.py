@@ -100,12 +100,15 @@ def write_yaml(data: Any) -> str:
     return yaml.dump(data, Dumper=_Dumper, sort_keys=False)
 
 
-def read_settings(name_or_path: str, overrides: tuple[str, ...] = ()) -> dict[str, Any]:
+def read_settings(
+    name_or_path: str, overrides: tuple[str, ...] = (), *, offered: str = f"the profiles are {', '.join(PROFILES)}"
+) -> dict[str, Any]:
     """What a profile or file says, with changes, not validated yet.
 
     Args:
         name_or_path: One of `PROFILES`, or a path.
         overrides: ``dotted.path=value`` pairs, the value in YAML; list items by number (``skills.0.train=8``).
+        offered: What the message about a missing file says that there is by name.
 
     Raises:
         ConfigError: The file is missing or is no YAML mapping, or a change leads nowhere.
@@ -113,7 +116,7 @@ def read_settings(name_or_path: str, overrides: tuple[str, ...] = ()) -> dict[st
     if name_or_path in PROFILES:
         text = resources.files("cycleqd").joinpath("profiles", f"{name_or_path}.yaml").read_text(encoding="utf-8")
     else:
-        text = _text(name_or_path)
+        text = _text(name_or_path, offered)
     data = read_yaml(text, name_or_path)
     if data is None:
         data = {}
@@ -150,11 +153,11 @@ def read_yaml(text: str, place: str) -> Any:
     return _unshared(data)
 
 
-def _text(path: str) -> str:
+def _text(path: str, offered: str) -> str:
     file = Path(path)
     try:
         if not file.is_file():
-            raise ConfigError(f"{path}: no such file; the profiles are {', '.join(PROFILES)}")
+            raise ConfigError(f"{path}: no such file; {offered}")
         with file.open("rb") as stream:
             content = stream.read(MOST_BYTES + 1)
     except OSError as error:

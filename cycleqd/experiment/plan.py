@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from importlib import resources
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated, Any, Final, NamedTuple
 
 from pydantic import AfterValidator, Field, ValidationError, ValidationInfo, field_validator
 
@@ -19,6 +19,21 @@ Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,23}$")]
 """Short enough that the ids of the runs, which are made of two names and a seed, are valid."""
 
 
+_OF_THE_EXPERIMENT: Final = {"run_id": "name", "seed": "seeds", "generations": "children", "storage": "storage"}
+"""Settings of a run that follow from the experiment's own, by which of them."""
+
+
+def _leaves_to_the_experiment(sections: dict[str, Any]) -> dict[str, Any]:
+    for key, field in _OF_THE_EXPERIMENT.items():
+        if key in sections:
+            raise ValueError(f"{key} follows from the experiment's {field}: set that, and remove {key} here")
+    return sections
+
+
+Sections = Annotated[dict[str, Any], AfterValidator(_leaves_to_the_experiment)]
+"""Sections of a run's configuration."""
+
+
 class ExperimentConfig(Section):
     """Methods that are compared on the same seeds, experts, samples and number of episodes."""
 
@@ -26,7 +41,7 @@ class ExperimentConfig(Section):
     """Name of the experiment; its runs are called ``<name>-<method>-<seed>``."""
     base: str = "demo"
     """Profile or file of the configuration that all runs share."""
-    settings: dict[str, Any] = Field(default_factory=dict)
+    settings: Sections = Field(default_factory=dict)
     """Changes to it, as sections of a configuration."""
     storage: Annotated[str, AfterValidator(check_url)] = "runs"
     """Folder or URL that holds the runs."""
@@ -37,7 +52,7 @@ class ExperimentConfig(Section):
     children: Annotated[int, Field(ge=1)] = 40
     """Budget of each search: so many children that meet all optimization samples of `base` and `settings`. A method
     whose blocks are smaller gets as many more generations: the number of episodes is equal."""
-    methods: Annotated[dict[Name, dict[str, Any]], Field(min_length=1)]
+    methods: Annotated[dict[Name, Sections], Field(min_length=1)]
     """Sections of the configuration by method; they come on top of `settings`."""
     ours: str | None = None
     """The method whose differences to all others are reported; the last one unless given."""
@@ -96,7 +111,7 @@ def load_experiment(
         text = resources.files("cycleqd").joinpath("experiment", "shipped", f"{name_or_path}.yaml").read_text("utf-8")
         values = read_yaml(text, name_or_path)
     else:
-        values = read_settings(name_or_path)
+        values = read_settings(name_or_path, offered=f"the shipped experiments are {', '.join(SHIPPED)}")
     try:
         experiment = ExperimentConfig.model_validate({**values, **(changes or {})})
     except ValidationError as error:

@@ -96,8 +96,9 @@ def plan(
         "no evaluator fails; engines are warm",
     ]
     if rest is not None:
+        refined = ", and is refined" if refinement else ""
         assumptions.append(
-            "the whole run trains, tests and waits as that run did, with the samples that are planned, and is refined"
+            f"the whole run trains, tests and waits as that run did, with the samples that are planned{refined}"
         )
     if refinement is None:
         assumptions.append("nothing is known of the last step's training (refinement), which comes on top")

@@ -346,15 +346,16 @@ def _refinement(config: RunConfig) -> Check:
 
 
 def _storage(config: RunConfig) -> Check:
-    store, probe = ObjectStore(config.storage, ""), f".preflight-{uuid.uuid4().hex}"
+    probe = f".preflight-{uuid.uuid4().hex}"
     try:
+        store = ObjectStore(config.storage, "")
         store.write_bytes(probe, b"probe")
         if store.read_bytes(probe) != b"probe":
             return Check("storage", False, f"{config.storage} does not give back what was written", "check storage")
         store.remove(probe)
     except (OSError, ValueError, StoreError) as error:
         remedy = "set storage to a writable place"
-        if not store.is_local:
+        if "://" in config.storage:
             remedy += "; for S3 give AWS_ENDPOINT_URL_S3, AWS_REGION and credentials in the environment"
         return Check("storage", False, f"cannot write to {config.storage}: {error}", remedy)
     return Check("storage", True, f"{config.storage} can be written and read")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from cycleqd.run.names import ALL_DATA, regmean_id
 from cycleqd.run.records import IndividualRecord
 
 
@@ -74,15 +75,29 @@ def describe(record: IndividualRecord) -> str:
     """An individual's origin in one line."""
     if record.archive is None:
         if not record.parents:
-            return "expert"
+            return _without_parents(record.id)
         after = "" if record.generation is None else f" after generation {record.generation}"
+        if "kind" in record.mutation:
+            of = ", ".join(dict.fromkeys(record.parents))
+            return f"{record.mutation['kind']} of {of}{after}{_draws(record)}"
         how = "".join(f", {name} {_short(value)}" for name, value in record.merge.items() if name != "method")
         method = f" by {record.merge['method']}{how}" if record.merge else ""
         return f"merged{after}{method} from {', '.join(dict.fromkeys(record.parents))}"
     where = f"generation {record.generation}, archive {record.archive}"
-    draws = ", ".join(f"{key} {_short(value)}" for key, value in record.mutation.items() if key != "kind")
-    mutation = record.mutation.get("kind", "no mutation")
-    return f"{where}, {mutation}" + (f" ({draws})" if draws else "")
+    return f"{where}, {record.mutation.get('kind', 'no mutation')}{_draws(record)}"
+
+
+def _without_parents(identifier: str) -> str:
+    if identifier == ALL_DATA:
+        return "fine-tuned on the data of all skills"
+    share = regmean_id("")
+    return f"share of RegMean of {identifier.removeprefix(share)}" if identifier.startswith(share) else "expert"
+
+
+def _draws(record: IndividualRecord) -> str:
+    """What a mutation was, in brackets; the genome that it changed is that of the parent."""
+    draws = ", ".join(f"{key} {_short(value)}" for key, value in record.mutation.items() if key not in ("kind", "of"))
+    return f" ({draws})" if draws else ""
 
 
 def _short(value: float | int | str) -> str:

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 import fsspec
 from fsspec import AbstractFileSystem
 
+from cycleqd.faults import StoreError
 from cycleqd.urls import check_url
 
 CONNECT_SECONDS = 10.0
@@ -25,6 +26,8 @@ REQUEST_ATTEMPTS = 4
 PART_BYTES = 8 * 2**20
 """Files from twice this size on are uploaded in parts, each of which is repeated by itself; S3's least is 5 MiB."""
 _MOST_PARTS = 10_000
+_SPOKEN = "give a folder, s3:// (package s3fs, `pip install 'cycleqd[s3]'`), gs:// (gcsfs) or abfs:// (adlfs)"
+"""What a message says of URLs; fsspec knows more, each with its package."""
 
 # At level DEBUG they print signed headers, session tokens among them.
 for _name in ("botocore", "aiobotocore", "s3fs"):
@@ -42,9 +45,20 @@ def open_filesystem(storage: str) -> FileSystem:
     """The file system of a folder or URL.
 
     Raises:
-        ValueError: The URL carries credentials, or its protocol is unknown.
+        StoreError: The URL carries credentials, its protocol is unknown, or the package is missing that speaks it.
     """
-    if check_url(storage).startswith(("s3://", "s3a://")):
+    try:
+        check_url(storage)
+    except ValueError as error:
+        raise StoreError(str(error)) from None
+    try:
+        return _opened(storage)
+    except (ValueError, ImportError) as error:
+        raise StoreError(f"storage {storage}: {error}; {_SPOKEN}") from None
+
+
+def _opened(storage: str) -> FileSystem:
+    if storage.startswith(("s3://", "s3a://")):
         environment = frozenset((name, value) for name, value in os.environ.items() if name.startswith("AWS_"))
         fs = _s3(os.getpid(), hash(environment), CONNECT_SECONDS, READ_SECONDS, REQUEST_ATTEMPTS)
         return FileSystem(fs, fs._strip_protocol(storage).rstrip("/"))

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -59,6 +60,9 @@ TOKENS_PER_SECOND = Gauge(
 LAST_GENERATION = Gauge(
     "cycleqd_last_generation", "Number of the last committed generation.", ["run"], registry=REGISTRY
 )
+
+_RUN = re.compile(r'^[^#{]*{(?:[^}]*,)?run="([^"]*)"')
+"""Which run a line is about; lines about the process, and comments, name none."""
 
 _serving = threading.Lock()
 _served = False
@@ -134,6 +138,17 @@ def exposition() -> str:
     """All metrics of this process as OpenMetrics text."""
     text: bytes = generate_latest(REGISTRY)  # type: ignore[no-untyped-call]  # its stubs are half typed
     return text.decode()
+
+
+def of_run(text: str, run: str) -> str:
+    """Metrics without the series of other runs, which the same process may have played before.
+
+    Args:
+        text: What `exposition` gave.
+        run: The run's id.
+    """
+    lines = text.splitlines(keepends=True)
+    return "".join(line for line in lines if (told := _RUN.search(line)) is None or told[1] == run)
 
 
 def serve() -> None:

@@ -43,6 +43,12 @@ def test_pattern_takes_all_runs_that_are_like_it_each_once(compare):
     assert found["groups"][0]["runs"] == ["nightly-1", "nightly-2"]
 
 
+def test_json_stands_alone_and_where_the_page_went_is_told_beside_it(compare, tmp_path):
+    result = compare("other", "--json")
+    json.loads(result.stdout)
+    assert str(tmp_path / "new" / "page.html") in result.stderr.replace("\n", "")
+
+
 def test_run_that_is_not_there_is_one_line_with_close_names(compare):
     for name, said in (("nightly-3", "did you mean nightly-"), ("daily-*", "did you mean nightly-")):
         result = compare(name)

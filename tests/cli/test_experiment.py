@@ -4,6 +4,7 @@ import pytest
 from typer.testing import CliRunner
 
 from cycleqd.cli import app
+from cycleqd.experiment import masks, pairs
 
 
 def planned(*arguments):
@@ -32,3 +33,14 @@ def test_seeds_that_are_no_numbers_are_refused(seeds):
     result = planned(f"--seeds={seeds}")
     assert result.exit_code == 2
     assert "whole numbers" in result.output
+
+
+@pytest.mark.parametrize(("config", "figures"), [("demo", 0), ("sam-demo", 6)])
+def test_pairs_are_drawn_where_models_segment(config, figures, tmp_path, monkeypatch):
+    table = pairs.Table(pairs=[], correlation=None, seeds=[0], intervals={}, experts={}, unfinished=[])
+    monkeypatch.setattr(pairs, "collect_pairs", lambda settings, seeds: table)
+    monkeypatch.setattr(masks, "to_figure", lambda config: b"figure")
+    result = CliRunner().invoke(app, ["pairs", config, "--only-report", "--out", str(tmp_path)])
+    assert result.exit_code == 0, result.output
+    assert len(list(tmp_path.glob("*.png"))) == figures
+    assert (tmp_path / "table4.md").exists()

@@ -47,12 +47,21 @@ def test_seeds_on_which_somebody_tuned_are_refused(tmp_path):
         ("ours: nobody\n", "there is no method 'nobody'"),
         ("colour: red\n", "colour"),
         ("settings: {grid: {bins: 0}}\n", "grid.bins"),
+        ("settings: {generations: 9}\n", "settings: .*generations follows from the experiment's children"),
+        ("  late: {seed: 3}\n", "methods.late: .*seed follows from the experiment's seeds"),
+        ("  late: {run_id: other}\n", "methods.late: .*run_id follows from the experiment's name"),
+        ("  late: {storage: other}\n", "methods.late: .*storage follows from the experiment's storage"),
         ("settings: {search: {block: 9}, skills: [{name: os, optimization: 24}]}\n", "does not divide the budget"),
     ],
 )
 def test_faults_are_told_before_anything_is_played(tmp_path, change, told):
     with pytest.raises(ConfigError, match=told):
         load_experiment(write(tmp_path, PLAN + change))
+
+
+def test_a_name_that_is_no_experiment_is_told_with_those_that_there_are():
+    with pytest.raises(ConfigError, match="no such file; the shipped experiments are table1, table2, table5, beyond"):
+        load_experiment("nope")
 
 
 def test_sections_are_merged_and_everything_else_is_replaced():

@@ -202,5 +202,9 @@ def test_the_rest_of_a_run_is_trained_tested_and_awaited_as_a_finished_one_was(t
     other = besides(store, RunConfig.model_validate(more), traces)
     assert other.tested == pytest.approx(2 * 1.5 * (3 + 3 + 1))
     assert other.training == pytest.approx(2 * found.training)
-    whole = plan(traces, source="x", generations=6, evaluators=1, in_flight=1, refinement=5.0, rest=found)
+    whole, plain = (
+        plan(traces, source="x", generations=6, evaluators=1, in_flight=1, refinement=seconds, rest=found)
+        for seconds in (5.0, 0.0)
+    )
+    assert [any("is refined" in line for line in one.assumptions) for one in (whole, plain)] == [True, False]
     assert whole.whole == pytest.approx(whole.seconds + 5.0 + found.seconds(1))

@@ -146,9 +146,10 @@ def test_a_model_that_is_not_there_is_a_finding_not_a_traceback(config):
 
 def test_storage_that_cannot_be_written_names_the_setting(config, tmp_path):
     (tmp_path / "file").write_text("")
-    storage = preflight._storage(config.model_copy(update={"storage": str(tmp_path / "file" / "runs")}))
-    assert not storage.ok
-    assert "storage" in storage.remedy
+    for place in (str(tmp_path / "file" / "runs"), "foo://bucket/runs"):
+        storage = preflight._storage(config.model_copy(update={"storage": place}))
+        assert not storage.ok
+        assert "set storage" in storage.remedy
 
 
 def test_a_disk_that_is_too_small_says_how_much_is_needed(config, monkeypatch):

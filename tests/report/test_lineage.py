@@ -20,6 +20,12 @@ PEOPLE = {
         ),
         IndividualRecord(id="g2", genome="", generation=2, archive="a", parents=["g1", "g0"], coefficients=[1.0, 3.0]),
         IndividualRecord(id="g3", genome="", generation=3, archive="b", parents=["g0", "g0"], coefficients=[0.9, 1.1]),
+        IndividualRecord(id="all-data", genome="d"),
+        IndividualRecord(id="regmean-a", genome="s"),
+        IndividualRecord(
+            id="refined", genome="5", generation=3, parents=["merged"], coefficients=[1.0],
+            mutation={"kind": "refinement", "epochs": 1.0, "learning_rate": 5e-4, "of": "4", "episodes": 330},
+        ),
         IndividualRecord(id="aggregate", genome="4", generation=3, parents=["g2", "g2"], coefficients=[0.5, 0.5]),
     )
 }  # fmt: skip
@@ -70,6 +76,9 @@ def test_a_lineage_of_a_thousand_generations_is_walked() -> None:
         ("expert-a", "expert"),
         ("g1", "generation 1, archive b, svd (w_max 0.3, seed 5)"),
         ("aggregate", "merged after generation 3 from g2"),
+        ("all-data", "fine-tuned on the data of all skills"),
+        ("regmean-a", "share of RegMean of a"),
+        ("refined", "refinement of merged after generation 3 (epochs 1, learning_rate 0.0005, episodes 330)"),
     ],
 )
 def test_origins_are_told_in_a_line(name: str, text: str) -> None:

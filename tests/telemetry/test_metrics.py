@@ -45,6 +45,17 @@ def test_the_engines_pace_is_shown_once_it_has_generated():
     assert 'run="idle"' not in metrics.exposition()
 
 
+def test_a_runs_metrics_leave_out_the_other_runs_of_the_process():
+    for run in ("first", "second"):
+        metrics.count_evaluation(run, "os", scores=[1.0], tokens=20, seconds=2.5)
+        metrics.count_split(run, {"transfer": 1.0})
+    text = metrics.of_run(metrics.exposition(), "second")
+    families = list(text_string_to_metric_families(text))
+    assert {sample.labels.get("run") for family in families for sample in family.samples} == {"second", None}
+    everything = {family.name for family in text_string_to_metric_families(metrics.exposition())}
+    assert {family.name for family in families} == everything
+
+
 def test_accesses_to_the_store_that_are_repeated_are_counted(monkeypatch):
     monkeypatch.setattr(retrying, "FIRST_WAIT", 0)
     faults = [TimeoutError(), TimeoutError()]
