@@ -1,7 +1,7 @@
 """Intervals around differences of two individuals that met the same samples, by resampling.
 
-`paired_bootstrap` draws samples, `bootstrap_over_seeds` seeds and their samples. Resampling is seeded: the same scores
-give the same interval.
+`paired_bootstrap` draws samples, `bootstrap_over_seeds` seeds and samples. Resampling is seeded: the same scores give
+the same interval.
 """
 
 from __future__ import annotations
@@ -43,8 +43,7 @@ def paired_bootstrap(
     Raises:
         ValueError: There are no skills, or one has no samples.
     """
-    means = _resampled([skills], resamples, seed).mean(axis=0)
-    return _percentiles(means, _estimate(skills), confidence)
+    return bootstrap_over_seeds([skills], confidence=confidence, resamples=resamples, seed=seed)
 
 
 def bootstrap_over_seeds(
@@ -54,38 +53,51 @@ def bootstrap_over_seeds(
     resamples: int = RESAMPLES,
     seed: int = SEED,
 ) -> Interval:
-    """The same for several seeds of a run: seeds are drawn anew, and within each its samples.
+    """The same for several seeds of a run: seeds are drawn anew, and samples with them.
 
-    With few seeds such intervals are rather too narrow: three seeds show little of what a fourth might do.
+    Where seeds met samples of their own, a seed that is drawn twice gets two draws of its samples (Davison and Hinkley
+    1997, section 3.8).
+
+    With few seeds such intervals are rather too narrow: three seeds show little of what a fourth might do. Where seeds
+    differ in nothing but their own samples, they are too wide, by at most a factor of 1.4: the draw of seeds then
+    counts the choice of samples a second time.
 
     Args:
-        seeds: For each seed what `paired_bootstrap` takes.
+        seeds: For each seed what `paired_bootstrap` takes, with the skills in one order.
         confidence: In (0, 1).
         resamples: How often, at least 1.
         seed: Fixes the draws, at least 0.
 
     Raises:
-        ValueError: There are no seeds, or one has no skills or samples.
+        ValueError: There are no seeds, or one has no skills or samples; seeds differ in how many skills they have.
     """
-    means = _resampled(seeds, resamples, seed)
-    count = len(means)
+    _refuse_unfit(seeds)
+    count = len(seeds)
     drawn = np.random.default_rng([seed, resamples, count]).integers(count, size=(count, resamples))
+    total = np.zeros(drawn.shape)
+    for number, scores in enumerate(zip(*seeds, strict=True)):
+        total += _own_draws(scores, drawn, seed, number)
     estimate = math.fsum(_estimate(skills) for skills in seeds) / count
-    return _percentiles(np.take_along_axis(means, drawn, axis=0).mean(axis=0), estimate, confidence)
+    return _percentiles(total.mean(axis=0) / len(seeds[0]), estimate, confidence)
 
 
-def _resampled(seeds: Sequence[Sequence[Values]], resamples: int, seed: int) -> NDArray[np.float64]:
-    """Means over skills, shape (seeds, resamples)."""
+def _refuse_unfit(seeds: Sequence[Sequence[Values]]) -> None:
     if not seeds or not all(len(skills) and all(len(values) for values in skills) for skills in seeds):
         raise ValueError("a bootstrap needs seeds, skills and samples, at least one of each")
-    rows = []
-    for place, skills in enumerate(seeds):
-        total = np.zeros(resamples)
-        for number, values in enumerate(skills):
-            differences = _with_something_to_draw(np.asarray(values, dtype=np.float64))
-            total += _shares(len(differences), resamples, (seed, place, number)) @ differences
-        rows.append(total / len(skills))
-    return np.array(rows)
+    counts = [len(skills) for skills in seeds]
+    if len(set(counts)) > 1:
+        raise ValueError(f"a bootstrap needs the same skills in every seed; got {counts} skills")
+
+
+def _own_draws(scores: Sequence[Values], drawn: NDArray[np.int64], seed: int, skill: int) -> NDArray[np.float64]:
+    """Means of one skill, shape (places, resamples): a seed that is drawn twice has two draws of its samples."""
+    means = np.empty(drawn.shape)
+    for place, values in enumerate(scores):
+        differences = _with_something_to_draw(np.asarray(values, dtype=np.float64))
+        chosen = drawn == place
+        shares = _shares(len(differences), int(np.count_nonzero(chosen)), (seed, place, skill))
+        means[chosen] = shares @ differences
+    return means
 
 
 def _with_something_to_draw(differences: NDArray[np.float64]) -> NDArray[np.float64]:

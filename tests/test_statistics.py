@@ -135,6 +135,16 @@ def test_one_seed_is_the_bootstrap_over_its_samples():
     assert bootstrap_over_seeds([skills]) == pytest.approx(paired_bootstrap(skills))
 
 
+@pytest.mark.parametrize("count", [2, 3, 5])
+def test_a_seed_that_is_drawn_twice_has_two_draws_of_its_samples(count):
+    # Seeds of one mean: the draw of seeds changes nothing, so the normal interval over all samples is right.
+    seeds = [[values - values.mean()] for values in (bernoulli(100, 0.5, seed) for seed in range(count))]
+    low, high = bootstrap_over_seeds(seeds)
+    assert (high - low) / 2 == pytest.approx(
+        1.96 * np.concatenate(seeds, axis=1).std() / math.sqrt(100 * count), rel=0.06
+    )
+
+
 @pytest.mark.parametrize("seeds", [[], [[]], [[[]]], [[[0.1]], [[]]]])
 def test_a_bootstrap_of_nothing_is_refused(seeds):
     with pytest.raises(ValueError, match="at least one of each"):
