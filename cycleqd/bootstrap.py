@@ -48,6 +48,7 @@ def paired_bootstrap(
 
 def bootstrap_over_seeds(
     seeds: Sequence[Sequence[Values]],
+    samples: Sequence[Sequence[str]] | None = None,
     *,
     confidence: float = CONFIDENCE,
     resamples: int = RESAMPLES,
@@ -56,7 +57,8 @@ def bootstrap_over_seeds(
     """The same for several seeds of a run: seeds are drawn anew, and samples with them.
 
     Where seeds met samples of their own, a seed that is drawn twice gets two draws of its samples (Davison and Hinkley
-    1997, section 3.8).
+    1997, section 3.8). Where all seeds met the same samples of a skill, as those of a benchmark, one draw of samples
+    holds for all of them (Owen 2007, https://doi.org/10.1214/07-AOAS122): further seeds add no further samples.
 
     With few seeds such intervals are rather too narrow: three seeds show little of what a fourth might do. Where seeds
     differ in nothing but their own samples, they are too wide, by at most a factor of 1.4: the draw of seeds then
@@ -64,44 +66,63 @@ def bootstrap_over_seeds(
 
     Args:
         seeds: For each seed what `paired_bootstrap` takes, with the skills in one order.
+        samples: For each seed and skill a hash of the content of its samples. Ids are not enough: generated pictures
+            have the same in every seed. A skill has common samples if its hashes are equal; its values must then have
+            one order, too. None: every seed met samples of its own.
         confidence: In (0, 1).
         resamples: How often, at least 1.
         seed: Fixes the draws, at least 0.
 
     Raises:
-        ValueError: There are no seeds, or one has no skills or samples; seeds differ in how many skills they have.
+        ValueError: There are no seeds, or one has no skills or samples; seeds differ in how many skills they have;
+            common samples differ in number.
     """
-    _refuse_unfit(seeds)
+    _refuse_unfit(seeds, samples)
     count = len(seeds)
     drawn = np.random.default_rng([seed, resamples, count]).integers(count, size=(count, resamples))
     total = np.zeros(drawn.shape)
     for number, scores in enumerate(zip(*seeds, strict=True)):
-        total += _own_draws(scores, drawn, seed, number)
+        common = samples is not None and len({hashes[number] for hashes in samples}) == 1
+        total += (_common_draws if common else _own_draws)(scores, drawn, seed, number)
     estimate = math.fsum(_estimate(skills) for skills in seeds) / count
     return _percentiles(total.mean(axis=0) / len(seeds[0]), estimate, confidence)
 
 
-def _refuse_unfit(seeds: Sequence[Sequence[Values]]) -> None:
+def _refuse_unfit(seeds: Sequence[Sequence[Values]], samples: Sequence[Sequence[str]] | None) -> None:
     if not seeds or not all(len(skills) and all(len(values) for values in skills) for skills in seeds):
         raise ValueError("a bootstrap needs seeds, skills and samples, at least one of each")
     counts = [len(skills) for skills in seeds]
-    if len(set(counts)) > 1:
-        raise ValueError(f"a bootstrap needs the same skills in every seed; got {counts} skills")
+    if len(set(counts)) > 1 or (samples is not None and [len(hashes) for hashes in samples] != counts):
+        raise ValueError(
+            f"a bootstrap needs the same skills in every seed, each with a hash of its samples; got {counts} skills"
+        )
 
 
 def _own_draws(scores: Sequence[Values], drawn: NDArray[np.int64], seed: int, skill: int) -> NDArray[np.float64]:
     """Means of one skill, shape (places, resamples): a seed that is drawn twice has two draws of its samples."""
     means = np.empty(drawn.shape)
     for place, values in enumerate(scores):
-        differences = _with_something_to_draw(np.asarray(values, dtype=np.float64))
+        (differences,) = _with_something_to_draw(np.asarray([values], dtype=np.float64))
         chosen = drawn == place
         shares = _shares(len(differences), int(np.count_nonzero(chosen)), (seed, place, skill))
         means[chosen] = shares @ differences
     return means
 
 
+def _common_draws(scores: Sequence[Values], drawn: NDArray[np.int64], seed: int, skill: int) -> NDArray[np.float64]:
+    """Likewise, with one draw of samples for all places of a resample."""
+    if len({len(values) for values in scores}) > 1:
+        raise ValueError(f"seeds with common samples need equally many, got {[len(values) for values in scores]}")
+    differences = _with_something_to_draw(np.asarray(scores, dtype=np.float64))
+    shares = _shares(differences.shape[1], drawn.shape[1], (seed, 0, skill))
+    return np.take_along_axis(differences @ shares.T, drawn, axis=0)
+
+
 def _with_something_to_draw(differences: NDArray[np.float64]) -> NDArray[np.float64]:
-    return differences if np.ptp(differences) > 0 else np.append(differences, [1.0, -1.0])
+    """Differences of seeds that share samples, shape (seeds, n), or (seeds, n + 2) where no seed's samples differ."""
+    if np.ptp(differences, axis=1).any():
+        return differences
+    return np.hstack([differences, np.tile([1.0, -1.0], (len(differences), 1))])
 
 
 @lru_cache(maxsize=8)

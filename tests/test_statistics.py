@@ -145,6 +145,54 @@ def test_a_seed_that_is_drawn_twice_has_two_draws_of_its_samples(count):
     )
 
 
+@given(count=st.integers(1, 4), values=st.lists(st.integers(-1, 1).map(float), min_size=1, max_size=12))
+def test_a_seed_that_repeats_another_on_the_same_samples_makes_nothing_surer(count, values):
+    skills = [values, [0.0, 1.0, 1.0]]
+    repeated = bootstrap_over_seeds([skills] * count, [["a", "b"]] * count, resamples=200)
+    assert repeated == pytest.approx(paired_bootstrap(skills, resamples=200))
+
+
+@pytest.mark.parametrize("count", [3, 10])
+def test_seeds_that_share_samples_hold_the_truth_about_as_often_as_they_say(count):
+    rng = np.random.default_rng(3)
+    held = 0
+    for _ in range(150):
+        # Each sample has its own true difference, the same for every seed; the mean of all such is 0.
+        differences = rng.choice([-0.6, 0.6], 60)
+        seeds = [[np.where(rng.random(60) < 0.6, np.sign(differences), 0.0)] for _ in range(count)]
+        low, high = bootstrap_over_seeds(seeds, [["the same"]] * count, resamples=300)
+        held += low <= 0 <= high
+    assert 0.9 < held / 150 < 0.99
+
+
+def test_only_skills_whose_samples_all_seeds_share_have_one_draw_of_them():
+    count, n = 5, 100
+    seeds = [[bernoulli(n, 0.5), bernoulli(n, 0.5, 1 + seed)] for seed in range(count)]
+    seeds = [[values - values.mean() for values in skills] for skills in seeds]
+    low, high = bootstrap_over_seeds(seeds, [["shared", f"own {seed}"] for seed in range(count)])
+    half = 1.96 * math.hypot(0.5 / math.sqrt(n), 0.5 / math.sqrt(n * count)) / 2
+    assert (high - low) / 2 == pytest.approx(half, rel=0.06)
+
+
+def test_samples_that_all_seeds_share_and_that_never_differ_leave_room():
+    low, high = bootstrap_over_seeds([[[0.0] * 20]] * 3, [["shared"]] * 3)
+    assert low < 0 < high
+
+
+@pytest.mark.parametrize(
+    ("seeds", "samples", "said"),
+    [
+        ([[[0.1]], [[0.1], [0.2]]], None, "the same skills"),
+        ([[[0.1]], [[0.1]]], [["a"]], "the same skills"),
+        ([[[0.1]], [[0.1]]], [["a"], ["a", "b"]], "the same skills"),
+        ([[[0.1]], [[0.1, 0.2]]], [["a"], ["a"]], r"equally many, got \[1, 2\]"),
+    ],
+)
+def test_seeds_that_cannot_be_compared_are_refused(seeds, samples, said):
+    with pytest.raises(ValueError, match=said):
+        bootstrap_over_seeds(seeds, samples)
+
+
 @pytest.mark.parametrize("seeds", [[], [[]], [[[]]], [[[0.1]], [[]]]])
 def test_a_bootstrap_of_nothing_is_refused(seeds):
     with pytest.raises(ValueError, match="at least one of each"):

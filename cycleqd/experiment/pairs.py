@@ -71,8 +71,9 @@ class Gain(BaseModel):
     Attributes:
         base: The base's test score.
         expert: The expert's.
-        se: Standard error of their difference, over the samples of all seeds.
-        n: Samples.
+        se: Standard error of their difference, over the samples of all seeds. Where all seeds met the same samples,
+            over the means of each sample.
+        n: Different samples.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -90,7 +91,7 @@ class Table(BaseModel):
         pairs: The rows, those whose runs are finished for every seed.
         correlation: Pearson's, of similarity and mean; None with fewer than three rows, or where one never varies.
         seeds: Of which every number is the mean.
-        intervals: 95 %, of each row's mean, by ``a, b``: seeds and their samples are drawn anew.
+        intervals: 95 %, of each row's mean, by ``a, b``: seeds and samples are drawn anew.
         experts: What each expert gained in its own domain.
         unfinished: Runs that are missing.
     """
@@ -106,12 +107,17 @@ class Table(BaseModel):
 
 
 class _Measured(NamedTuple):
-    """The test scores of one pair on one seed, by sample: of both skills, merged model and expert."""
+    """The test scores of one pair on one seed, by sample: each of both skills.
+
+    Attributes:
+        data: Content hashes of both skills' samples.
+    """
 
     merged: tuple[Scores, Scores]
     experts: tuple[Scores, Scores]
     bases: tuple[Scores, Scores]
     similarity: float
+    data: tuple[str, str]
 
 
 def experts_run(config: RunConfig, seed: int) -> RunConfig:
@@ -222,6 +228,7 @@ def _measured(pair: PairRun) -> _Measured | None:
     merged: list[Scores] = []
     experts: list[Scores] = []
     bases: list[Scores] = []
+    data: dict[str, str] = {}
     for skill in (pair.a, pair.b):
         for found, individual in ((merged, AGGREGATE), (experts, expert_id(skill)), (bases, BASE)):
             genome = BASE if individual == BASE else store.individual(individual).genome
@@ -229,9 +236,16 @@ def _measured(pair: PairRun) -> _Measured | None:
             if record is None:
                 return None
             found.append(np.asarray([sample.score for sample in record.samples]))
+            data[skill] = record.data_hash
     similarities: Mapping[str, float] = store.read_json(SIMILARITY_KEY)
     (alike,) = similarities.values()
-    return _Measured((merged[0], merged[1]), (experts[0], experts[1]), (bases[0], bases[1]), alike)
+    return _Measured(
+        merged=(merged[0], merged[1]),
+        experts=(experts[0], experts[1]),
+        bases=(bases[0], bases[1]),
+        similarity=alike,
+        data=(data[pair.a], data[pair.b]),
+    )
 
 
 def _row(names: tuple[str, str], runs: Sequence[_Measured]) -> Row:
@@ -246,22 +260,30 @@ def _ratio(run: _Measured, skill: int, chosen: Any = slice(None)) -> float:
 
 
 def _interval(runs: Sequence[_Measured]) -> Interval:
-    """Percentiles of a bootstrap: seeds are drawn anew, and within each the samples, for both models alike."""
+    """Percentiles of a bootstrap: seeds are drawn anew, and samples with them, for both models alike.
+
+    Where all seeds met the same samples of a skill, one draw of them holds for all seeds.
+    """
     rng = np.random.default_rng(SEED)
+    common = [_common(runs, skill) for skill in (0, 1)]
     means = np.empty(RESAMPLES)
     for draw in range(RESAMPLES):
         drawn = [runs[index] for index in rng.integers(0, len(runs), len(runs))]
-        means[draw] = np.mean(
-            [
-                _ratio(run, skill, rng.integers(0, n, n))
-                for run in drawn
-                for skill in (0, 1)
-                if (n := _size(run, skill))
-            ]
-        )
+        ratios = []
+        for skill in (0, 1):
+            sizes = [_size(run, skill) for run in drawn]
+            chosen = [rng.integers(0, n, n) for n in (sizes[:1] if common[skill] else sizes)]
+            chosen *= len(drawn) // len(chosen)
+            ratios += [_ratio(run, skill, samples) for run, samples in zip(drawn, chosen, strict=True) if len(samples)]
+        means[draw] = np.mean(ratios)
     rest = 50 * (1 - CONFIDENCE)
     low, high = np.percentile(means, [rest, 100 - rest])
     return Interval(float(low), float(high))
+
+
+def _common(runs: Sequence[_Measured], skill: int) -> bool:
+    """Whether all seeds met the same samples of a skill."""
+    return len({run.data[skill] for run in runs}) == 1
 
 
 def _size(run: _Measured, skill: int) -> int:
@@ -275,10 +297,9 @@ def _gains(whole: Mapping[tuple[str, str], Sequence[_Measured]]) -> dict[str, Ga
         for skill, name in enumerate(names):
             if name in gains:
                 continue
-            expert, base = (
-                np.concatenate([side[skill] for side in sides])
-                for sides in ([run.experts for run in runs], [run.bases for run in runs])
-            )
+            common = _common(runs, skill)
+            expert = _pooled([run.experts[skill] for run in runs], common)
+            base = _pooled([run.bases[skill] for run in runs], common)
             gains[name] = Gain(
                 base=float(base.mean()),
                 expert=float(expert.mean()),
@@ -286,3 +307,8 @@ def _gains(whole: Mapping[tuple[str, str], Sequence[_Measured]]) -> dict[str, Ga
                 n=len(expert),
             )
     return gains
+
+
+def _pooled(seeds: Sequence[Scores], common: bool) -> Scores:
+    """Scores of different samples. One that all seeds met counts once, with its mean."""
+    return np.asarray(np.mean(seeds, axis=0) if common else np.concatenate(seeds), dtype=np.float64)

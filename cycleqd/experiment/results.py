@@ -84,6 +84,8 @@ class Measured(BaseModel):
         mean: Mean score over the skills, in [0, 1].
         episodes: Episodes on the optimization split that the model cost, experts left out.
         samples: Hash of the samples' names; models are compared sample by sample.
+        data: Content hash of the samples by skill; seeds may share those of some skills. Empty in lines of older
+            versions.
         scores: By skill, one for each sample in the order of their names, in [0, 1].
         seconds: Wall-clock time of the run that it comes from; 0 where another line of that run has it.
         versions: Package versions that took part.
@@ -101,6 +103,7 @@ class Measured(BaseModel):
     scores: dict[str, list[float]]
     seconds: float = 0.0
     versions: dict[str, str] = {}
+    data: dict[str, str] = {}
 
 
 class OtherPlan(ValueError):
@@ -226,6 +229,7 @@ def _measured(planned: PlannedRun, experiment: str, plan: str) -> list[Measured]
                 mean=mean,
                 episodes=spent * child,
                 samples=_names_hash([sorted(_by_sample(record)) for record in records]),
+                data={skill: record.data_hash for skill, record in zip(summary.skills, records, strict=True)},
                 scores={
                     skill: [score for _, score in sorted(_by_sample(record).items())]
                     for skill, record in zip(summary.skills, records, strict=True)
@@ -252,8 +256,8 @@ def _order(measured: Mapping[int, Mapping[str, Measured]], experiment: Experimen
 
 
 def _row(models: Sequence[Measured], seeds: Sequence[int]) -> Row:
-    interval = bootstrap_over_seeds([list(model.scores.values()) for model in models])
     skills = list(models[0].scores)
+    interval = bootstrap_over_seeds([[model.scores[skill] for skill in skills] for model in models], _met(models))
     return Row(
         mean=_mean([model.mean for model in models]),
         low=max(0.0, interval.low),
@@ -271,13 +275,19 @@ def _gap(ours: Sequence[Measured], others: Sequence[Measured]) -> Estimate:
     differences = [
         [
             [mine - theirs for mine, theirs in zip(first.scores[skill], second.scores[skill], strict=True)]
-            for skill in first.scores
+            for skill in ours[0].scores
         ]
         for first, second in zip(ours, others, strict=True)
     ]
-    interval = bootstrap_over_seeds(differences)
+    interval = bootstrap_over_seeds(differences, _met(ours))
     mean = _mean([first.mean - second.mean for first, second in zip(ours, others, strict=True)])
     return Estimate(mean=mean, low=interval.low, high=interval.high)
+
+
+def _met(models: Sequence[Measured]) -> list[list[str]]:
+    """For each seed and skill, a hash of its samples; if a line is of an older version, of those of all skills."""
+    known = all(model.data for model in models)
+    return [[model.data[skill] if known else model.samples for skill in models[0].scores] for model in models]
 
 
 def _budget(experiment: ExperimentConfig) -> int:

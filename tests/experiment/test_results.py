@@ -5,7 +5,7 @@ import json
 import pytest
 
 from cycleqd.experiment.plan import ExperimentConfig, planned_runs
-from cycleqd.experiment.results import OtherPlan, collect, measure, pooled, read_lines
+from cycleqd.experiment.results import OtherPlan, collect, measure, pooled, read_lines, table_of
 from cycleqd.experiment.tables import to_figure, to_json, to_lines, to_markdown
 from cycleqd.report import summarise
 from cycleqd.run.store import RunStore
@@ -54,6 +54,37 @@ def test_differences_are_ours_minus_each_other_with_an_interval(experiment):
     assert gap.mean == pytest.approx(results.rows["ours"].mean - results.rows["cycleqd"].mean)
     assert 0 < gap.low < gap.mean < gap.high
     assert "ours-ours" not in results.differences
+
+
+def copies(lines, seeds, **changes):
+    return [line.model_copy(update={"seed": seed, **changes}) for seed in seeds for line in lines if line.seed == 7]
+
+
+def widths(results):
+    return [one.high - one.low for one in (*results.rows.values(), *results.differences.values())]
+
+
+def test_further_seeds_on_the_same_samples_add_no_samples(experiment):
+    lines = measure(experiment)
+    one, three = (table_of(experiment.model_copy(update={"seeds": s}), copies(lines, s)) for s in ((7,), (7, 8, 9)))
+    assert widths(three) == pytest.approx(widths(one))
+
+
+def test_further_seeds_on_samples_of_their_own_narrow_the_intervals(experiment):
+    seeds = (7, 8, 9)
+    lines = measure(experiment)
+    own = [line for seed in seeds for line in copies(lines, (seed,), data=dict.fromkeys(lines[0].scores, str(seed)))]
+    plan = experiment.model_copy(update={"seeds": seeds})
+    shared = widths(table_of(plan, copies(lines, seeds)))
+    assert all(narrow < 0.8 * wide for narrow, wide in zip(widths(table_of(plan, own)), shared, strict=True))
+
+
+def test_lines_of_older_versions_share_samples_where_those_of_all_skills_are_the_same(experiment):
+    seeds = (7, 8, 9)
+    lines, plan = measure(experiment), experiment.model_copy(update={"seeds": seeds})
+    assert table_of(plan, copies(lines, seeds, data={})) == table_of(plan, copies(lines, seeds))
+    mixed = copies(lines, (7,), data={}) + copies(lines, (8, 9))
+    assert table_of(plan, mixed) == table_of(plan, copies(lines, seeds))
 
 
 def test_a_seed_counts_only_when_every_method_is_finished(experiment):

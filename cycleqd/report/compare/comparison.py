@@ -179,10 +179,11 @@ def _group(runs: Sequence[Run], others: Sequence[Sequence[Run]]) -> Group:
         for path, text in runs[0].settings.items()
         if path != "seed" and any(other[0].settings.get(path) != text for other in others)
     )
-    scores = [[_values(record) for record in run.final.values()] for run in finished]
     final = None
     if finished:
-        interval = bootstrap_over_seeds(scores)
+        records = [[run.final[skill] for skill in finished[0].final] for run in finished]
+        scores = [[_values(record) for record in skills] for skills in records]
+        interval = bootstrap_over_seeds(scores, [[record.data_hash for record in skills] for skills in records])
         mean = _mean([_mean([_mean(values) for values in skills]) for skills in scores])
         final = Estimate(mean=mean, low=max(0.0, interval.low), high=min(1.0, interval.high))
     return Group(

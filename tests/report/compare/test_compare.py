@@ -6,7 +6,7 @@ from html.parser import HTMLParser
 
 import pytest
 
-from cycleqd.bootstrap import bootstrap_over_seeds
+from cycleqd.bootstrap import bootstrap_over_seeds, paired_bootstrap
 from cycleqd.report.compare import comparison, group_table, page, read_run, run_table, settings_table
 from cycleqd.run.store import RunStore
 from tests.report.synthetic import synthetic_run
@@ -51,8 +51,23 @@ def test_runs_that_differ_in_their_seed_alone_are_one_group_with_an_interval_ove
     scores = [
         [[sample.score for sample in record.samples] for record in run.final.values()] for run in (first, second)
     ]
-    assert (group.final.low, group.final.high) == pytest.approx(tuple(bootstrap_over_seeds(scores)))
+    hashes = [[record.data_hash for record in run.final.values()] for run in (first, second)]
+    assert (group.final.low, group.final.high) == pytest.approx(tuple(bootstrap_over_seeds(scores, hashes)))
     assert found.groups[1].final is None
+
+
+def test_seeds_that_met_the_same_samples_have_one_draw_of_them(runs):
+    from dataclasses import replace
+
+    first = runs[0]
+    again = replace(first, label="again", settings={**first.settings, "seed": "8"})
+    scores = [[sample.score for sample in record.samples] for record in first.final.values()]
+    group = comparison([first, again]).groups[0]
+    assert group.runs == ["first", "again"]
+    assert (group.final.low, group.final.high) == pytest.approx(tuple(paired_bootstrap(scores)))
+    others = {skill: record.model_copy(update={"data_hash": "other"}) for skill, record in again.final.items()}
+    own = comparison([first, replace(again, final=others)]).groups[0].final
+    assert own.high - own.low < 0.9 * (group.final.high - group.final.low)
 
 
 def test_settings_that_differ_are_told_by_path_and_those_that_do_not_are_not(runs):
