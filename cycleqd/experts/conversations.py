@@ -12,6 +12,7 @@ from typing import Any, Final, NamedTuple, NotRequired
 
 import torch
 
+from cycleqd.faults import MendableFault
 from cycleqd.messages import Message, images_of, refuse_images
 from cycleqd.models.causal_lm.rendering import IMAGE, TEMPLATE_DATE, prefixes_a_space, template_text, tokens_of
 
@@ -33,6 +34,10 @@ class TrainingMessage(Message):
 
 Conversation = Sequence[Message | TrainingMessage]
 """What one training example is made of."""
+
+
+class TooLong(MendableFault, ValueError):
+    """No training conversation is short enough; the text says how long the shortest is, and which setting to raise."""
 
 
 class Encoded(NamedTuple):
@@ -219,7 +224,8 @@ def encode_all(
         image_tokens: Tokens that an image takes; None where none can be shown.
 
     Raises:
-        ValueError: No conversations, or none short enough; or one shows an image, and that cannot be.
+        TooLong: None is short enough.
+        ValueError: No conversations; or one shows an image, and that cannot be.
     """
     if not conversations:
         raise ValueError("no training conversations: the skill's train split is empty")
@@ -234,7 +240,7 @@ def encode_all(
     kept = [row for row in rows if len(row.input_ids) <= max_length]
     if not kept:
         shortest = min(len(row.input_ids) for row in rows)
-        raise ValueError(
+        raise TooLong(
             f"all {len(conversations)} training conversations are longer than max_length={max_length} tokens "
             f"(the shortest has {shortest}): raise experts.max_length"
         )
