@@ -12,10 +12,12 @@ from prefect import Task, task
 from prefect.futures import PrefectFuture
 from prefect.logging import get_run_logger
 from prefect.runtime import task_run
+from prefect.task_engine import TaskRunTimeoutError
 
 from cycleqd.config import TaskConfig
 from cycleqd.evaluation.scope import Scope
 from cycleqd.evaluators import Outcome
+from cycleqd.faults import MendableFault
 from cycleqd.report.reading import verdicts_line
 from cycleqd.run.names import BASE, RunRef, episodes_key
 from cycleqd.run.records import Score, Split
@@ -128,19 +130,26 @@ class ScoredBefore:
         """See `Scoring.abandon`."""
 
 
+class EvaluationTimeout(MendableFault, TimeoutError):
+    """An evaluation took longer than it may."""
+
+
 class ScoringHere:
     """Evaluations in this process.
 
     Args:
         ws: The workspace in which they play.
+        individual: Who is evaluated.
         futures: By skill.
         opened: What is to be closed behind them.
     """
 
     split: Split | None = None
 
-    def __init__(self, ws: Workspace, futures: Mapping[str, PrefectFuture[Score]], opened: ExitStack) -> None:
-        self._ws, self._futures, self._opened = ws, futures, opened
+    def __init__(
+        self, ws: Workspace, individual: str, futures: Mapping[str, PrefectFuture[Score]], opened: ExitStack
+    ) -> None:
+        self._ws, self._individual, self._futures, self._opened = ws, individual, futures, opened
 
     def result(self) -> dict[str, Score]:
         """See `Scoring.result`."""
@@ -151,6 +160,13 @@ class ScoringHere:
             except BaseException:  # Ctrl-C or a cancellation: the evaluations' threads must not play on
                 self._ws.evaluator.stop.set()
                 raise
+            for skill, future in self._futures.items():  # first, as it breaks the rounds of the others
+                if isinstance(fault := future.result(raise_on_failure=False), TaskRunTimeoutError):
+                    seconds = self._ws.config.tasks.timeout_seconds
+                    raise EvaluationTimeout(
+                        f"the evaluation of {self._individual} on {skill} took longer than {seconds:g} s: raise "
+                        "tasks.timeout_seconds"
+                    ) from fault
             return {skill: future.result() for skill, future in self._futures.items()}
 
     def on_end(self, call: Callable[[], None]) -> None:
@@ -266,7 +282,7 @@ def _begin_here(
             load_individual(run, individual, part, generation)
         skills = ws.config.skill_names
         futures = {skill: evaluation.submit(run, individual, part, skill, generation) for skill in skills}
-        return ScoringHere(ws, futures, stack.pop_all())
+        return ScoringHere(ws, individual, futures, stack.pop_all())
 
 
 def evaluate_everywhere(

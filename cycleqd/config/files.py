@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import copy
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from importlib import resources
 from pathlib import Path
 from typing import Any, Final
 
 import yaml
 from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
 
 from cycleqd.faults import MendableFault
 from cycleqd.urls import without_credentials
@@ -279,14 +280,24 @@ def explain(error: ValidationError, source: str, suggest: Callable[[tuple[int | 
         source: Where the configuration is from.
         suggest: Gives the end of the line about a field that there is none of, by its path.
     """
-    lines = [f"{source}: {error.error_count()} fault(s)"]
-    for fault in error.errors()[:_MOST_FAULTS]:
+    faults = list(_told(error.errors()))
+    lines = [f"{source}: {len(faults)} fault(s)"]
+    for fault in faults[:_MOST_FAULTS]:
         where = ".".join(map(_name, fault["loc"])) or "(whole)"
         meant = suggest(fault["loc"]) if suggest and fault["type"] == "extra_forbidden" else ""
         lines.append(f"  {where:.200}: {fault['msg']}{_got(fault['type'], fault['input'])}{meant}")
-    if (more := error.error_count() - _MOST_FAULTS) > 0:
+    if (more := len(faults) - _MOST_FAULTS) > 0:
         lines.append(f"  and {more} more")
     return "\n".join(lines)
+
+
+def _told(faults: Sequence[ErrorDetails]) -> Iterator[ErrorDetails]:
+    """All faults but those that follow from others: pydantic calls a list too short whose items are at fault."""
+    for fault in faults:
+        where = fault["loc"]
+        items = (one["loc"] for one in faults if len(one["loc"]) > len(where))
+        if fault["type"] != "too_short" or all(item[: len(where)] != where for item in items):
+            yield fault
 
 
 def _name(key: object) -> str:
@@ -299,7 +310,8 @@ def _got(kind: str, value: Any) -> str:
     if kind == "extra_forbidden":
         return ""
     if isinstance(value, dict | list | tuple | set | BaseModel):
-        return f" (got {type(value).__name__})"
+        # What a whole section or list says is at fault, not that it is one.
+        return "" if kind == "value_error" else f" (got {type(value).__name__})"
     return f" (got {without_credentials(_printable(repr(value)[:1000])):.80})"
 
 

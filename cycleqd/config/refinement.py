@@ -15,5 +15,5 @@ class RefinementConfig(Section):
     epochs: Annotated[float, Field(ge=0)] = 0.0
     """Passes over the solved episodes, one of each optimization sample; 0 leaves the answer as it was merged. Costs
     about as much training as experts of as many conversations."""
-    learning_rate: Annotated[float, Field(gt=0)] = 5e-4
+    learning_rate: Annotated[float, Field(gt=0, lt=1)] = 5e-4
     """Peak learning rate; all else is as for the experts."""

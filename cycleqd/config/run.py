@@ -101,7 +101,7 @@ class RunConfig(Section):
     )
     """Merges of the experts without a search, for comparison; every scale costs as much as a generation."""
     regmean: RegMeanConfig = RegMeanConfig()
-    comparison: ComparisonConfig = ComparisonConfig()
+    comparison: Annotated[ComparisonConfig, Field(validate_default=True)] = ComparisonConfig()
     evaluators: EvaluatorsConfig = EvaluatorsConfig()
     engine: Annotated[EngineConfig, Field(validate_default=True)] = EngineConfig()
     sandbox: SandboxConfig = SandboxConfig()
@@ -216,7 +216,7 @@ class RunConfig(Section):
         if engine.kind != "server":
             if search is not None and search.in_flight > 1 and not elsewhere and evaluators is not None:
                 raise ValueError(
-                    "this engine holds one child at a time: set search.in_flight to 1, kind to server, or "
+                    "this engine holds one child at a time: set search.in_flight to 1, engine.kind to server, or "
                     "evaluators.kind to process, dask or ray"
                 )
             return engine
@@ -291,6 +291,15 @@ class RunConfig(Section):
             raise ValueError(
                 f"all_data trains on the data of all skills: set experts.data.{lacking[0]}, or turn it off"
             )
+        return comparison
+
+    @field_validator("comparison")
+    @classmethod
+    def _makes_whom_the_search_names(cls, comparison: ComparisonConfig, info: ValidationInfo) -> ComparisonConfig:
+        search = info.data.get("search")
+        # All others that there may be are known to the preflight, which knows how a run calls them.
+        if search is not None and search.named_individual == "all-data" and not comparison.all_data:
+            raise ValueError("search.individual is all-data, which is made where comparison.all_data is true")
         return comparison
 
     @property

@@ -66,6 +66,12 @@ class SearchConfig(NamedSection):
             raise ValueError(f"low must be below high, got {low} and {high}")
         return high
 
+    @property
+    def named_individual(self) -> str | None:
+        """Id of the individual that ``rescoring`` is to score; None where it chooses itself, and for all others."""
+        named = self.settings.get("individual")
+        return str(named) if self.kind == "rescoring" and named is not None else None
+
 
 class NoiseConfig(Section):
     """How samples are spent where they decide. Nothing of it is in the paper, and all is off unless given.

@@ -59,7 +59,7 @@ class Rounds:
         engine: Holds the individual's weights from the first round to the last.
         skills: The skills, in the order of the batch.
         finished: The requests, round by round, of skills that were evaluated before.
-        patience: Seconds to wait for the others before giving up.
+        patience: Seconds to wait for the others before giving up (`tasks.timeout_seconds`).
         ledger: Counts the time in which the engine generates; None counts for nobody.
     """
 
@@ -189,5 +189,8 @@ class Rounds:
             if stop.is_set():
                 raise EvaluationStopped("the run is being stopped")
             if time.monotonic() > deadline:
-                raise TimeoutError(f"the other skills' evaluations did not go on within {self._patience:.0f} s")
+                raise TimeoutError(
+                    f"the other skills' evaluations did not go on within {self._patience:g} s: raise "
+                    "tasks.timeout_seconds"
+                )
             self._changed.wait(_POLL_SECONDS)

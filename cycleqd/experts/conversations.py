@@ -25,10 +25,6 @@ _SORTED_BATCHES: Final = 8
 _log = logging.getLogger(__name__)
 
 
-class TooLong(MendableFault, ValueError):
-    """No training conversation is short enough to learn from."""
-
-
 class TrainingMessage(Message):
     """A message of a data set that may ask not to be trained, as Agent-FLAN's ``loss`` does."""
 
@@ -38,6 +34,10 @@ class TrainingMessage(Message):
 
 Conversation = Sequence[Message | TrainingMessage]
 """What one training example is made of."""
+
+
+class TooLong(MendableFault, ValueError):
+    """No training conversation is short enough; the text says how long the shortest is, and which setting to raise."""
 
 
 class Encoded(NamedTuple):

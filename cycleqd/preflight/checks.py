@@ -21,6 +21,7 @@ from cycleqd.preflight.finding import Check
 from cycleqd.preflight.memory import is_dense, is_of_tokens, lacking, needs
 from cycleqd.preflight.probe import Facts, TokenizerInvalid, probe
 from cycleqd.preflight.refinement import lacking_room, room_for_refinement
+from cycleqd.preflight.search import check_search
 from cycleqd.preflight.training import check_trainer
 from cycleqd.run.names import expert_id
 from cycleqd.run.store import RunStore
@@ -37,6 +38,7 @@ def check(config: RunConfig) -> list[Check]:
     """Looks at Docker, images, engine, model and tokenizer, disk and storage; nothing is started for long."""
     return [
         _guarded("configuration", config, _configuration),
+        _guarded("search", config, check_search),
         _guarded("experts", config, _experts),
         _guarded("skills", config, _skills),
         _guarded("docker", config, containers.docker),

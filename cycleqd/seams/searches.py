@@ -19,6 +19,7 @@ SEARCHES = SeamTable(
         "rescoring": Row("cycleqd.search.rescoring:Rescoring", "no search: what refinement gains without one"),
     },
     group="cycleqd.searches",
+    methods=("ask", "tell", "answer"),
 )
 """Fulfil `cycleqd.search.Search`. A class is called with a `cycleqd.search.Start` and, by name, with what it asks for:
 settings of the configuration's section ``search``, the operators (``sampler``, ``crossover``, ``mutation``,

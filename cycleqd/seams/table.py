@@ -37,11 +37,15 @@ class SeamTable(Mapping[str, Row]):
         rows: The rows of this package.
         group: The entry-point group in which other packages offer theirs; None where they can't. With a group a
             ``module:Class`` may be named as well.
+        methods: What a class must have.
     """
 
-    def __init__(self, what: str, rows: Mapping[str, Row], *, group: str | None = None) -> None:
+    def __init__(
+        self, what: str, rows: Mapping[str, Row], *, group: str | None = None, methods: tuple[str, ...] = ()
+    ) -> None:
         self.what = what
         self.group = group
+        self.methods = methods
         self._rows = dict(rows)
 
     def __getitem__(self, name: str) -> Row:
@@ -74,7 +78,7 @@ class SeamTable(Mapping[str, Row]):
         """The class of a name.
 
         Raises:
-            ValueError: There is no such row, or more than one, or its class can't be imported.
+            ValueError: There is no such row, or more than one, or its class can't be imported, or has not the methods.
         """
         target = self._target(name) or name
         module, colon, attribute = target.partition(":")
@@ -84,9 +88,14 @@ class SeamTable(Mapping[str, Row]):
                 f"no {self.what} is called {name!r}; there are {', '.join(self.names())}{more if self.group else ''}"
             )
         try:
-            return getattr(import_module(module), attribute)
+            found = getattr(import_module(module), attribute)
         except (ImportError, AttributeError) as error:
             raise ValueError(f"the {self.what} {name!r} can't be imported from {target}: {error}") from error
+        if not isinstance(found, type):
+            raise ValueError(f"the {self.what} {name!r} is no class: {target} is a {type(found).__name__}")
+        if missing := [method for method in self.methods if not hasattr(found, method)]:
+            raise ValueError(f"the {self.what} {name!r} is no {self.what}: {target} has no {', '.join(missing)}")
+        return found
 
     def settings(self, name: str) -> tuple[str, ...]:
         """Names of the parameters of a class's constructor.

@@ -6,12 +6,17 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple, Protocol, runtime_checkable
 
+from cycleqd.faults import MendableFault
 from cycleqd.sandbox import Sandboxes
 from cycleqd.skills.protocol import Message, Sample, Skill, SkillSession, Verdict
 from cycleqd.skills.replaying import replaying_session
 
 _WORKERS = 4
 """Episodes at a time; more only wait for a free container."""
+
+
+class GoldSolutionFails(MendableFault, ValueError):
+    """A skill's judge refuses what the skill itself calls right."""
 
 
 class Agent(Protocol):
@@ -120,10 +125,13 @@ def demonstrations(skill: Skill, samples: Sequence[Sample], sandboxes: Sandboxes
 
     Raises:
         SandboxUnavailable: The machine failed.
-        ValueError: A gold solution was judged wrong, so that it must not be learned from.
+        GoldSolutionFails: A gold solution was judged wrong, so that it must not be learned from.
     """
     played = play_all(skill, samples, sandboxes, oracle_of(skill))
     for episode in played:
         if episode.verdict.score != best_score(skill, episode.sample):
-            raise ValueError(f"the gold solution of {episode.sample.id} fails: {episode.verdict.reason}")
+            raise GoldSolutionFails(
+                f"the gold solution of {episode.sample.id} fails ({episode.verdict.reason}): mend the gold replies of "
+                f"the skill {skill.name}, or its judge"
+            )
     return [episode.messages for episode in played]

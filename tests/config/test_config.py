@@ -140,6 +140,35 @@ def test_faults_of_one_skill_and_one_data_set_are_reported_together():
         assert path in str(caught.value)
 
 
+def test_a_list_whose_items_are_all_at_fault_is_not_called_too_short_beside_them():
+    with pytest.raises(ConfigError) as caught:
+        parse_config({"skills": [{"name": "oss"}, {"name": "dbb"}]})
+    lines = str(caught.value).splitlines()
+    assert "2 fault(s)" in lines[0]
+    assert [line.split(":")[0].strip() for line in lines[1:]] == ["skills.0.name", "skills.1.name"]
+    with pytest.raises(ConfigError, match="skills: Tuple should have at least 1 item"):
+        parse_config({"skills": []})
+
+
+def test_refusal_of_several_children_names_settings_and_no_class():
+    with pytest.raises(ConfigError, match=r"set search\.in_flight to 1, engine\.kind to server, or .* ray$"):
+        parse_config({"search": {"in_flight": 2}, "engine": {"kind": "transformers"}})
+
+
+def test_a_learning_rate_that_destroys_every_model_is_refused():
+    for section in ("experts", "refinement"):
+        with pytest.raises(ConfigError, match=rf"{section}\.learning_rate"):
+            parse_config({section: {"learning_rate": 1e30}})
+
+
+def test_a_search_that_scores_the_model_of_all_data_needs_that_model():
+    search = {"kind": "rescoring", "individual": "all-data"}
+    with pytest.raises(ConfigError, match=r"comparison: .*search\.individual is all-data"):
+        parse_config({"search": search})
+    config = parse_config({"search": search, "comparison": {"all_data": True}})
+    assert config.search.named_individual == "all-data"
+
+
 @pytest.mark.parametrize("value", [".inf", "-.inf", ".nan"])
 @pytest.mark.parametrize("path", ["aggregation.temperature", "crossover.mu", "experts.epochs_by_skill.os"])
 def test_numbers_that_are_not_finite_are_refused(path, value):

@@ -131,7 +131,7 @@ def test_stopping_ends_the_wait_for_others():
 
 
 def test_the_wait_for_others_has_an_end():
-    with pytest.raises(TimeoutError, match=r"did not go on within 0 s"):
+    with pytest.raises(TimeoutError, match=r"did not go on within 0\.1 s: raise tasks\.timeout_seconds"):
         play(Rounds(Recorder(), SKILLS, {}, patience=0.1), "os", [1])
 
 

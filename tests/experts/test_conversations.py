@@ -8,6 +8,7 @@ from transformers import AutoTokenizer, PreTrainedTokenizerFast
 from cycleqd.config import load_config
 from cycleqd.evaluation.resources import build_skills
 from cycleqd.experts.conversations import IGNORED, Encoded, collate, encode, encode_all, schedule
+from cycleqd.faults import MendableFault
 from cycleqd.models.causal_lm.rendering import render
 from tests.tiny_models import tokenizer
 
@@ -184,7 +185,7 @@ def test_too_long_conversations_are_left_out_with_a_warning(caplog):
 
 
 def test_only_too_long_conversations_are_an_error_that_names_the_shortest():
-    with pytest.raises(ValueError, match=r"all 1 training conversations.*the shortest has \d+.*max_length"):
+    with pytest.raises(MendableFault, match=r"all 1 training conversations.*the shortest has \d+.*max_length"):
         encode_all(tokenizer(), [TURNS], END, 16)
 
 

@@ -89,6 +89,10 @@ def test_a_class_that_can_be_imported_is_a_search():
     for name in ("no_such_module:Search", "cycleqd.search.cycleqd:Absent"):
         with pytest.raises(ValueError, match="can't be imported"):
             SEARCHES.check(name)
+    with pytest.raises(ValueError, match=r"'os:getcwd' is no class: os:getcwd is a builtin_function_or_method"):
+        SEARCHES.check("os:getcwd")
+    with pytest.raises(ValueError, match=r"is no search: cycleqd.search.archive:Grid has no ask, tell, answer"):
+        SEARCHES.check("cycleqd.search.archive:Grid")
     with pytest.raises(ValueError, match=r"no search is called 'hill'.*module:Class.*cycleqd\.searches"):
         SEARCHES.check("hill")
 
