@@ -136,7 +136,7 @@ class Workspace:
         """Writes the metrics beside the run as they are now; a fault there is told and does not end the run."""
         metrics.set_pace(self.store.run_id, self.evaluator.tokens, self.phases().generate)
         try:
-            self.store.write_bytes(METRICS_KEY, metrics.exposition().encode())
+            self.store.write_bytes(METRICS_KEY, metrics.of_run(metrics.exposition(), self.store.run_id).encode())
         except OSError as error:
             log.warning("run %s: metrics were not written: %s", self.store.run_id, error)
 
