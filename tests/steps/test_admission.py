@@ -91,7 +91,7 @@ def played(monkeypatch):
         return Evaluation(record, episodes)
 
     monkeypatch.setattr("cycleqd.evaluation.scope.evaluate", evaluate)
-    monkeypatch.setattr("cycleqd.evaluation.judges._version", lambda module, source: "1" * 64)
+    monkeypatch.setattr("cycleqd.evaluation.judges._version", lambda *judges: "1" * 64)
     return names
 
 
@@ -155,7 +155,7 @@ def turns(monkeypatch, base):
 
 
 def judge(monkeypatch, base):
-    monkeypatch.setattr("cycleqd.evaluation.judges._version", lambda module, source: "2" * 64)
+    monkeypatch.setattr("cycleqd.evaluation.judges._version", lambda *judges: "2" * 64)
 
 
 def image(monkeypatch, base):

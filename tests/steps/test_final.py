@@ -3,7 +3,7 @@
 import pytest
 
 from cycleqd import steps
-from cycleqd.config import RefinementConfig, SearchConfig
+from cycleqd.config import ComparisonConfig, RefinementConfig, SearchConfig
 from cycleqd.experts.conversations import TooLong
 from cycleqd.run.genomes import add_individual, save_bases, task_vector
 from cycleqd.run.names import AGGREGATE, ALL_DATA, REFINED, expert_key
@@ -30,7 +30,11 @@ def refined(tmp_path, monkeypatch):
 
 def test_a_model_with_bases_of_its_own_stays_itself_where_nothing_was_solved(tmp_path, monkeypatch):
     monkeypatch.setattr(refinement, "solved_episodes", lambda store: [])
-    changes = {"search": SearchConfig(kind="rescoring", individual=ALL_DATA), "refinement": RefinementConfig(epochs=1)}
+    changes = {
+        "search": SearchConfig(kind="rescoring", individual=ALL_DATA),
+        "comparison": ComparisonConfig(all_data=True),
+        "refinement": RefinementConfig(epochs=1),
+    }
     store = begin(str(tmp_path), generations=0, **changes)
     bases, vectors = build_bases({ALL_DATA: lora_factors(5)["os"]})
     save_bases(store, bases, of=ALL_DATA)
