@@ -141,7 +141,7 @@ class _Tally:
             tokens = x[self._mask].float()
             total = self._sums.setdefault(name, torch.zeros(x.shape[-1], x.shape[-1], device=x.device))
             if x.device.type == "cpu":
-                # NumPy sees that this is symmetric, computes one half of it, and took 0.6 of PyTorch's time.
+                # NumPy sees that this is symmetric and computes one half of it.
                 array = tokens.numpy()
                 total.add_(torch.from_numpy(array.T @ array))
             else:

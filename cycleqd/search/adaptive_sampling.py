@@ -89,7 +89,7 @@ class AdaptiveSampling:
         rules: Who meets how many blocks.
     """
 
-    TAKES_BACK: ClassVar[bool] = True
+    takes_back: ClassVar[bool] = True
 
     def __init__(self, start: Start, search: ArchiveSearch, rules: SamplingRules) -> None:
         self.archives = start.archives

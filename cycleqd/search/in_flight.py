@@ -35,8 +35,8 @@ class InFlight:
         return self._search.archives
 
     @property
-    def TAKES_BACK(self) -> bool:  # noqa: N802 - a constant of other searches
-        """As the other search; see `takes_back`."""
+    def takes_back(self) -> bool:
+        """Whether the other search's archives take individuals back."""
         return takes_back(self._search)
 
     @property

@@ -121,6 +121,6 @@ class Search(Protocol):
 def takes_back(search: Search) -> bool:
     """Whether the archives may hold an individual again that they let go.
 
-    Those that a search fills anew from everything that was told do. Its class says so: ``TAKES_BACK = True``.
+    Those that a search fills anew from everything that was told do. It says so: its ``takes_back`` is True.
     """
-    return bool(getattr(search, "TAKES_BACK", False))
+    return bool(getattr(search, "takes_back", False))

@@ -45,7 +45,7 @@ class SurrogateSearch:
         initial: Children that are spread evenly before the processes are asked, at least 2.
     """
 
-    TAKES_BACK: ClassVar[bool] = True
+    takes_back: ClassVar[bool] = True
 
     def __init__(self, start: Start, combination: Combination, *, initial: int) -> None:
         self.archives = start.archives

@@ -58,7 +58,7 @@ def _answer(ws: Workspace, identifier: str) -> IndividualRecord:
             parents=list(recipe.parents),
             coefficients=list(recipe.coefficients),
         )
-        # Of a model that is not made of the experts, as `Rescoring` may answer; else of an earlier final model none.
+        # `Rescoring` may answer with a model that is not made of the experts. An earlier one's bases go.
         keep_bases(ws.store, recipe.parents[0], identifier)
         record = add_made(ws, recipe, record)
     event("aggregated", run=ws.config.run_id, generation=record.generation, parents=",".join(record.parents))
