@@ -10,6 +10,7 @@ from typing import Annotated
 
 import typer
 from rich.markdown import Markdown
+from rich.text import Text
 
 from cycleqd.cli.common import UNFIT, ConfigArgument, SetOption, err, names_in, out
 
@@ -36,12 +37,23 @@ def experiment(
         typer.Option(help="A <name>.jsonl of another machine, whose seeds are added to the table; may be repeated."),
     ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="List the runs and their budgets, and end.")] = False,
+    jobs: Annotated[
+        int,
+        typer.Option(
+            min=1,
+            metavar="N",
+            help="Runs that are played side by side, each in a process of its own with an engine of its own. Each "
+            "seed's first run goes ahead alone, and trains the experts of all.",
+        ),
+    ] = 1,
+    as_job: Annotated[bool, typer.Option("--as-job", hidden=True)] = False,
 ) -> None:
     """Compare methods over several seeds at an equal number of episodes.
 
     Each pair of a method and a seed is a run of its own. The runs of one seed share experts, baselines and their
     scores. To continue after a stop, give the same command again.
     """
+    from cycleqd.cli.jobs import end_with_starter, play_side_by_side
     from cycleqd.cli.playing import playing, server
     from cycleqd.cli.start import preflight
     from cycleqd.experiment.plan import load_experiment, planned_runs
@@ -61,14 +73,23 @@ def experiment(
         elsewhere = [line for path in pool or () for line in read_lines(path, settings)]
     except OtherPlan as error:
         raise typer.BadParameter(f"--pool: {error}") from None
+    unfinished: list[str] = []
     if not only_report:
-        if not preflight(next(iter(planned_runs(settings))).config):
+        if not as_job and not preflight(next(iter(planned_runs(settings))).config):
             raise typer.Exit(UNFIT)
         with playing(shlex.join(["cycleqd", *sys.argv[1:]])):
-            from flows.experiment import run_experiment
+            if jobs > 1:
+                restricted = [plan, *_options(children=children, storage=storage)]
+                unfinished = play_side_by_side(settings, jobs, restricted, out_folder)
+            else:
+                if as_job:
+                    end_with_starter()
+                from flows.experiment import run_experiment
 
-            with server():
-                run_experiment(settings)
+                with server():
+                    run_experiment(settings)
+    if as_job:
+        return  # whoever started it makes the table
     lines = pooled(settings, measure(settings), elsewhere)
     results = table_of(settings, lines)
     text = to_markdown(results)
@@ -81,6 +102,10 @@ def experiment(
         if results.rows:
             (out_folder / f"{settings.name}.png").write_bytes(to_figure(results))
         err.print(f"written to {out_folder}")
+    if unfinished:
+        listed = "\n".join(f"  {line}" for line in unfinished)
+        err.print(Text(f"Not finished; start the experiment again to continue them:\n{listed}", style="bold red"))
+        raise typer.Exit(UNFIT)
 
 
 def pairs(
@@ -127,6 +152,11 @@ def pairs(
                 if pair.config.run_id not in table.unfinished:
                     (out_folder / f"{settings.run_id}-{pair.a}-{pair.b}.png").write_bytes(to_figure(pair.config))
         err.print(f"written to {out_folder}")
+
+
+def _options(**given: object) -> list[str]:
+    """Options of a command, of those that were given."""
+    return [part for name, value in given.items() if value is not None for part in (f"--{name}", str(value))]
 
 
 def _numbers(listed: str) -> list[int]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import atexit
 import os
 import signal
+import socket
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -90,6 +91,12 @@ def server() -> Iterator[None]:
     from prefect.client.orchestration import get_client
     from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, get_current_settings, temporary_settings
 
+    temporary = get_current_settings().api.url is None
+    if temporary:
+        from prefect.server.api.server import SubprocessASGIServer
+
+        # Prefect takes one of a thousand ports, and does not see that another run's server came first.
+        SubprocessASGIServer().port = _free_port()
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})  # which children inherit
     try:
         get_client(sync_client=True)
@@ -97,10 +104,17 @@ def server() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
     atexit.register(_end_server)  # after Prefect's own, and so called ahead of it
     with ExitStack() as stack:
-        if get_current_settings().api.url is None:
+        if temporary:
             # Nothing listens to heartbeats there, and at its end every flow waits a second for what sends them.
             stack.enter_context(temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}))
         yield
+
+
+def _free_port() -> int:
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        port: int = found.getsockname()[1]
+        return port
 
 
 def _end_server() -> None:

@@ -54,6 +54,8 @@ class ExperimentConfig(Section):
     whose blocks are smaller gets as many more generations: the number of episodes is equal."""
     methods: Annotated[dict[Name, Sections], Field(min_length=1)]
     """Sections of the configuration by method; they come on top of `settings`."""
+    others: tuple[Name, ...] = ()
+    """Methods that are left out (`--methods`); their runs give the experts of a seed to the other methods, too."""
     ours: str | None = None
     """The method whose differences to all others are reported; the last one unless given."""
 
@@ -82,6 +84,10 @@ class ExperimentConfig(Section):
     def subject(self) -> str:
         """The method whose differences to all others are reported."""
         return self.ours or list(self.methods)[-1]
+
+    def run_id(self, method: str, seed: int) -> str:
+        """Name of the run of a method and a seed."""
+        return f"{self.name}-{method}-{seed}"
 
 
 class PlannedRun(NamedTuple):
@@ -125,8 +131,9 @@ def _restricted(experiment: ExperimentConfig, methods: Sequence[str]) -> Experim
         known = ", ".join(experiment.methods)
         raise ConfigError(f"{experiment.name} has no method {unknown[0]!r}; there are {known}")
     chosen = {name: sections for name, sections in experiment.methods.items() if name in methods}
+    others = (*experiment.others, *(name for name in experiment.methods if name not in chosen))
     ours = experiment.ours if experiment.ours in chosen else None
-    return experiment.model_copy(update={"methods": chosen, "ours": ours})
+    return experiment.model_copy(update={"methods": chosen, "others": others, "ours": ours})
 
 
 def planned_runs(experiment: ExperimentConfig) -> Iterator[PlannedRun]:
@@ -141,7 +148,7 @@ def planned_runs(experiment: ExperimentConfig) -> Iterator[PlannedRun]:
         for method, sections in experiment.methods.items():
             values = merged(common, sections)
             values |= {
-                "run_id": f"{experiment.name}-{method}-{seed}",
+                "run_id": experiment.run_id(method, seed),
                 "seed": seed,
                 "storage": experiment.storage,
             }

@@ -180,7 +180,7 @@ def table_of(experiment: ExperimentConfig, lines: Sequence[Measured]) -> Results
         samples={skill: len(scores) for skill, scores in rows[subject][0].scores.items()} if rows else {},
         rows={name: _row(models, seeds) for name, models in rows.items()},
         differences={f"{subject}-{name}": _gap(rows[subject], rows[name]) for name in rows if name != subject},
-        unfinished=[f"{experiment.name}-{method}-{seed}" for method, seed in missing],
+        unfinished=[experiment.run_id(method, seed) for method, seed in missing],
         seconds=math.fsum(line.seconds for line in lines),
         versions={name: version for line in lines for name, version in line.versions.items()},
     )

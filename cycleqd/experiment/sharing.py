@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Callable
 
+from cycleqd.config import ConfigError
+from cycleqd.run.base_identity import BaseDiffers, refuse_other_base
 from cycleqd.run.names import (
     ALL_DATA,
     AVERAGE,
@@ -25,14 +28,25 @@ from cycleqd.run.names import (
     regmean_id,
     spectral_key,
 )
-from cycleqd.run.store import RunStore
+from cycleqd.run.records import EvaluationRecord
+from cycleqd.run.store import RecordUnreadable, RunStore
 from cycleqd.storage import StoreError
 
 SHARED = ("seed", "model", "skills", "experts", "regmean", "uses_regmean")
 """Sections of a configuration that decide on the experts and on what their scores mean."""
 
 
-def take_over(source: RunStore, target: RunStore, baselines: tuple[str, ...] = ()) -> int:
+class CannotShare(StoreError):
+    """Two runs have, or would train, different experts; the text says why. Nothing was copied."""
+
+
+def take_over(
+    source: RunStore,
+    target: RunStore,
+    baselines: tuple[str, ...] = (),
+    *,
+    repeats: Callable[[EvaluationRecord], bool] = lambda record: True,
+) -> int:
     """Copies what a run of the same seed has made before its search into another one that has begun.
 
     Keys are those that the target would write itself, so it finds the work done. What is there already is kept.
@@ -41,18 +55,17 @@ def take_over(source: RunStore, target: RunStore, baselines: tuple[str, ...] = (
         source: A run whose experts are trained.
         target: The run that is to go on with them; this process holds its lease.
         baselines: Ids of the baselines that the target compares with.
+        repeats: Whether this process would measure a score again as it is; others are left behind.
 
     Returns:
         The number of objects copied.
 
     Raises:
-        StoreError: The runs differ in what decides on the experts.
+        CannotShare: The runs differ in what decides on the experts, or the target has trained experts of its own.
     """
-    theirs, ours = source.first_config(), target.first_config()
-    if different := [name for name in SHARED if getattr(theirs, name) != getattr(ours, name)]:
-        raise StoreError(
-            f"runs {source.run_id!r} and {target.run_id!r} cannot share experts: they differ in {', '.join(different)}"
-        )
+    if why := _why_not(source, target):
+        raise CannotShare(f"runs {source.run_id!r} and {target.run_id!r} cannot share experts: {why}")
+    ours = target.first_config()
     individuals = [
         *map(expert_id, ours.skill_names),
         *map(regmean_id, ours.skill_names),
@@ -72,9 +85,32 @@ def take_over(source: RunStore, target: RunStore, baselines: tuple[str, ...] = (
         keys += [own_bases_key(one), genome_key(one), individual_key(one)]
     for genome in (BASE, *(source.individual(one).genome for one in known)):
         for key in source.keys(f"evaluations/{genome}"):
-            if name := evaluation_name(key):
+            if (name := evaluation_name(key)) and repeats(source.record(EvaluationRecord, key)):
                 keys += [episodes_key(*name), evaluation_key(*name)]
     return sum(_copy(source, target, key) for key in keys)
+
+
+def _why_not(source: RunStore, target: RunStore) -> str:
+    """Why the experts of one run cannot be those of another; empty where they can."""
+    ours = target.first_config()
+    try:
+        theirs, base = source.first_config(), source.base()
+    except (ConfigError, RecordUnreadable) as error:  # of another version
+        return str(error)
+    if different := [name for name in SHARED if getattr(theirs, name) != getattr(ours, name)]:
+        return f"they differ in {', '.join(different)}"
+    known = target.base()
+    if base is not None and known is not None:
+        try:
+            refuse_other_base(source.run_id, base, known)
+        except BaseDiffers as error:
+            return str(error)
+    # Two trainings need not agree in every bit, and the experts of a run have common bases: never mix two sets.
+    keys = [expert_key(skill, name) for skill in ours.skill_names for name in ("summary.json", "source.json")]
+    own = [key for key in keys if target.exists(key)]
+    if any(not source.exists(key) or source.read_bytes(key) != target.read_bytes(key) for key in own):
+        return f"{target.run_id!r} has experts of its own"
+    return ""
 
 
 def _copy(source: RunStore, target: RunStore, key: str) -> bool:

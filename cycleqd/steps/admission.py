@@ -43,7 +43,7 @@ def admit(ws: Workspace, *, rescore: bool = False) -> None:
         ws.store.write_base(evaluator.base_identity)
     else:
         refuse_other_base(ws.store.run_id, known, evaluator.base_identity)
-    refuse_other_sources(ws)
+    refuse_other_sources(ws.store, ws.config)
     keys = [key for key in Inventory(ws.store).under("evaluations") if key.endswith(".json")]
     records = dict(zip(keys, in_parallel(lambda key: ws.store.record(EvaluationRecord, key), keys), strict=True))
     unknown = [key for key, record in records.items() if not record.fingerprint]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping
 
+from cycleqd.config import RunConfig
 from cycleqd.experts.sources import Found, SourceInvalid, SourceUnavailable, Update, find
 from cycleqd.experts.sources.location import hash_of
 from cycleqd.run.names import expert_id, expert_key
@@ -33,7 +34,7 @@ def take_expert(ws: Workspace, skill: str) -> SourceRecord:
     known = _record(ws.store, skill)
     if known is not None and ws.store.has_individual(expert_id(skill)):
         return known
-    found = _found(ws, skill, known)
+    found = _found(ws.config, skill, known)
     with ws.clock.measuring("train"):
         source = found.open()
         update = source.update(ws.evaluator.base_weights)
@@ -65,29 +66,33 @@ def update_of(ws: Workspace, skill: str) -> Update:
         )
         return trained
     take_expert(ws, skill)
-    return _found(ws, skill, _record(ws.store, skill)).open().update(ws.evaluator.base_weights)
+    return _found(ws.config, skill, _record(ws.store, skill)).open().update(ws.evaluator.base_weights)
 
 
-def refuse_other_sources(ws: Workspace) -> None:
+def refuse_other_sources(store: RunStore, config: RunConfig) -> None:
     """Holds the sources of a run's experts against what they were when it began.
 
     A source that is gone is told and no fault once its expert is in the run, which does not need it any more.
 
+    Args:
+        store: The run.
+        config: Its configuration, which names the sources.
+
     Raises:
         SourceDiffers: One has changed.
     """
-    for skill in ws.config.skill_names:
-        known = _record(ws.store, skill)
-        if known is None or ws.config.experts.source_of(skill) is None:
+    for skill in config.skill_names:
+        known = _record(store, skill)
+        if known is None or config.experts.source_of(skill) is None:
             continue
         try:
-            found = _found(ws, skill, known)
+            found = _found(config, skill, known)
         except (SourceInvalid, SourceUnavailable) as error:
-            if not ws.store.has_individual(expert_id(skill)):
+            if not store.has_individual(expert_id(skill)):
                 raise
-            log.warning("run %s: %s; its expert is in the run, which goes on", ws.store.run_id, error)
+            log.warning("run %s: %s; its expert is in the run, which goes on", store.run_id, error)
             continue
-        _refuse_others(ws.store.run_id, skill, known, found.files())
+        _refuse_others(store.run_id, skill, known, found.files())
 
 
 def source_records(store: RunStore, skills: tuple[str, ...]) -> Mapping[str, SourceRecord]:
@@ -100,8 +105,8 @@ def _record(store: RunStore, skill: str) -> SourceRecord | None:
     return store.record(SourceRecord, key) if store.exists(key) else None
 
 
-def _found(ws: Workspace, skill: str, known: SourceRecord | None) -> Found:
-    given = ws.config.experts.source_of(skill) or ""
+def _found(config: RunConfig, skill: str, known: SourceRecord | None) -> Found:
+    given = config.experts.source_of(skill) or ""
     # A branch moves; the run stays with the commit that it began with.
     return find(given, cache_dir(), revision=known.revision if known and known.revision else None)
 

@@ -78,22 +78,22 @@ def test_a_source_that_changed_is_refused_and_one_that_is_gone_only_before_it_wa
 ):
     ws = begun(configuration(tmp_path, tiny_biased, **adapters))
     steps.take_expert(ws, "coding")
-    refuse_other_sources(ws)
+    refuse_other_sources(ws.store, ws.config)
     folder = tmp_path / "a"
     kept = shutil.copytree(folder, tmp_path / "kept")
     tensors = load_file(folder / "adapter_model.safetensors")
     save_file({name: tensor + 1 for name, tensor in tensors.items()}, folder / "adapter_model.safetensors")
     (folder / "README.md").write_text("a model card decides nothing")
-    for look in (refuse_other_sources, lambda ws: steps.take_expert(ws, "coding")):
+    for look in (lambda ws: refuse_other_sources(ws.store, ws.config), lambda ws: steps.take_expert(ws, "coding")):
         with pytest.raises(SourceDiffers, match=r"coding expert.*: adapter_model\.safetensors changed"):
             look(ws)
     shutil.rmtree(folder)
     with pytest.raises(SourceUnavailable, match="no such folder"):
-        refuse_other_sources(ws)
+        refuse_other_sources(ws.store, ws.config)
     kept.rename(folder)
     steps.derive_experts(ws)
     shutil.rmtree(folder)
-    refuse_other_sources(ws)
+    refuse_other_sources(ws.store, ws.config)
     assert "its expert is in the run" in caplog.text
     with pytest.raises(StoreError, match=r"experts\.source\.coding"):
         ws.store.open(configuration(tmp_path, tiny_biased, **adapters | {"coding": str(tmp_path / "b")}))
@@ -142,7 +142,7 @@ def test_a_hub_id_may_name_a_revision_and_the_run_stays_with_its_commit(tmp_path
     ws = begun(configuration(tmp_path, tiny_biased, coding="someone/an-adapter@v2", os="someone/an-adapter"))
     assert steps.take_expert(ws, "coding").revision == "c0ffee"
     steps.take_expert(ws, "os")
-    refuse_other_sources(ws)
+    refuse_other_sources(ws.store, ws.config)
     assert asked == [
         ("someone/an-adapter", "v2"), ("someone/an-adapter", None), *[("someone/an-adapter", "c0ffee")] * 2,
     ]  # fmt: skip
