@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from prefect import task
 from prefect.logging import get_run_logger
 
-from cycleqd.experiment.siblings import take_experts
+from cycleqd.experiment.sharing import take_experts
 from cycleqd.run.names import RunRef
 from cycleqd.run.store import RunStore
 from cycleqd.steps.workspace import opened

@@ -104,7 +104,8 @@ def experiment(
         err.print(f"written to {out_folder}")
     if unfinished:
         listed = "\n".join(f"  {line}" for line in unfinished)
-        err.print(Text(f"Not finished; start the experiment again to continue them:\n{listed}", style="bold red"))
+        told = f"not finished; start the experiment again to continue them:\n{listed}"
+        err.print(Text(told, style="bold red"), soft_wrap=True)
         raise typer.Exit(UNFIT)
 
 

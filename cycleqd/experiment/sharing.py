@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
+from cycleqd.baselines import candidates
 from cycleqd.config import ConfigError
+from cycleqd.evaluation.agreement import stale_parts
 from cycleqd.run.base_identity import BaseDiffers, refuse_other_base
 from cycleqd.run.names import (
     ALL_DATA,
@@ -30,7 +33,11 @@ from cycleqd.run.names import (
 )
 from cycleqd.run.records import EvaluationRecord
 from cycleqd.run.store import RecordUnreadable, RunStore
+from cycleqd.steps.sources import SourceDiffers, refuse_other_sources
+from cycleqd.steps.workspace import Workspace
 from cycleqd.storage import StoreError
+
+log = logging.getLogger(__name__)
 
 SHARED = ("seed", "model", "skills", "experts", "regmean", "uses_regmean")
 """Sections of a configuration that decide on the experts and on what their scores mean."""
@@ -38,6 +45,37 @@ SHARED = ("seed", "model", "skills", "experts", "regmean", "uses_regmean")
 
 class CannotShare(StoreError):
     """Two runs have, or would train, different experts; the text says why. Nothing was copied."""
+
+
+def take_experts(ws: Workspace, sources: Sequence[RunStore]) -> tuple[RunStore, int] | None:
+    """Copies experts, baselines and their scores from the first run that can give them.
+
+    Scores that this process would not repeat are left behind, and measured anew. A run with other experts than this
+    one is to have is passed over, and logged.
+
+    Args:
+        ws: The run that is to have them; its base and scores are admitted.
+        sources: Runs of the same seed (`cycleqd.experiment.siblings.givers`).
+
+    Returns:
+        The run that gave them and the number of objects copied; None where there was none.
+    """
+    evaluator = ws.evaluator
+    baselines = tuple(candidate.id for candidate in candidates(ws.config.baselines))
+    for source in sources:
+        try:
+            refuse_other_sources(source, ws.config)
+            copied = take_over(
+                source,
+                ws.store,
+                baselines,
+                repeats=lambda record: not stale_parts(record, evaluator.skills, evaluator.fingerprint),
+            )
+        except (CannotShare, RecordUnreadable, SourceDiffers) as error:  # before anything is copied
+            log.warning("run %s is passed over: %s", source.run_id, error)
+            continue
+        return source, copied
+    return None
 
 
 def take_over(

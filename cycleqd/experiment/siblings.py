@@ -1,25 +1,17 @@
-"""Runs of the same seed, by whatever method and whenever they were played, give a new run their experts."""
+"""Runs of one seed, whenever they were played: which of them can give a new run its experts."""
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 
-from cycleqd.baselines import candidates
-from cycleqd.evaluation.agreement import stale_parts
 from cycleqd.experiment.plan import ExperimentConfig
-from cycleqd.experiment.sharing import CannotShare, take_over
 from cycleqd.run.names import SEED_KEY, SUMMARY_KEY
 from cycleqd.run.store import RunStore
-from cycleqd.steps.sources import SourceDiffers, refuse_other_sources
-from cycleqd.steps.workspace import Workspace
-
-log = logging.getLogger(__name__)
 
 
 def siblings(experiment: ExperimentConfig, seed: int) -> list[RunStore]:
     """The runs of a seed, those of methods that are left out, too; begun or not."""
-    methods = (*experiment.methods, *experiment.others)
+    methods = dict.fromkeys((*experiment.methods, *experiment.others))
     return [RunStore(experiment.storage, experiment.run_id(method, seed)) for method in methods]
 
 
@@ -39,34 +31,3 @@ def givers(experiment: ExperimentConfig, seed: int, run_id: str) -> list[RunStor
         return []
     reported = finished(begun)
     return [*reported, *(run for run in begun if run not in reported)]
-
-
-def take_experts(ws: Workspace, sources: Sequence[RunStore]) -> tuple[RunStore, int] | None:
-    """Copies experts, baselines and their scores from the first run that can give them.
-
-    Scores that this process would not repeat are left behind, and measured anew. A run with other experts than this
-    one is to have is passed over, and logged.
-
-    Args:
-        ws: The run that is to have them; its base and scores are admitted.
-        sources: Runs of the same seed (`givers`).
-
-    Returns:
-        The run that gave them and the number of objects copied; None where there was none.
-    """
-    evaluator = ws.evaluator
-    baselines = tuple(candidate.id for candidate in candidates(ws.config.baselines))
-    for source in sources:
-        try:
-            refuse_other_sources(source, ws.config)
-            copied = take_over(
-                source,
-                ws.store,
-                baselines,
-                repeats=lambda record: not stale_parts(record, evaluator.skills, evaluator.fingerprint),
-            )
-        except (CannotShare, SourceDiffers) as error:
-            log.warning("run %s is passed over: %s", source.run_id, error)
-            continue
-        return source, copied
-    return None

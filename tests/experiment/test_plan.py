@@ -79,3 +79,4 @@ def test_the_subject_is_the_last_method_unless_named(tmp_path):
     assert load_experiment(named).subject == "cycleqd"
     assert load_experiment(named, methods=["ours"]).subject == "ours"
     assert list(load_experiment(named, methods=["ours"]).methods) == ["ours"]
+    assert load_experiment(named, methods=["ours"]).others == ("cycleqd",)

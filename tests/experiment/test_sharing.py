@@ -3,9 +3,11 @@
 import pytest
 
 from cycleqd import steps
-from cycleqd.experiment.sharing import take_over
+from cycleqd.experiment.sharing import CannotShare, take_over
+from cycleqd.run.base_identity import BaseRecord
 from cycleqd.run.genomes import task_vector
-from cycleqd.run.store import RunStore, StoreError
+from cycleqd.run.names import expert_id
+from cycleqd.run.store import RunStore
 from cycleqd.run.upkeep import verify
 from cycleqd.steps.workspace import Workspace
 from tests.run.upkeep.toy_run import begin, evolve
@@ -47,7 +49,25 @@ def test_taking_over_again_copies_nothing(tmp_path):
     assert take_over(source, target) == 0
 
 
+def test_scores_that_would_come_out_otherwise_now_are_left_behind(tmp_path):
+    source = begin(str(tmp_path), run_id="source")
+    target = bare(tmp_path, source)
+    take_over(source, target, repeats=lambda record: record.skill != SKILLS[0])
+    genome = target.individual(expert_id(SKILLS[0])).genome
+    assert target.evaluation(genome, SKILLS[0], "optimization") is None
+    assert target.evaluation(genome, SKILLS[1], "optimization") is not None
+
+
+def test_experts_of_another_base_are_not_shared(tmp_path):
+    source = begin(str(tmp_path), run_id="source")
+    source.write_base(BaseRecord(name="model", base="one", tokenizer="same", files={"model.safetensors": "one"}))
+    target = bare(tmp_path, source)
+    target.write_base(BaseRecord(name="model", base="two", tokenizer="same", files={"model.safetensors": "two"}))
+    with pytest.raises(CannotShare, match=r"model\.safetensors was one, now two"):
+        take_over(source, target)
+
+
 def test_runs_whose_experts_would_differ_share_nothing(tmp_path):
     source = begin(str(tmp_path), run_id="source")
-    with pytest.raises(StoreError, match="they differ in seed"):
+    with pytest.raises(CannotShare, match="they differ in seed"):
         take_over(source, bare(tmp_path, source, seed=99))

@@ -3,8 +3,9 @@
 import pytest
 import torch
 
+from cycleqd.cli.jobs import play_side_by_side
 from cycleqd.config.files import write_yaml
-from cycleqd.experiment.plan import ExperimentConfig, planned_runs
+from cycleqd.experiment.plan import ExperimentConfig, load_experiment, planned_runs
 from cycleqd.experiment.results import collect
 from cycleqd.run.genomes import task_vector
 from cycleqd.run.names import expert_key
@@ -88,3 +89,31 @@ def test_a_search_may_combine_the_experts_shares_of_regmean(experiment, played):
 def test_started_again_it_repeats_nothing(experiment, played, monkeypatch, no_figures):
     monkeypatch.setattr("cycleqd.evaluation.evaluator.start_engine", lambda *_: pytest.fail("an engine was started"))
     assert run_experiment(experiment).rows == played.rows
+
+
+@pytest.fixture(scope="module")
+def larger(experiment, tmp_path_factory):
+    """The plan with two more methods, as a file."""
+    more = {"qd": {"search": {"kind": "qd"}}, "random": {"search": {"kind": "random"}}}
+    values = experiment.model_dump(mode="json", exclude={"others", "ours"})
+    path = tmp_path_factory.mktemp("larger") / "plan.yaml"
+    path.write_text(write_yaml(values | {"methods": experiment.methods | more}))
+    return str(path)
+
+
+def test_methods_that_are_played_later_and_side_by_side_take_the_experts_of_those_that_are_left_out(
+    experiment, larger, played, tmp_path
+):
+    chosen = load_experiment(larger, methods=["qd", "random"])
+    assert play_side_by_side(chosen, 2, [larger], tmp_path) == []
+    first, *_ = (RunStore(config.storage, config.run_id) for _, _, config in planned_runs(experiment))
+    for _, _, config in planned_runs(chosen):
+        store = RunStore(config.storage, config.run_id)
+        for skill in ("coding", "os", "db", "all-data"):
+            key = expert_key(skill, "summary.json")
+            assert store.read_bytes(key) == first.read_bytes(key)
+        assert verify(store).faults == []
+        said = (tmp_path / f"{config.run_id}.log").read_text()
+        assert f"objects of {first.run_id} are shared with {config.run_id}" in said
+    found = collect(load_experiment(larger))
+    assert (found.seeds, found.unfinished) == ([3], [])
