@@ -23,7 +23,7 @@ from cycleqd.experiment.plan import ExperimentConfig, PlannedRun, planned_runs
 from cycleqd.experiment.schedule import Schedule
 from cycleqd.machine.owner import end_orphans, temporary_folder
 
-ENTRY: tuple[str, ...] = (sys.executable, "-P", "-m", "cycleqd")
+ENTRY: tuple[str, ...] = (sys.executable, "-P", "-m", "cycleqd.cli")
 """How a job is started: by this interpreter, without what lies in the working directory."""
 DATABASE: Final = "PREFECT_SERVER_DATABASE_CONNECTION_URL"
 _POLL_SECONDS: Final = 0.2

@@ -1,5 +1,0 @@
-"""`python -m cycleqd` is `cycleqd`, by the interpreter that one names."""
-
-from cycleqd.cli import app
-
-app(prog_name="cycleqd")
