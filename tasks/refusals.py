@@ -9,11 +9,11 @@ import logging
 
 from cycleqd.evaluation.agreement import OtherScores
 from cycleqd.preflight.search import SearchUnfit
-from cycleqd.run.base_identity import BaseDiffers
+from cycleqd.run.base_identity import BaseDiffers, BaseUnknown
 from cycleqd.run.lease import RunLocked
 from cycleqd.tracking import TrackerMissing
 
-REFUSALS = (RunLocked, BaseDiffers, OtherScores, SearchUnfit, TrackerMissing)
+REFUSALS = (RunLocked, BaseDiffers, BaseUnknown, OtherScores, SearchUnfit, TrackerMissing)
 """Another process works on the run, it was begun with something else, its search cannot begin, or a tracker's package
 is missing."""
 
