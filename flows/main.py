@@ -5,6 +5,7 @@ from __future__ import annotations
 from prefect import flow
 
 from cycleqd.config import RunConfig
+from cycleqd.preflight.search import refuse_unfit_search
 from cycleqd.run.names import RunRef
 from cycleqd.run.store import RunStore
 from flows.aggregate import aggregate
@@ -28,7 +29,11 @@ def cycleqd_run(config: RunConfig, rescore: bool = False) -> str:
 
     Returns:
         The report's address.
+
+    Raises:
+        SearchUnfit: There is no such search, or it names an individual that the run does not make.
     """
+    refuse_unfit_search(config)  # before the run is begun, whose search may not change any more
     run = RunRef(run_id=config.run_id, storage=config.storage)
     RunStore.of(run).open(config, rescore=rescore)
     with at_work(run, config, rescore=rescore) as ws:

@@ -8,12 +8,14 @@ from __future__ import annotations
 import logging
 
 from cycleqd.evaluation.agreement import OtherScores
-from cycleqd.run.base_identity import BaseDiffers
+from cycleqd.preflight.search import SearchUnfit
+from cycleqd.run.base_identity import BaseDiffers, BaseUnknown
 from cycleqd.run.lease import RunLocked
 from cycleqd.tracking import TrackerMissing
 
-REFUSALS = (RunLocked, BaseDiffers, OtherScores, TrackerMissing)
-"""Another process works on the run, it was begun with something else, or a tracker's package is missing."""
+REFUSALS = (RunLocked, BaseDiffers, BaseUnknown, OtherScores, SearchUnfit, TrackerMissing)
+"""Another process works on the run, it was begun with something else, its search cannot begin, or a tracker's package
+is missing."""
 
 
 def _in_one_line(record: logging.LogRecord) -> bool:

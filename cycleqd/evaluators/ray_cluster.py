@@ -13,7 +13,8 @@ import shutil
 import signal
 import tempfile
 import threading
-from collections.abc import Iterator, Mapping
+import time
+from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import Future
 from contextlib import contextmanager, suppress
 from math import ceil
@@ -28,6 +29,7 @@ from cycleqd.evaluators.environment import of_imports, of_threads
 from cycleqd.evaluators.job import Warm
 from cycleqd.evaluators.protocol import Outcome, missing
 from cycleqd.evaluators.reaching import reach
+from cycleqd.machine.owner import current_owner, is_gone
 from cycleqd.run.names import RunRef
 from cycleqd.skills.parts import Part
 
@@ -39,6 +41,12 @@ _PLACING_SECONDS: Final = 60.0
 """After which the log says that the cluster has no room for an evaluator."""
 _CLOSING_SECONDS: Final = 45.0
 """For an evaluator to end what it plays and to remove its containers; then it is killed."""
+_FOLDER: Final = "ray-"
+"""How a local cluster's folder begins. Its name is short: a socket's path has at most 107 characters."""
+_OWNER_FILE: Final = "cycleqd-owner"
+"""In that folder, what names the process that started the cluster."""
+_DYING_SECONDS: Final = 10.0
+"""For killed processes to be gone; one that waits for a disk may take long."""
 
 log = logging.getLogger(__name__)
 
@@ -116,10 +124,11 @@ class RayEvaluators:
                 self._ray.kill(actor)
             self._dispatch.join()
         finally:
+            started = _processes(self._folder) if self._folder is not None else ()
             if self._entered:
                 self._ray.shutdown()
             if self._folder is not None:
-                _clear(self._folder)
+                _clear(self._folder, started)
 
     def _score(self, place: int, individual: str, part: Part) -> Outcome:
         from ray.exceptions import RayError
@@ -194,9 +203,10 @@ def _start(ray: Any, cpus: int, environment: Mapping[str, Any]) -> Path:
     Raises:
         ConnectionError: It does not come up.
     """
+    remove_orphaned_clusters()
     for attempt in range(1, _STARTS + 1):
-        # Its name is short: sockets lie in it, whose paths have 107 characters at most.
-        folder = Path(tempfile.mkdtemp(prefix="ray-"))
+        folder = Path(tempfile.mkdtemp(prefix=_FOLDER))
+        (folder / _OWNER_FILE).write_text(current_owner())
         try:
             with _own_signals():
                 ray.init(
@@ -210,8 +220,9 @@ def _start(ray: Any, cpus: int, environment: Mapping[str, Any]) -> Path:
                     _temp_dir=str(folder),
                 )
         except BaseException as error:
+            started = _processes(folder)
             ray.shutdown()
-            _clear(folder)
+            _clear(folder, started)
             if not isinstance(error, Exception):
                 raise
             if attempt == _STARTS:
@@ -224,13 +235,53 @@ def _start(ray: Any, cpus: int, environment: Mapping[str, Any]) -> Path:
     return folder
 
 
-def _clear(folder: Path) -> None:
-    """Removes what is left of a cluster; of one that came up in part Ray itself knows nothing."""
-    for child in psutil.Process().children(recursive=True):
+def remove_orphaned_clusters() -> None:
+    """Removes the folders of local clusters whose process was killed; Ray's own processes ended with it."""
+    for path in Path(tempfile.gettempdir()).glob(f"{_FOLDER}*/{_OWNER_FILE}"):
+        with suppress(OSError):  # another user's, or removed by another process
+            if is_gone(path.read_text()):
+                shutil.rmtree(path.parent, ignore_errors=True)
+
+
+def _processes(folder: Path) -> list[psutil.Process]:
+    """The processes of a cluster of this process, found while it runs.
+
+    Some do not name its folder: agents and workers call themselves otherwise. Those that started them do.
+    """
+    found: list[psutil.Process] = []
+    for child in psutil.Process().children():
         with suppress(psutil.Error):  # gone by itself
             if any(str(folder) in argument for argument in child.cmdline()):
-                child.kill()
+                found += [child, *child.children(recursive=True)]
+    return found
+
+
+def _clear(folder: Path, started: Iterable[psutil.Process]) -> None:
+    """Removes what is left of a cluster; of one that came up in part Ray itself knows nothing.
+
+    Args:
+        folder: Its folder.
+        started: Its processes, as `_processes` found them.
+    """
+    left = [process for process in started if _is_alive(process)]
+    for process in left:
+        with suppress(psutil.Error):  # gone by itself
+            process.kill()
+    # Until it is gone, a killed process may still write into the folder, which then stays.
+    deadline = time.monotonic() + _DYING_SECONDS
+    while any(map(_is_alive, left)) and time.monotonic() < deadline:
+        time.sleep(0.01)
     shutil.rmtree(folder, ignore_errors=True)
+    if folder.exists():
+        log.warning("the folder of the local Ray cluster could not be removed: %s", folder)
+
+
+def _is_alive(process: psutil.Process) -> bool:
+    """Whether it may still do something. It is not waited for: that is for whoever started it."""
+    try:
+        return bool(process.is_running() and process.status() != psutil.STATUS_ZOMBIE)
+    except psutil.Error:
+        return False
 
 
 def _enter(ray: Any, address: str, environment: Mapping[str, Any]) -> None:

@@ -87,12 +87,16 @@ def _models(config: RunConfig) -> int:
 
 def _conversations(config: RunConfig, mean: float) -> float:
     """Conversations of all trainings; `mean` is an expert's, and stands where a data set's number is not known."""
-    counts = [config.counts(skill)["train"] for skill in config.trained]
-    all_epochs = [
-        count * config.experts.epochs_of(skill) if count else mean
-        for skill, count in zip(config.trained, counts, strict=True)
-    ]
-    return sum(all_epochs) * (2 if config.comparison.all_data else 1)
+
+    def shown(skill: str, epochs: float) -> float:
+        count = config.counts(skill)["train"]
+        return count * epochs if count else mean
+
+    settings = config.experts
+    found = sum(shown(skill, settings.epochs_of(skill)) for skill in config.trained)
+    if config.comparison.all_data:  # which learns from the data of every skill, also where its expert has a source
+        found += sum(shown(skill, settings.epochs) for skill in config.skill_names)
+    return found
 
 
 def _count(config: RunConfig, split: Literal["optimization", "test"]) -> int:

@@ -21,10 +21,9 @@ from cycleqd.preflight.finding import Check
 from cycleqd.preflight.memory import is_dense, is_of_tokens, lacking, needs
 from cycleqd.preflight.probe import Facts, TokenizerInvalid, probe
 from cycleqd.preflight.refinement import lacking_room, room_for_refinement
-from cycleqd.preflight.search import check_search
+from cycleqd.preflight.search import check_search, is_made
 from cycleqd.preflight.training import check_trainer
 from cycleqd.run.names import expert_id
-from cycleqd.run.store import RunStore
 from cycleqd.storage import ObjectStore, StoreError, cache_dir
 
 _SPARE_BYTES = 2**30
@@ -87,7 +86,7 @@ def _experts(config: RunConfig) -> Check:
     base = BaseWeights(find_base(config))
     found, dense = [], whole and bool(config.trained)
     for skill, source in given.items():
-        if _is_taken(config, skill):  # the run has its task vector; a source that changed is refused at the start
+        if is_made(config, expert_id(skill)):  # a source that changed since is refused at the start
             found.append(f"{skill}: in the run already")
             continue
         try:
@@ -107,13 +106,6 @@ def _experts(config: RunConfig) -> Check:
     form = "all task vectors are dense" if dense else "task vectors are factored"
     trained = f"; trained here: {', '.join(config.trained)}" if config.trained else ""
     return Check("experts", True, f"{'; '.join(found)}{trained}; {form}")
-
-
-def _is_taken(config: RunConfig, skill: str) -> bool:
-    try:
-        return RunStore(config.storage, config.run_id).has_individual(expert_id(skill))
-    except (OSError, ValueError, StoreError):  # that storage cannot be read is another check's finding
-        return False
 
 
 def _skills(config: RunConfig) -> Check:

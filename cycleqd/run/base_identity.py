@@ -1,5 +1,7 @@
 """Which base model a run began with: ``base.json``, written at the first start and compared with the files at each.
 
+Where it is gone from a run that has begun, it is written again only if the run's scores say that the base is the same.
+
 The identity is the content of the checkpoint's files. Weights are hashed once a machine
 (`cycleqd.storage.file_hashes`).
 """
@@ -8,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from fnmatch import fnmatch
 from pathlib import Path
 
@@ -28,6 +30,10 @@ _WRITERS = ("transformers_version", "_name_or_path")
 
 class BaseDiffers(StoreError):
     """The base model's files are not those that the run began with; the text names them."""
+
+
+class BaseUnknown(StoreError):
+    """``base.json`` is gone, and nothing else in the run says which base model it began with."""
 
 
 class BaseRecord(Record):
@@ -98,6 +104,37 @@ def refuse_other_base(run_id: str, then: BaseRecord, now: BaseRecord) -> None:
         "experts are differences to that model, so new scores would not mean the same. Restore the files, or start a "
         "run of another name"
     )
+
+
+def refuse_unknown_base(run_id: str, fingerprints: Iterable[Mapping[str, str]], now: BaseRecord) -> None:
+    """For a run that has begun and whose ``base.json`` is gone: holds the base against what its scores say of it.
+
+    A run whose scores all lack fingerprints is of a version that wrote no ``base.json`` either, and may go on.
+
+    Args:
+        run_id: The run's name.
+        fingerprints: Of all scores of the run; empty for those without one.
+        now: The base that this process has.
+
+    Raises:
+        BaseDiffers: There are scores of another base.
+        BaseUnknown: There are no scores.
+    """
+    found = list(fingerprints)
+    remedy = "Restore base.json from a copy of the run, or start a run of another name"
+    if not found:
+        raise BaseUnknown(
+            f"run {run_id!r}: base.json is gone, and no score says which base model the run began with. The experts "
+            f"are differences to that model. {remedy}"
+        )
+    for fingerprint in found:
+        for part, hash_now in (("base", now.base), ("tokenizer", now.tokenizer), ("vision", now.vision)):
+            then = fingerprint.get(part, "")
+            if then and hash_now and then != hash_now:
+                raise BaseDiffers(
+                    f"run {run_id!r}: base.json is gone, and the run's scores are of another base model than "
+                    f"{now.name} is now ({part} was {then[:12]}, now {hash_now[:12]}). {remedy}"
+                )
 
 
 def _how(name: str, then: Mapping[str, str], now: Mapping[str, str]) -> str:

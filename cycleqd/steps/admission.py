@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 
 from cycleqd.evaluation.agreement import OtherScores, by_part, refusal, stale_parts
-from cycleqd.run.base_identity import refuse_other_base
+from cycleqd.run.base_identity import refuse_other_base, refuse_unknown_base
 from cycleqd.run.records import EvaluationRecord
 from cycleqd.run.upkeep.commits import in_parallel
 from cycleqd.run.upkeep.inventory import Inventory
@@ -32,6 +32,7 @@ def admit(ws: Workspace, *, rescore: bool = False) -> None:
     Raises:
         BaseDiffers: The base model's files are not those that the run began with. Asking for new scores does not help:
             its experts were trained on them.
+        BaseUnknown: The run has begun, and does not say with which base model.
         SourceDiffers: The source of an expert has other files than those that the run began with.
         OtherScores: There are scores with another fingerprint, and `rescore` was not asked for.
     """
@@ -39,13 +40,17 @@ def admit(ws: Workspace, *, rescore: bool = False) -> None:
         return
     evaluator = ws.evaluator
     known = ws.store.base()
-    if known is None:
-        ws.store.write_base(evaluator.base_identity)
-    else:
+    if known is not None:
         refuse_other_base(ws.store.run_id, known, evaluator.base_identity)
     refuse_other_sources(ws.store, ws.config)
-    keys = [key for key in Inventory(ws.store).under("evaluations") if key.endswith(".json")]
+    inventory = Inventory(ws.store)
+    keys = [key for key in inventory.under("evaluations") if key.endswith(".json")]
     records = dict(zip(keys, in_parallel(lambda key: ws.store.record(EvaluationRecord, key), keys), strict=True))
+    if known is None:
+        if any(inventory.under(folder) for folder in ("experts", "individuals", "evaluations")):
+            fingerprints = [record.fingerprint for record in records.values()]
+            refuse_unknown_base(ws.store.run_id, fingerprints, evaluator.base_identity)
+        ws.store.write_base(evaluator.base_identity)
     unknown = [key for key, record in records.items() if not record.fingerprint]
     found = {key: stale_parts(record, evaluator.skills, evaluator.fingerprint) for key, record in records.items()}
     stale = {key: texts for key, texts in found.items() if texts}

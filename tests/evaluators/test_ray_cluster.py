@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from importlib.util import find_spec
 from pathlib import Path
@@ -12,7 +13,7 @@ import pytest
 
 from cycleqd.evaluators.answers import EvaluationFailed
 from cycleqd.evaluators.protocol import EvaluatorsMissing
-from cycleqd.evaluators.ray_cluster import RayEvaluators, _clear, _start
+from cycleqd.evaluators.ray_cluster import RayEvaluators, _clear, _processes, _start, remove_orphaned_clusters
 from tests.evaluators.conftest import evolve
 from tests.processes import processes_with
 
@@ -31,6 +32,16 @@ def of_this_test(monkeypatch, tmp_path):
     """Finds the living processes that this test started."""
     monkeypatch.setenv("CYCLEQD_TEST", str(tmp_path))
     return lambda: processes_with("CYCLEQD_TEST", str(tmp_path))
+
+
+@pytest.fixture
+def folders(monkeypatch):
+    """Lists the folders of clusters that were started by this test and are there still."""
+    # Its path is short, as sockets' are: too long below pytest's own.
+    with tempfile.TemporaryDirectory() as folder:
+        monkeypatch.setenv("TMPDIR", folder)
+        monkeypatch.setattr(tempfile, "tempdir", None)  # what was found before
+        yield lambda: list(Path(folder).glob("ray-*"))
 
 
 def wait_for(check, seconds=PATIENCE):
@@ -54,7 +65,7 @@ def test_without_its_package_the_install_command_is_told(run, monkeypatch):
 
 @pytest.mark.slow
 def test_the_archives_are_those_of_one_evaluator_also_when_an_actor_is_killed_over_a_child(
-    alone, run, ray, of_this_test, monkeypatch, tmp_path
+    alone, run, ray, of_this_test, folders, monkeypatch, tmp_path
 ):
     monkeypatch.setenv("HOME", str(tmp_path))
     evaluators = RayEvaluators(run, count=2, threads=1)
@@ -83,17 +94,19 @@ def test_the_archives_are_those_of_one_evaluator_also_when_an_actor_is_killed_ov
     assert not evaluators._ray.is_initialized()
     wait_for(lambda: not of_this_test(), seconds=60)
     assert not list(Path(tmp_path).rglob("auth_token"))  # nothing below the home
+    assert folders() == []
     with pytest.raises(RuntimeError, match="closed"):
         evaluators.submit("base", "optimization")
 
 
 @pytest.mark.slow
-def test_closing_ends_what_is_played_and_every_process(run, ray, of_this_test):
+def test_closing_ends_what_is_played_and_every_process(run, ray, of_this_test, folders):
     evaluators = RayEvaluators(run, count=1, threads=1)
     waiting = [evaluators.submit(f"expert-{name}", "test") for name in ("x", "y", "z")]
     pid_of(evaluators, 0)
     evaluators.close()
     wait_for(lambda: not of_this_test(), seconds=60)
+    assert folders() == []
     for future in waiting:
         with pytest.raises(BaseException):  # noqa: B017, PT011 -- cancelled, stopped, or failed before
             future.result(PATIENCE)
@@ -127,7 +140,7 @@ finally:
 
 
 @pytest.mark.slow
-def test_a_cluster_that_was_there_stays_and_ends_with_the_process_that_started_it(run, ray, of_this_test):
+def test_a_cluster_that_was_there_stays_and_ends_with_the_process_that_started_it(run, ray, of_this_test, folders):
     # As whoever enters a cluster that asks for a token, on the loopback. In a process of its own: Ray reads this when
     # it is imported, and with another one it waits for minutes.
     told = {"RAY_AUTH_TOKEN": "0" * 64, "RAY_AUTH_MODE": "token", "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
@@ -146,10 +159,14 @@ def test_a_cluster_that_was_there_stays_and_ends_with_the_process_that_started_i
         wait_for(lambda: not Path(f"/proc/{scored}").exists(), seconds=60)
         assert len(of_this_test()) > 1
         assert coordinator.poll() is None
+        remove_orphaned_clusters()
+        assert len(folders()) == 1  # nobody's but the living one's
     finally:
         coordinator.kill()
         coordinator.wait()
     wait_for(lambda: not of_this_test(), seconds=60)
+    remove_orphaned_clusters()  # as the next that is started here
+    assert folders() == []
 
 
 def test_an_address_where_no_cluster_is_is_named(run, ray):
@@ -173,7 +190,7 @@ class Busy:
         pass
 
 
-def test_a_cluster_that_does_not_come_up_in_time_is_started_again_and_leaves_nothing():
+def test_a_cluster_that_does_not_come_up_in_time_is_started_again_and_leaves_nothing(folders):
     ray = Busy(late=1)
     folder = _start(ray, 1, {})
     (late, gone), (process, there) = ray.started
@@ -183,14 +200,36 @@ def test_a_cluster_that_does_not_come_up_in_time_is_started_again_and_leaves_not
         assert folder == there
         assert process.poll() is None
     finally:
-        _clear(folder)
+        _clear(folder, _processes(folder))
         assert process.wait(PATIENCE) == -signal.SIGKILL
 
 
-def test_a_cluster_that_never_comes_up_is_a_fault_that_may_be_tried_again():
+def test_a_cluster_that_never_comes_up_is_a_fault_that_may_be_tried_again(folders):
     ray = Busy(late=9)
     with pytest.raises(ConnectionError, match="does not start, at 3 attempts: The current node timed out"):
         _start(ray, 1, {})
     for process, folder in ray.started:
         assert process.wait(PATIENCE) == -signal.SIGKILL
         assert not folder.exists()
+
+
+WRITER = """
+import os, time
+from pathlib import Path
+
+while True:
+    Path(os.environ["LOGS"]).mkdir(parents=True, exist_ok=True)
+    Path(os.environ["LOGS"], str(time.monotonic_ns())).touch()
+"""
+STARTER = "import subprocess, sys, time; subprocess.Popen([sys.executable, '-c', sys.argv[2]]); time.sleep(600)"
+
+
+def test_nothing_is_left_of_a_cluster_whose_agents_write_to_the_end(tmp_path, monkeypatch):
+    folder = tmp_path / "ray-x"
+    monkeypatch.setenv("LOGS", str(folder / "logs"))  # as Ray's agents, it does not name the folder itself
+    starter = subprocess.Popen([sys.executable, "-c", STARTER, str(folder), WRITER])
+    wait_for(lambda: (folder / "logs").exists(), seconds=60)
+    _clear(folder, _processes(folder))
+    assert starter.wait(PATIENCE) == -signal.SIGKILL
+    assert processes_with("LOGS", str(folder / "logs")) == []
+    assert not folder.exists()

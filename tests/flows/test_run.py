@@ -165,13 +165,21 @@ def test_other_settings_under_the_same_name_are_refused_before_anything_starts(f
         cycleqd_run(config)
 
 
+def take_experts(source, target):
+    """Copies them, with the base model that they are differences to."""
+    there, here = (store.local("config.json").parent for store in (source, target))
+    shutil.copytree(there / "experts", here / "experts")
+    for name in ("base.json", "base.json.sha256"):
+        shutil.copy(there / name, here / name)
+
+
 def test_same_seed_gives_the_same_archives_even_when_interrupted(finished, tmp_path):
     # The experts are taken over: that their training repeats itself is tested elsewhere, and it takes the most time.
     config = configuration(tmp_path)
     store = RunStore(config.storage, config.run_id)
     store.open(config)
     root = store.local("config.json").parent
-    shutil.copytree(finished.local("config.json").parent / "experts", root / "experts")
+    take_experts(finished, store)
     run = RunRef(run_id=config.run_id, storage=config.storage)
     with opened(run):
         train_experts(run)
@@ -204,8 +212,7 @@ def test_children_in_flight_are_committed_in_their_order_and_a_run_of_them_can_b
             config = RunConfig.model_validate(values)
             store = RunStore(config.storage, config.run_id)
             store.open(config)
-            root = store.local("config.json").parent
-            shutil.copytree(finished.local("config.json").parent / "experts", root / "experts")
+            take_experts(finished, store)
             run = RunRef(run_id=config.run_id, storage=config.storage)
             with opened(run):
                 train_experts(run)

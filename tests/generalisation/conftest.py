@@ -5,6 +5,8 @@ import json
 
 import pytest
 
+from cycleqd.config import RunConfig
+from cycleqd.run.store import RunStore
 from tests.tiny_models import save_tied
 
 LETTERS = "ABCD"
@@ -16,6 +18,16 @@ def long_tiny(tmp_path_factory):
     path = tmp_path_factory.mktemp("models") / "long-tiny"
     save_tied(path, max_position_embeddings=4096)
     return path
+
+
+@pytest.fixture
+def seeing_run(tmp_path, long_tiny):
+    """A run with a skill that shows images."""
+    model = {"name": str(long_tiny), "vision": "tiny-vision", "dtype": "float32"}
+    settings = {"run_id": "seeing", "storage": str(tmp_path), "model": model, "skills": [{"name": "vqa"}]}
+    store = RunStore(str(tmp_path), "seeing")
+    store.open(RunConfig.model_validate(settings))
+    return store
 
 
 @pytest.fixture

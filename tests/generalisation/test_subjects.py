@@ -2,11 +2,9 @@
 
 import pytest
 
-from cycleqd.config import RunConfig
 from cycleqd.evaluation import resources
 from cycleqd.generalisation import subjects
 from cycleqd.generalisation.scoring import model_of
-from cycleqd.run.store import RunStore
 
 
 class TextEngine:
@@ -19,16 +17,6 @@ class TextEngine:
 
     def complete(self, requests):
         raise NotImplementedError
-
-
-@pytest.fixture
-def seeing_run(tmp_path, long_tiny):
-    """A run with a skill that shows images."""
-    model = {"name": str(long_tiny), "vision": "tiny-vision", "dtype": "float32"}
-    settings = {"run_id": "seeing", "storage": str(tmp_path), "model": model, "skills": [{"name": "vqa"}]}
-    store = RunStore(str(tmp_path), "seeing")
-    store.open(RunConfig.model_validate(settings))
-    return store
 
 
 def test_a_run_with_images_is_scored_on_texts_by_the_text_engine_itself(seeing_run, monkeypatch):

@@ -173,6 +173,26 @@ def test_data_of_unknown_size_are_as_large_as_one_experts_whatever_all_data_took
     assert found.training == pytest.approx(2 * seconds)
 
 
+@pytest.mark.parametrize(
+    ("experts", "conversations"),
+    [
+        ({"source": {"os": "/adapter"}}, 3 * (2 * 4 + 3 * 4)),
+        ({"epochs_by_skill": {"os": 10}}, 4 * (3 + 3 + 10) + 3 * 3 * 4),
+    ],
+    ids=["one_has_a_source", "one_has_epochs_of_its_own"],
+)
+def test_all_data_are_those_of_every_skill_in_the_epochs_of_all(tmp_path, experts, conversations):
+    store = synthetic_run(str(tmp_path))
+    values = store.config().model_dump(mode="json")
+    for skill in values["skills"]:
+        skill["train"] = 4
+    values["experts"] |= {"epochs": 3, **experts}
+    values |= {"baselines": [], "comparison": {"all_data": True}}
+    found = besides(store, RunConfig.model_validate(values), traces_of(store))
+    (seconds,) = {one["seconds"] / one["conversations"] for one in trainings(store, store.config().skill_names)}
+    assert found.training == pytest.approx(conversations * seconds)
+
+
 def test_nothing_is_planned_from_nothing():
     with pytest.raises(ValueError, match="no children to learn from"):
         plan([], source="x", generations=1, evaluators=1, in_flight=1)

@@ -2,6 +2,8 @@ import pytest
 
 from cycleqd.config import parse_config
 from cycleqd.preflight.search import check_search
+from cycleqd.run.records import IndividualRecord
+from cycleqd.run.store import RunStore
 
 
 def checked(individual, **sections):
@@ -26,6 +28,13 @@ def test_whoever_is_made_before_the_search_may_be_scored(individual):
 def test_shares_of_regmean_are_there_where_they_are_made():
     assert not checked("regmean-os").ok
     assert checked("regmean-os", baselines=[{"method": "regmean"}]).ok
+
+
+def test_whoever_the_run_has_already_may_be_scored(tmp_path):
+    where = {"storage": str(tmp_path), "run_id": "run", "baselines": []}
+    assert not checked("tsv-0.85", **where).ok
+    RunStore(str(tmp_path), "run").write_individual(IndividualRecord(id="tsv-0.85", genome="0"))
+    assert checked("tsv-0.85", **where).ok
 
 
 def test_a_search_whose_package_cannot_be_imported_is_found():

@@ -13,7 +13,7 @@ from cycleqd.config import RunConfig
 from cycleqd.evaluation.agreement import OtherScores
 from cycleqd.evaluation.play import Evaluation, samples_hash
 from cycleqd.evaluation.scope import Scope
-from cycleqd.run.base_identity import BaseDiffers
+from cycleqd.run.base_identity import BaseDiffers, BaseUnknown
 from cycleqd.run.genomes import add_individual, save_bases
 from cycleqd.run.lease import Lease
 from cycleqd.run.names import BASE, expert_id
@@ -352,6 +352,40 @@ def test_the_first_start_writes_down_the_base_model(asked, base):
     record = store.base()
     assert record.name == str(base)
     assert {"config.json", "model.safetensors", "tokenizer.json", "chat_template.jinja"} <= record.files.keys()
+
+
+def test_a_base_record_that_is_gone_is_written_again_where_the_scores_are_of_this_base(asked, played):
+    store = start(asked)
+    before = store.read_bytes("base.json")
+    store.remove("base.json")
+    played.clear()
+    start(asked)
+    assert played == []
+    assert store.read_bytes("base.json") == before
+
+
+@pytest.mark.parametrize(("change", "part"), [(weights, "base"), (template, "tokenizer")])
+@pytest.mark.parametrize("rescore", [False, True])
+def test_without_its_base_record_a_run_with_scores_of_another_base_is_refused(asked, base, change, part, rescore):
+    store = start(asked)
+    store.remove("base.json")
+    before = objects(store)
+    change(base)
+    with pytest.raises(BaseDiffers, match=rf"base\.json is gone, .* \({part} was \w{{12}}, now \w{{12}}\)"):
+        start(asked, rescore=rescore)
+    assert objects(store) == before
+
+
+def test_without_its_base_record_a_run_with_experts_and_no_scores_is_refused(asked):
+    store = start(asked, generations=0)
+    store.remove("base.json")
+    for key in [*store.walk("evaluations"), *store.walk("generations")]:
+        if not key.endswith(".sha256"):
+            store.remove(key)
+    before = objects(store)
+    with pytest.raises(BaseUnknown, match=r"^run 'toy': base\.json is gone, and no score says .* Restore base\.json"):
+        start(asked)
+    assert objects(store) == before
 
 
 def without_fingerprints(store):
