@@ -61,6 +61,7 @@ WATCHED = (
         "resume-unfinished",
         "train-experts",
         "score-baselines",
+        "take-experts",
         "seed-archives",
         "evolve",
         "aggregate",

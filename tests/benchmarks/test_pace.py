@@ -1,0 +1,70 @@
+"""Children an hour beside an older checkout's, at equal episodes, and how busy the engine is during them.
+
+Set ``CYCLEQD_BENCH_BEFORE`` to a checkout of another commit (``git worktree add DIR COMMIT``) that this environment can
+run, with its images built there (``python infra/build_images.py``), and ``CYCLEQD_BENCH_OUT`` for a JSON file that takes
+the ratios. Both train three small experts of the demo's base first. Wants an idle machine and twenty minutes.
+"""
+
+import json
+import os
+import statistics
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from cycleqd.run.store import RunStore
+from tests.benchmarks.kept import keep
+
+pytestmark = pytest.mark.slow
+
+ROUNDS, GENERATIONS = 3, 6
+"""Starts of each checkout, in turns, and children a start; the first child of each waits for the engine."""
+HERE = Path(__file__).resolve().parents[2]
+SKILLS = [{"name": name, "train": 60, "optimization": 16, "test": 2} for name in ("coding", "os", "db")]
+COMMON = {
+    "run_id": "pace",
+    "seed": 0,
+    "skills": SKILLS,
+    "experts": {"global_batch": 4, "learning_rate": 1.0e-3},
+    "aggregation": {"elites": "balanced"},
+}
+AS_BEFORE = {
+    "search": {"kind": "cycleqd", "merge": "linear"},
+    "refinement": {"epochs": 0},
+    "baselines": [],
+}
+"""What the older checkout did because it knew nothing else."""
+
+
+def test_children_an_hour_beside_an_older_checkout(tmp_path):
+    if not (before := os.environ.get("CYCLEQD_BENCH_BEFORE")):
+        pytest.skip("CYCLEQD_BENCH_BEFORE names no checkout to compare with")
+    seconds = {"before": [], "now": []}
+    for number in range(1, ROUNDS + 1):
+        for name, checkout, settings in (("before", Path(before), {}), ("now", HERE, AS_BEFORE)):
+            seconds[name] += pace(tmp_path / name, checkout, settings, GENERATIONS * number)
+    medians = {name: statistics.median(each) for name, each in seconds.items()}
+    splits = [record.split for record in RunStore(str(tmp_path / "now" / "runs"), "pace").generations()]
+    busy = sum(split.prefill + split.decode for split in splits) / sum(split.total for split in splits)
+    ratio = medians["before"] / medians["now"]
+    print("\n", json.dumps({"seconds a child": medians, "children an hour, ratio": ratio, "engine busy": busy}))
+    keep("children_per_hour_ratio", round(ratio, 2))
+    keep("engine_busy", round(busy, 3))
+    assert ratio > 1
+
+
+def pace(folder, checkout, settings, generations):
+    """Continues a run up to a number of generations; the seconds between the commits of this start's children."""
+    folder.mkdir(exist_ok=True)
+    file = folder / "pace.yaml"
+    file.write_text(yaml.safe_dump(COMMON | settings | {"generations": generations, "storage": str(folder / "runs")}))
+    command = [sys.executable, "-c", "from cycleqd.cli import app; app()", "run", str(file), "--quiet"]
+    environment = os.environ | {"PYTHONPATH": str(checkout), "HF_HUB_OFFLINE": "1"}
+    played = subprocess.run(command, cwd=checkout, env=environment, capture_output=True, text=True)
+    assert played.returncode == 0, played.stderr[-3000:]
+    commits = sorted((folder / "runs" / "pace" / "generations").glob("[0-9]*.json"))[-GENERATIONS:]
+    times = [commit.stat().st_mtime for commit in commits]
+    return [later - earlier for earlier, later in zip(times, times[1:], strict=False)]
