@@ -1,8 +1,9 @@
 """Children an hour beside an older checkout's, at equal episodes, and how busy the engine is during them.
 
-Set ``CYCLEQD_BENCH_BEFORE`` to a checkout of another commit (``git worktree add DIR COMMIT``) that this environment can
-run, with its images built there (``python infra/build_images.py``), and ``CYCLEQD_BENCH_OUT`` for a JSON file that takes
-the ratios. Both train three small experts of the demo's base first. Wants an idle machine and twenty minutes.
+Set ``CYCLEQD_BENCH_BEFORE`` to a checkout of another commit (``git worktree add DIR COMMIT``) that this environment
+can run, and ``CYCLEQD_BENCH_OUT`` for a JSON file that takes the ratios. Docker must have both checkouts' images:
+``python infra/build_images.py`` in each makes them, but removes the other's unless these have a second tag. Both
+checkouts train three small experts of the demo's base first. Wants an idle machine and a quarter of an hour.
 """
 
 import json
@@ -10,6 +11,7 @@ import os
 import statistics
 import subprocess
 import sys
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -20,7 +22,7 @@ from tests.benchmarks.kept import keep
 
 pytestmark = pytest.mark.slow
 
-ROUNDS, GENERATIONS = 3, 6
+ROUNDS, GENERATIONS = 2, 7
 """Starts of each checkout, in turns, and children a start; the first child of each waits for the engine."""
 HERE = Path(__file__).resolve().parents[2]
 SKILLS = [{"name": name, "train": 60, "optimization": 16, "test": 2} for name in ("coding", "os", "db")]
@@ -67,4 +69,4 @@ def pace(folder, checkout, settings, generations):
     assert played.returncode == 0, played.stderr[-3000:]
     commits = sorted((folder / "runs" / "pace" / "generations").glob("[0-9]*.json"))[-GENERATIONS:]
     times = [commit.stat().st_mtime for commit in commits]
-    return [later - earlier for earlier, later in zip(times, times[1:], strict=False)]
+    return [later - earlier for earlier, later in pairwise(times)]
