@@ -64,7 +64,11 @@ def pace(folder, checkout, settings, generations):
     file = folder / "pace.yaml"
     file.write_text(yaml.safe_dump(COMMON | settings | {"generations": generations, "storage": str(folder / "runs")}))
     command = [sys.executable, "-c", "from cycleqd.cli import app; app()", "run", str(file), "--quiet"]
-    environment = os.environ | {"PYTHONPATH": str(checkout), "HF_HUB_OFFLINE": "1"}
+    environment = os.environ | {
+        "PYTHONPATH": str(checkout),
+        "HF_HUB_OFFLINE": "1",
+        "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": "3600",  # a beat while vLLM starts locks older commits up
+    }
     played = subprocess.run(command, cwd=checkout, env=environment, capture_output=True, text=True)
     assert played.returncode == 0, played.stderr[-3000:]
     commits = sorted((folder / "runs" / "pace" / "generations").glob("[0-9]*.json"))[-GENERATIONS:]
