@@ -3,7 +3,6 @@
 import json
 import os
 import signal
-import subprocess
 import sys
 from contextlib import contextmanager
 
@@ -13,7 +12,7 @@ from typer.testing import CliRunner
 from cycleqd.cli import app, jobs
 from cycleqd.experiment.plan import ExperimentConfig
 from tests.live_prefect import ROOT, wait_for
-from tests.processes import processes_with
+from tests.processes import processes_with, started_apart
 
 JOB = """
 import json, os, sys, time
@@ -129,18 +128,9 @@ while True:
 def started(folder, job):
     (folder / "plan.yaml").write_text(PLAN)
     mark = str(folder)
-    with (folder / "log").open("wb") as log:
-        process = subprocess.Popen(
-            [sys.executable, "-c", PROGRAM, "experiment", "plan.yaml", "--jobs", "4", job],
-            cwd=folder,
-            env=os.environ | {"PYTHONPATH": str(ROOT), "MARK": mark},
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-            # A shell that starts tests in the background has them ignore interrupts, and children inherit that.
-            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
-        )
+    command = [sys.executable, "-c", PROGRAM, "experiment", "plan.yaml", "--jobs", "4", job]
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "MARK": mark}
+    process = started_apart(command, folder / "log", cwd=folder, env=environment)
     try:
         yield process
     finally:

@@ -5,7 +5,6 @@ Ctrl-C is tried at a whole run: tests/flows/test_interrupt.py.
 
 import os
 import signal
-import subprocess
 import sys
 from contextlib import suppress
 
@@ -13,7 +12,7 @@ import pytest
 
 from tests.live_prefect import ROOT, wait_for
 from tests.prefect_database import used_home
-from tests.processes import processes_with
+from tests.processes import processes_with, started_apart
 
 pytestmark = pytest.mark.slow
 
@@ -68,18 +67,8 @@ def test_a_run_that_is_asked_to_end_does_so_in_order_and_leaves_no_server(tmp_pa
     home = used_home(tmp_path / "prefect")
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")}
     log = tmp_path / "log"
-    with log.open("wb") as output:
-        process = subprocess.Popen(
-            [sys.executable, "-c", PROGRAM, "run", "demo", str(tmp_path)],
-            cwd=ROOT,
-            env=inherited | {"PREFECT_HOME": home},
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-            # A shell that starts tests in the background has them ignore interrupts, and children inherit that.
-            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
-        )
+    command = [sys.executable, "-c", PROGRAM, "run", "demo", str(tmp_path)]
+    process = started_apart(command, log, cwd=ROOT, env=inherited | {"PREFECT_HOME": home})
     try:
         wait_for(lambda: process.poll() is not None or (tmp_path / "inside").exists(), seconds=900)
         assert process.poll() is None, log.read_text()

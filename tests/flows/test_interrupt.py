@@ -2,7 +2,6 @@
 
 import os
 import signal
-import subprocess
 import sys
 import time
 from contextlib import suppress
@@ -13,7 +12,7 @@ import yaml
 
 from tests.live_prefect import ROOT, SMALLEST, small_configuration, wait_for
 from tests.prefect_database import used_home
-from tests.processes import processes_with
+from tests.processes import processes_with, started_apart
 
 pytestmark = [pytest.mark.docker, pytest.mark.slow]
 
@@ -25,18 +24,9 @@ def test_it_ends_soon_and_leaves_no_container_no_process_and_no_lease(memory_pat
     config.write_text(yaml.safe_dump(small_configuration(memory_path, "interrupted", **SMALLEST, generations=10_000)))
     home = used_home(memory_path / "prefect")
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")}
-    with (memory_path / "log").open("wb") as log:
-        process = subprocess.Popen(
-            [sys.executable, "-c", "from cycleqd.cli import app; app()", "run", str(config)],
-            cwd=ROOT,
-            env=inherited | {"PREFECT_HOME": home},
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-            # A shell that starts tests in the background has them ignore interrupts, and children inherit that.
-            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
-        )
+    command = [sys.executable, "-c", "from cycleqd.cli import app; app()", "run", str(config)]
+    environment = inherited | {"PREFECT_HOME": home}
+    process = started_apart(command, memory_path / "log", cwd=ROOT, env=environment)
     run = memory_path / "runs" / "interrupted"
     try:
         wait_for(lambda: process.poll() is not None or (run / "generations" / "00000.json").exists(), seconds=900)
