@@ -68,7 +68,9 @@ def evaluate_elsewhere(run: RunRef, individual: str, part: Part, generation: int
     with opened(run) as ws:
         if (evaluators := ws.evaluators) is None:
             raise RuntimeError("this run's own process scores: no evaluators are open")
-        outcome = evaluators.submit(individual, part).result()
+        with ws.clock.measuring("elsewhere"):
+            outcome = evaluators.submit(individual, part).result()
+            ws.clock.scored_elsewhere(outcome.split)
         records = Scope(ws.evaluator, individual, part).records()
         for skill in outcome.evaluated:
             ws.evaluator.count(records[skill])
