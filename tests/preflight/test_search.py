@@ -7,7 +7,8 @@ from cycleqd.run.store import RunStore
 
 
 def checked(individual, **sections):
-    return check_search(parse_config({"search": {"kind": "rescoring", "individual": individual}, **sections}))
+    search = {"kind": "rescoring", "individual": individual}
+    return check_search(parse_config({"search": search, "storage": "memory://no-runs", **sections}))
 
 
 def test_an_individual_that_no_run_makes_is_found_with_those_that_there_will_be():
