@@ -6,10 +6,11 @@ from prefect import flow
 
 from cycleqd.run.names import RunRef
 from tasks import experts
+from tasks.options import THREADS
 from tasks.work import at_work
 
 
-@flow(name="train-experts", flow_run_name="train-experts {run.run_id}")
+@flow(name="train-experts", flow_run_name="train-experts {run.run_id}", task_runner=THREADS)
 def train_experts(run: RunRef) -> list[str]:
     """Gathers training data, fine-tunes the experts, derives their task vectors.
 
@@ -24,8 +25,6 @@ def train_experts(run: RunRef) -> list[str]:
         for skill in ws.config.skill_names:
             if skill not in ws.config.trained:
                 experts.take_expert(run, skill)
-        for skill in ws.config.trained:
-            experts.gather_training_data(run, skill)
-            experts.train_expert(run, skill)
+        experts.train_experts(run, ws.config.trained)
         made = experts.derive_experts(run)
         return [*made, experts.train_on_all_data(run)] if ws.config.comparison.all_data else made

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from queue import SimpleQueue
+
 from prefect import task
+from prefect.futures import PrefectFuture
 from prefect.logging import get_run_logger
 
 from cycleqd import steps
@@ -46,6 +50,39 @@ def train_expert(run: RunRef, skill: str) -> None:
         facts |= _facts(summary)
         announcing.trained(ws.store, skill, summary)
     _tell(f"{skill} expert", summary)
+
+
+def train_experts(run: RunRef, skills: Sequence[str]) -> None:
+    """Gathers each skill's training data and fine-tunes its expert, `experts.at_a_time` of them at once.
+
+    While some train, the next one's data are gathered.
+
+    Args:
+        run: The run.
+        skills: In the order in which they begin.
+    """
+    under_way: set[PrefectFuture[None]] = set()
+    ended: SimpleQueue[PrefectFuture[None]] = SimpleQueue()
+
+    def finish_one() -> None:
+        first = ended.get()
+        under_way.remove(first)
+        first.result()
+
+    with opened(run) as ws:
+        try:
+            for skill in skills:
+                gather_training_data(run, skill)
+                while len(under_way) >= ws.config.experts.side_by_side:
+                    finish_one()
+                future = train_expert.submit(run, skill)
+                under_way.add(future)
+                future.add_done_callback(ended.put)
+            while under_way:
+                finish_one()
+        except BaseException:  # a failure, Ctrl-C or a cancellation: the others keep where they are, and end
+            ws.evaluator.stop.set()
+            raise
 
 
 @task(task_run_name="train on all data", **RETRIED)

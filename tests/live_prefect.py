@@ -80,7 +80,7 @@ def small_configuration(folder, run_id, **changes):
         "engine": {"kind": "transformers", "max_model_len": 2048},
         "skills": [{"name": name, "train": 2, "optimization": 2, "test": 1} for name in ("coding", "os", "db")],
         "baselines": [{"method": "tsv", "scales": [1.0]}],
-        "experts": {"rank": 2, "global_batch": 2, "micro_batch": 2, "max_length": 2048},
+        "experts": {"rank": 2, "global_batch": 2, "micro_batch": 2, "max_length": 2048, "at_a_time": 2},
     } | changes
 
 

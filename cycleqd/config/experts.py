@@ -132,6 +132,9 @@ class ExpertConfig(Section):
     validation_fraction: Annotated[float, Field(ge=0, lt=0.5)] = 0.0
     """Share of the conversations held out to choose the best epoch; 0 keeps the last."""
     trainer: Annotated[TrainerConfig, Field(validate_default=True)] = TrainerConfig()
+    at_a_time: Annotated[int, Field(ge=1, le=64)] = 1
+    """Experts that train at the same time, each on its share of the machine's cores. On a CPU that is faster for small
+    models. Each needs memory of its own. Only the trainer ``loop`` does it; others train one after the other."""
 
     @field_validator("trainer", mode="before")
     @classmethod
@@ -156,6 +159,11 @@ class ExpertConfig(Section):
         if twice := sorted({name for name in named if named.count(name) > 1}):
             raise ValueError(f"{', '.join(twice)} is listed twice, by its name and as module:Class")
         return given
+
+    @property
+    def side_by_side(self) -> int:
+        """Experts that train at the same time."""
+        return self.at_a_time if self.trainer.kind == "loop" else 1
 
     @property
     def are_low_rank(self) -> bool:

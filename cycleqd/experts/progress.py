@@ -37,7 +37,7 @@ def default_progress() -> Iterator[ProgressCallback]:
     """A bar on standard error where that is a terminal; elsewhere a log line every tenth of the way."""
     console = Console(stderr=True)
     if not console.is_terminal:
-        yield _log_tenths
+        yield lines_of("training")
         return
     columns = (
         TextColumn("training"),
@@ -55,6 +55,18 @@ def default_progress() -> Iterator[ProgressCallback]:
         yield show
 
 
-def _log_tenths(state: TrainingProgress) -> None:
-    if state.step * 10 // state.steps != (state.step - 1) * 10 // state.steps:
-        _log.info("step %d/%d: loss %.3f, %.0f tokens/s", state.step, state.steps, state.loss, state.tokens_per_second)
+def lines_of(name: str) -> ProgressCallback:
+    """A log line every tenth of the way, for trainings that share a terminal.
+
+    Args:
+        name: Whose training it is.
+    """
+
+    def log(state: TrainingProgress) -> None:
+        if state.step * 10 // state.steps != (state.step - 1) * 10 // state.steps:
+            _log.info(
+                "%s: step %d/%d: loss %.3f, %.0f tokens/s",
+                name, state.step, state.steps, state.loss, state.tokens_per_second,
+            )  # fmt: skip
+
+    return log

@@ -25,6 +25,7 @@ from cycleqd.experts.summary import TrainingStopped, TrainingSummary, summary_of
 from cycleqd.models.hardware import torch_device
 from cycleqd.models.segmentation.learning import Batch, Stopped, fit
 from cycleqd.models.segmentation.shape import check_sam, load_sam
+from cycleqd.models.side_by_side import GATE
 from cycleqd.skills.segmentation.pictures import Picture
 from cycleqd.skills.segmentation.prompts import Kind
 
@@ -94,7 +95,8 @@ def train_segmenter(
         raise ValueError("a segmentation expert needs pictures to learn from")
     size = check_sam(base)
     device = torch_device()
-    model = _build(base, method, rank, alpha, seed).to(device)
+    with GATE.building():
+        model = _build(base, method, rank, alpha, seed).to(device)
     total = max(1, round(epochs * len(pictures)))
     steps = -(-total // global_batch)
     settings = {

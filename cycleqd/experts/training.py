@@ -25,6 +25,7 @@ from cycleqd.experts.settings import TrainingSettings
 from cycleqd.experts.summary import TrainingStopped, TrainingSummary, summary_of
 from cycleqd.models.hardware import torch_device
 from cycleqd.models.learning_rate import warmup_then_cosine
+from cycleqd.models.side_by_side import GATE
 
 if TYPE_CHECKING:
     from cycleqd.models.vision_language import Sight
@@ -65,7 +66,8 @@ def train_expert(
     """
     lessons = lessons_of(base, conversations, settings, image_tokens=sight.tokens if sight else None)
     device = torch_device()
-    model = build_model(base, settings).to(device)
+    with GATE.building():
+        model = build_model(base, settings).to(device)
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
     optimizer = torch.optim.AdamW(
         trained, lr=settings.learning_rate, betas=settings.betas, weight_decay=settings.weight_decay, fused=True
@@ -89,22 +91,25 @@ def train_expert(
             rows = [lessons.rows[index] for index in indices]
             wanted = sum(map(targets, rows))
             loss = 0.0
-            for one in passes.cut([len(row.input_ids) for row in rows]):
-                batch = passes.batch(rows, one)
-                summed = loss_of(batch) / wanted
-                summed.backward()  # type: ignore[no-untyped-call] # torch has no types for it
-                loss += summed.item()
-                tokens += batch.tokens
-                positions += batch.input_ids.numel()
-            check_finite(loss, step)
-            torch.nn.utils.clip_grad_norm_(trained, settings.max_grad_norm)
-            optimizer.step()
-            rates.step()
-            optimizer.zero_grad(set_to_none=True)
+            with GATE.stepping():
+                for one in passes.cut([len(row.input_ids) for row in rows]):
+                    batch = passes.batch(rows, one)
+                    summed = loss_of(batch) / wanted
+                    summed.backward()  # type: ignore[no-untyped-call] # torch has no types for it
+                    loss += summed.item()
+                    tokens += batch.tokens
+                    positions += batch.input_ids.numel()
+                check_finite(loss, step)
+                torch.nn.utils.clip_grad_norm_(trained, settings.max_grad_norm)
+                optimizer.step()
+                rates.step()
+                optimizer.zero_grad(set_to_none=True)
             losses.append(loss)
             report(TrainingProgress(step, len(order), loss, tokens / (time.perf_counter() - started)))
             if lessons.held_out and (step % lessons.epoch_steps == 0 or step == len(order)):
-                best.offer(step, _mean_loss(model, loss_of, lessons.held_out, settings.micro_batch, lessons.padding))
+                with GATE.stepping():
+                    seen = _mean_loss(model, loss_of, lessons.held_out, settings.micro_batch, lessons.padding)
+                best.offer(step, seen)
             kept.offer(Done(step, tokens, positions, time.perf_counter() - started, tuple(losses)))
         seconds = time.perf_counter() - started
     best.restore()

@@ -53,14 +53,18 @@ def besides(store: RunStore, config: RunConfig, traces: Sequence[Trace]) -> Besi
         return None
     spent = sum(session.seconds.train for session in sessions)
     refined = sum(one["seconds"] for one in trainings(store, [REFINED]))
-    each = sum(one["seconds"] for one in trained) / sum(one["conversations"] for one in trained)
+    passed, learned = (
+        sum(one[what] for one in experts) / _side_by_side(known) + sum(one[what] for one in together)
+        for what in ("seconds", "conversations")
+    )
     # All data are those of every skill.
     sizes = [one["conversations"] for one in experts] or [one["conversations"] / len(known.skills) for one in together]
-    rest = max(0.0, spent - refined - sum(one["seconds"] for one in trained))
+    rest = max(0.0, spent - refined - passed)
     child = statistics.fmean(one.engine + one.rest for one in traces)
     samples = _count(config, "test") / max(1, _count(known, "test"))
     return Besides(
-        training=each * _conversations(config, statistics.fmean(sizes)) + (rest if config.uses_regmean else 0.0),
+        training=passed / learned * _conversations(config, statistics.fmean(sizes))
+        + (rest if config.uses_regmean else 0.0),
         scored=child * (3 + len(config.skills) + len(candidates(config.baselines))),
         tested=statistics.fmean(tested) * samples * _models(config),
         other=sum(session.seconds.other for session in sessions),
@@ -86,17 +90,21 @@ def _models(config: RunConfig) -> int:
 
 
 def _conversations(config: RunConfig, mean: float) -> float:
-    """Conversations of all trainings; `mean` is an expert's, and stands where a data set's number is not known."""
+    """Conversations of all trainings, those side by side counted once; `mean` is an expert's, where none is known."""
 
     def shown(skill: str, epochs: float) -> float:
         count = config.counts(skill)["train"]
         return count * epochs if count else mean
 
     settings = config.experts
-    found = sum(shown(skill, settings.epochs_of(skill)) for skill in config.trained)
+    found = sum(shown(skill, settings.epochs_of(skill)) for skill in config.trained) / _side_by_side(config)
     if config.comparison.all_data:  # which learns from the data of every skill, also where its expert has a source
         found += sum(shown(skill, settings.epochs) for skill in config.skill_names)
     return found
+
+
+def _side_by_side(config: RunConfig) -> int:
+    return max(1, min(config.experts.side_by_side, len(config.trained)))
 
 
 def _count(config: RunConfig, split: Literal["optimization", "test"]) -> int:

@@ -1,8 +1,8 @@
 """Where the wall-clock time of a run goes.
 
 Phases may overlap (episodes of one skill act while another skill's replies are generated); every second is counted
-once: generating wins over sandboxes, and what no phase claims is `other`. Seconds in which evaluators in other processes
-score are divided as these spent theirs.
+once: generating wins over sandboxes, and what no phase claims is `other`. Seconds in which evaluators in other
+processes score are divided as these spent theirs.
 """
 
 from __future__ import annotations

@@ -8,8 +8,10 @@ from math import prod
 from typing import Final
 
 from cycleqd.experts import TrainingSummary
+from cycleqd.experts.progress import lines_of
 from cycleqd.experts.segmentation import train_segmenter
 from cycleqd.experts.sources import Update, task_vectors
+from cycleqd.models.side_by_side import share_of_threads
 from cycleqd.run.genomes import add_individual, save_bases
 from cycleqd.run.names import ALL_DATA, AVERAGE, SIMILARITY_KEY, TRAINING, expert_id, expert_key, regmean_id
 from cycleqd.run.records import IndividualRecord
@@ -33,14 +35,17 @@ _DECOMPOSED: Final = 20_000_000
 def train(ws: Workspace, skill: str, progress: Callable[..., None] | None = None) -> TrainingSummary:
     """Fine-tunes the expert of a skill."""
     settings = ws.config.experts
-    return _fine_tune(
-        ws,
-        skill,
-        [skill],
-        epochs=settings.epochs_of(skill),
-        max_length=settings.max_length_of(skill),
-        progress=progress,
-    )
+    if settings.side_by_side > 1:
+        progress = progress or lines_of(skill)
+    with share_of_threads(settings.side_by_side):
+        return _fine_tune(
+            ws,
+            skill,
+            [skill],
+            epochs=settings.epochs_of(skill),
+            max_length=settings.max_length_of(skill),
+            progress=progress,
+        )
 
 
 def train_on_all_data(ws: Workspace, progress: Callable[..., None] | None = None) -> TrainingSummary:

@@ -3,6 +3,7 @@ import json
 import logging
 import shutil
 import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
@@ -15,6 +16,7 @@ from cycleqd.experts.conversations import content_hash
 from cycleqd.experts.learner import build_model, save_expert
 from cycleqd.experts.summary import TrainingStopped
 from cycleqd.models.causal_lm import ChatRequest, open_engine
+from cycleqd.models.side_by_side import share_of_threads
 from cycleqd.task_vector import build_bases, read_lora_adapter
 from tests.state_file import StateFile
 
@@ -41,6 +43,21 @@ def train(base, out, *, progress=ignore, stop=None, place=None, **settings):
 
 def digest(folder, name="adapter_model.safetensors"):
     return hashlib.sha256((folder / name).read_bytes()).hexdigest()
+
+
+def test_trainings_side_by_side_give_what_each_gives_alone_bit_for_bit(tiny_tied, tmp_path):
+    kinds = [{"dtype": dtype, "seed": seed, "epochs": 2} for seed in (3, 4) for dtype in ("float32", "bfloat16")]
+
+    def expert(number, where):
+        with share_of_threads(2):
+            train(tiny_tied, tmp_path / where / str(number), **kinds[number])
+        return digest(tmp_path / where / str(number))
+
+    alone = [expert(number, "alone") for number in range(len(kinds))]
+    with ThreadPoolExecutor(2) as pool:
+        beside = list(pool.map(lambda number: expert(number, "beside"), range(len(kinds))))
+    assert beside == alone
+    assert len(set(alone)) == len(kinds)
 
 
 @pytest.mark.parametrize("model", ["tiny_tied", "tiny_biased"])

@@ -26,7 +26,13 @@ STORED = 269_060_552
 MEASURED = {
     # `du -sb` of finished runs, 2026-11-26.
     ("generations=24",): 1_114_778_000,
-    ("generations=40", "search={kind: cycleqd, block: 16}", "evaluators.count=1", "refinement.epochs=0", "baselines=[]"): 547_236_453,
+    (
+        "generations=40",
+        "search={kind: cycleqd, block: 16}",
+        "evaluators.count=1",
+        "refinement.epochs=0",
+        "baselines=[]",
+    ): 547_236_453,
 }
 
 

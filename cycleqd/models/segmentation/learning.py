@@ -13,6 +13,7 @@ from PIL import Image
 
 from cycleqd.models.learning_rate import warmup_then_cosine
 from cycleqd.models.segmentation.shape import mask_logits, prompt_arguments, to_pixels
+from cycleqd.models.side_by_side import GATE
 from cycleqd.skills.segmentation.pictures import Picture
 from cycleqd.skills.segmentation.prompts import Kind, prompt_of
 
@@ -113,17 +114,18 @@ def fit(
             raise Stopped("the run is being stopped")
         batch = next(batches)
         loss = 0.0
-        for first in range(0, len(batch.pictures), micro_batch):
-            part = batch.pictures[first : first + micro_batch]
-            share = loss_of(model, Batch(part, batch.prompt), size) * (len(part) / len(batch.pictures))
-            share.backward()  # type: ignore[no-untyped-call] # torch has no types for it
-            loss += share.item()
-        if not math.isfinite(loss):
-            raise RuntimeError(f"the loss is {loss} in step {step}: training diverged; lower the learning rate")
-        torch.nn.utils.clip_grad_norm_(trained, max_grad_norm)
-        optimizer.step()
-        rates.step()
-        optimizer.zero_grad(set_to_none=True)
+        with GATE.stepping():
+            for first in range(0, len(batch.pictures), micro_batch):
+                part = batch.pictures[first : first + micro_batch]
+                share = loss_of(model, Batch(part, batch.prompt), size) * (len(part) / len(batch.pictures))
+                share.backward()  # type: ignore[no-untyped-call] # torch has no types for it
+                loss += share.item()
+            if not math.isfinite(loss):
+                raise RuntimeError(f"the loss is {loss} in step {step}: training diverged; lower the learning rate")
+            torch.nn.utils.clip_grad_norm_(trained, max_grad_norm)
+            optimizer.step()
+            rates.step()
+            optimizer.zero_grad(set_to_none=True)
         losses.append(loss)
         seen += len(batch.pictures)
         if progress:
