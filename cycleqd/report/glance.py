@@ -90,7 +90,7 @@ def heat_map(archive: Archive, latest: str) -> str:
     parts.append(_text(width / 2, height + 27, f"{names[0]}, %" if names else "the only cell"))
     if len(names) > 1:
         parts.append(_text(-28, height / 2, f"{names[1]}, %", f' transform="rotate(-90 -28 {height / 2:g})"'))
-    parts.append(_text(width / 2, -14, f"{archive.skill}: {_filled(archive)} cells", ' font-weight="bold"'))
+    parts.append(_text(0, -14, f"{archive.skill}: {_filled(archive)} cells", START + ' font-weight="bold"'))
     parts += _bar(max(width, 4 * CELL) + 14, max(height, BAR), low, high)
     return _svg(parts, max(width, 8 * CELL) + 2 * MARGIN + 56, max(height, BAR) + 2 * MARGIN)
 
@@ -142,7 +142,9 @@ def curve_markdown(history: History, page: str) -> str:
 
 def _whole(page: str) -> str:
     """Where to read on. During a run the page is of the last report that was drawn, if any."""
-    return f"Every individual, with scores, lineage and episodes: {code(page)} (`cycleqd report` draws it, at any time)."
+    return (
+        f"Every individual, with scores, lineage and episodes: {code(page)} (`cycleqd report` draws it at any time)."
+    )
 
 
 def _filled(archive: Archive) -> str:
