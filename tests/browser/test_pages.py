@@ -140,6 +140,32 @@ def test_chart_says_its_numbers_where_the_pointer_is_and_where_the_arrow_keys_le
     expect(shown.locator("polyline[data-line='1']").first).to_be_visible()
 
 
+def test_times_are_sorted_by_how_long_they_are(visit):
+    shown = visit("comparison.html")
+    table = shown.locator("table.sortable").first
+    column = table.locator("thead th").all_inner_texts().index("time") + 1
+    times = {"20 min 43 s": 1243, "3 min 00 s": 180, "1 h 44 min": 6240}
+    table.evaluate(
+        """(table, [column, times]) => {
+            const rows = Object.entries(times).map(([text, seconds]) => {
+                const row = table.tBodies[0].rows[0].cloneNode(true), cell = row.cells[column - 1];
+                cell.textContent = text; cell.dataset.value = seconds;
+                return row;
+            });
+            table.tBodies[0].replaceChildren(...rows);
+        }""",
+        [column, times],
+    )
+    head = table.locator("thead th").nth(column - 1)
+    for order, wanted in (
+        ("descending", sorted(times, key=times.get, reverse=True)),
+        ("ascending", sorted(times, key=times.get)),
+    ):
+        head.get_by_role("button").click()
+        expect(head).to_have_attribute("aria-sort", order)
+        assert table.locator(f"tbody td:nth-child({column})").all_inner_texts() == wanted
+
+
 @pytest.mark.parametrize(
     "name",
     ["comparison.html", "long/report/index.html", "long/report/explore.html",
