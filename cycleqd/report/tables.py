@@ -282,5 +282,5 @@ def _share(seconds: float, total: float) -> str:
 
 
 def _and(names: Sequence[str]) -> str:
-    names = [f"the {name}" for name in names]
+    names = [name if name.startswith("the ") else f"the {name}" for name in names]
     return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"

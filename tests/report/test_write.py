@@ -113,6 +113,12 @@ def test_an_unclear_difference_is_called_so(storage: str) -> None:
     assert "May be chance" in headline(unclear)
 
 
+def test_an_article_stands_once_before_each_model(finished: RunStore) -> None:
+    summary = summarise(finished)
+    rows = {**dict.fromkeys(summary.beats, True), "merged": True}
+    assert "and the search's merge." in headline(summary.model_copy(update={"beats": rows}))
+
+
 def test_a_report_under_way_says_how_far_it_is(storage: str) -> None:
     store = synthetic_run(storage, generations=2, planned=40, finished=False)
     write_report(store)
