@@ -60,13 +60,13 @@ def show_generation(ws: Workspace, generation: int, total: int, individual: str)
     )
     if ws.search is not None:
         create_markdown_artifact(
-            archives_markdown(ws.search.archives, individual),
+            archives_markdown(ws.search.archives, individual, ws.store.url(REPORT_KEY)),
             key=artifact_key(ws.config.run_id, "archives"),
             description=f"After {finished} of {total} generations",
         )
     if finished % CURVE_EVERY == 0 or finished == total:
         create_markdown_artifact(
-            curve_markdown(replay(ws.store)),
+            curve_markdown(replay(ws.store), ws.store.url(REPORT_KEY)),
             key=artifact_key(ws.config.run_id, "scores"),
             description=f"After {finished} of {total} generations",
         )

@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 Scores = Mapping[str, float]
 """Scores in [0, 1] per skill."""
 
+TICKS = 5
+"""Parts, at most, into which the labelled edges of bins cut an axis."""
+
 SNAPSHOTS = 4
 """How many states of the archives are kept for the figures, the experts' and the last one among them."""
 
@@ -158,6 +161,14 @@ def rebuild(
 
 def _snapshot(archives: Archives, finished: int) -> Snapshot:
     return Snapshot(finished, {skill: dict(archives[skill].cells) for skill in archives.skills})
+
+
+def edge_labels(edges: Sequence[float]) -> list[tuple[float, str]]:
+    """Some edges of an axis' bins: where each lies along the axis, in [0, 1], and what it is in percent."""
+    bins = len(edges) - 1
+    step = max(1, math.ceil(bins / TICKS))
+    digits = 0 if edges[step] - edges[0] >= 0.01 else 1  # or two labels would read alike
+    return [(edge / bins, f"{100 * edges[edge]:.{digits}f}") for edge in range(0, bins + 1, step)]
 
 
 def progress_of(archives: Archives) -> Progress:

@@ -6,7 +6,8 @@ import base64
 from collections.abc import Callable, Collection, Mapping
 from typing import NamedTuple
 
-from cycleqd.report.history import History
+from cycleqd.report.episode_pages import EpisodePages
+from cycleqd.report.explore import Explored
 from cycleqd.report.lineage import Ancestor, describe, expert_shares, family
 from cycleqd.report.markdown import code, fenced, plain
 from cycleqd.report.provenance import Provenance
@@ -25,8 +26,8 @@ from cycleqd.report.tables import (
     skill_comparison_table,
     time_table,
 )
-from cycleqd.report.templates import render
-from cycleqd.report.transcripts import transcript_key
+from cycleqd.report.templates import render, script_hash
+from cycleqd.report.transcripts import individual_key, transcript_key
 from cycleqd.run.records import IndividualRecord
 
 LINEAGE_DEPTH = 4
@@ -53,29 +54,27 @@ class _Link(NamedTuple):
 
 def html_page(
     summary: Summary,
-    history: History,
     figures: Mapping[str, bytes],
     background: Provenance,
     measured: Collection[tuple[str, str, str]],
     read: Callable[[str], IndividualRecord],
+    found: Explored,
+    episodes: EpisodePages,
 ) -> str:
-    """``report/index.html``: complete in one file, without scripts.
-
-    Pages of their own are transcripts, and the archives that can be asked (`cycleqd.report.explore`).
+    """``report/index.html``: all but the episodes in one file, which is complete without its script.
 
     Args:
         summary: The run's figures.
-        history: The run's archives over the generations.
         figures: PNG images by name.
         background: Configuration and provenance.
         measured: The evaluations that have a transcript: (split, row, skill).
         read: Gives an individual's recipe by id.
+        found: The archives and individuals that can be asked.
+        episodes: The pages with episodes.
     """
+    script = render("explore.js.j2") + render("individuals.js.j2")
     splits = [split for split in summary.splits if summary.splits[split]]
-    images = {
-        name: _Figure(name, _caption(name, history), base64.b64encode(image).decode())
-        for name, image in figures.items()
-    }
+    images = {name: _Figure(name, _caption(name), base64.b64encode(image).decode()) for name, image in figures.items()}
     return render(
         "index.html.j2",
         summary=summary,
@@ -96,7 +95,12 @@ def html_page(
             }
             for split in splits
         ],
-        archives=[figure for name, figure in images.items() if name.startswith("archive")],
+        growth=images.get("archives-over-time"),
+        explored=found,
+        held=[_Link(name, individual_key(name)) for name in episodes.held],
+        left_out=episodes.left_out,
+        script=script,
+        script_hash=script_hash(script),
         progress=images.get("progress"),
         time=images.get("time"),
         time_table=time_table(summary) if summary.wall_seconds["total"] > 0 else None,
@@ -167,15 +171,11 @@ def _facts(summary: Summary) -> dict[str, str]:
     return facts
 
 
-def _caption(name: str, history: History) -> str:
+def _caption(name: str) -> str:
     if name.startswith("scores-"):
         return "Bars are means over the samples, whiskers their 95 % intervals."
     if name == "archives-over-time":
         return "Each line is one archive, from the experts alone to now. Orange frames: the experts' cells."
-    if name.startswith("archive-"):
-        others = [axis.skill for axis in history.axes[name.removeprefix("archive-")]]
-        along = f", placed by its {' and '.join(others)} score" if others else ""
-        return f"Every coloured cell holds one individual{along}; optimization split. Orange: the experts' cells."
     if name == "progress":
         return "After every generation, on the optimization split. Means are over the individuals in the archive."
     return "Wall-clock time by phase, each second counted once."

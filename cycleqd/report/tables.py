@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 from cycleqd.report.markdown import plain
 from cycleqd.report.summary import PHASES, Baseline, Comparison, Summary
@@ -53,6 +53,7 @@ class TextTable:
         prose: Numbers of the columns that a terminal may wrap.
         left: Numbers of further columns that are left-aligned on a terminal.
         note: What a terminal says below the table.
+        values: What a page sorts a column's rows by, where that is not what its cells say, by number of the column.
     """
 
     title: str
@@ -62,6 +63,7 @@ class TextTable:
     prose: frozenset[int] = frozenset()
     left: frozenset[int] = frozenset()
     note: str = ""
+    values: Mapping[int, Sequence[float]] = field(default_factory=dict)
 
     def to_markdown(self) -> str:
         """As a Markdown table, without its title; whatever a cell holds is shown as it stands."""
@@ -280,5 +282,5 @@ def _share(seconds: float, total: float) -> str:
 
 
 def _and(names: Sequence[str]) -> str:
-    names = [f"the {name}" for name in names]
+    names = [name if name.startswith("the ") else f"the {name}" for name in names]
     return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"

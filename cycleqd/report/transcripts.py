@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 from rich.console import Group, RenderableType
 from rich.panel import Panel
@@ -13,7 +12,7 @@ from rich.text import Text
 
 from cycleqd.messages import as_text, visible
 from cycleqd.report.samples import SOLVED, anchor
-from cycleqd.report.templates import render
+from cycleqd.report.templates import render, script_hash
 from cycleqd.run.records import EpisodeRecord, EvaluationRecord
 
 ROLES = {
@@ -71,6 +70,11 @@ def transcript_key(row: str, skill: str, split: str) -> str:
     return f"transcripts/{row.replace(':', '-')}-{skill}-{split}.html"
 
 
+def individual_key(identifier: str) -> str:
+    """Where the page of an individual that is no row of the report lies, relative to the report's folder."""
+    return f"transcripts/held-{identifier}.html"
+
+
 def transcript_page(
     record: EvaluationRecord, episodes: Sequence[EpisodeRecord], *, title: str, samples: str = ""
 ) -> str:
@@ -82,20 +86,48 @@ def transcript_page(
         title: Of the page.
         samples: File name of the page beside it that has the same samples in all models, if there is one.
     """
+    return _page(title, [_section(record, episodes)], samples)
+
+
+def individual_page(
+    title: str, records: Mapping[str, EvaluationRecord], episodes: Mapping[str, Sequence[EpisodeRecord]]
+) -> str:
+    """All episodes of an individual as one page, skill by skill; each skill's name is the place where it begins.
+
+    Args:
+        title: Of the page.
+        records: Its evaluations by skill, at least one.
+        episodes: Their episodes.
+    """
+    return _page(title, [_section(record, episodes[skill], skill) for skill, record in records.items()])
+
+
+def _page(title: str, sections: Sequence[dict[str, Any]], samples: str = "") -> str:
     script = render("transcript.js.j2")
+    found = [episode for section in sections for episode in section["episodes"]]
     return render(
         "transcript.html.j2",
         title=title,
-        record=record,
         samples=samples,
         script=script,
         # What a model wrote stands on this page: no script runs here but ours.
-        script_hash=f"sha256-{base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()}",
-        solved=sum(episode.score >= SOLVED for episode in episodes),
-        episodes=[
+        script_hash=script_hash(script),
+        solved=sum(episode["solved"] for episode in found),
+        failed=sum(not episode["solved"] for episode in found),
+        sections=sections,
+    )
+
+
+def _section(record: EvaluationRecord, episodes: Sequence[EpisodeRecord], skill: str = "") -> dict[str, Any]:
+    """What the template shows of one evaluation; the skill is named where a page has several."""
+    return {
+        "skill": skill,
+        "record": record,
+        "solved": sum(episode.score >= SOLVED for episode in episodes),
+        "episodes": [
             {
                 "sample": episode.sample,
-                "anchor": anchor(episode.sample),
+                "anchor": f"{skill}-{anchor(episode.sample)}" if skill else anchor(episode.sample),
                 "template": episode.template,
                 "score": f"{episode.score:g}",
                 "solved": episode.score >= SOLVED,
@@ -107,4 +139,4 @@ def transcript_page(
             }
             for episode in episodes
         ],
-    )
+    }

@@ -17,7 +17,6 @@ from cycleqd.report.write import read_summary
 from cycleqd.run.names import (
     ALL_DATA,
     CHECKPOINT_KEY,
-    EXPLORE_KEY,
     REFINED,
     REPORT_KEY,
     SUMMARY_KEY,
@@ -95,7 +94,7 @@ class Following:
             opened.link(self._links())
 
     def _links(self) -> dict[str, str]:
-        keys = {"run": "", "report": REPORT_KEY, "explore": EXPLORE_KEY, "model": CHECKPOINT_KEY}
+        keys = {"run": "", "report": REPORT_KEY, "model": CHECKPOINT_KEY}
         return {name: _address(self._store, key) for name, key in keys.items()}
 
 

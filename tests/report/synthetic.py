@@ -11,8 +11,10 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from cycleqd.config import RunConfig, SkillConfig
+from cycleqd.config import ExpertConfig, RunConfig, SkillConfig
 from cycleqd.experts import TrainingSummary
+from cycleqd.report import replay, summarise
+from cycleqd.report.members import Records
 from cycleqd.run.records import (
     EpisodeRecord,
     EvaluationRecord,
@@ -42,6 +44,8 @@ def configuration(storage: str, skills: Sequence[str], *, run_id: str, generatio
         generations=generations,
         storage=storage,
         skills=tuple(SkillConfig(name=skill, optimization=24, test=30) for skill in skills),  # type: ignore[arg-type]
+        # A fourth skill, which has no training data of its own.
+        experts=ExpertConfig(source={"mbpp_plus": "hub/expert"} if "mbpp_plus" in skills else {}),
     )
 
 
@@ -254,3 +258,12 @@ def _merge(
     store.write_individual(
         IndividualRecord(id=name, genome=genome(name), generation=generation, parents=sources, coefficients=weights)
     )
+
+
+def records(store: RunStore) -> Records:
+    """What the report's page is drawn from; without links to episodes."""
+
+    def read(name: str) -> IndividualRecord | None:
+        return store.individual(name) if store.has_individual(name) else None
+
+    return Records(summarise(store), replay(store), store.seed(), read, {})

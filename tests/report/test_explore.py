@@ -1,4 +1,4 @@
-"""The page whose archives can be asked."""
+"""The part of the page that can be asked: archives, individuals, episodes, losses."""
 
 import html
 import json
@@ -8,10 +8,11 @@ from html.parser import HTMLParser
 import pytest
 
 from cycleqd.report import replay, summarise, write_report
-from cycleqd.report.explore import explore_page
+from cycleqd.report.episode_pages import write_episode_pages
+from cycleqd.report.explore import explored
 from cycleqd.report.losses import Training, loss_chart
 from cycleqd.run.store import RunStore
-from tests.report.synthetic import synthetic_run
+from tests.report.synthetic import records, synthetic_run
 
 
 class Page(HTMLParser):
@@ -20,7 +21,7 @@ class Page(HTMLParser):
     def __init__(self, text):
         super().__init__()
         self.cells, self.rows, self.references, self.scripts = [], [], [], []
-        self._script = False
+        self._script, self.text = False, ""
         self.feed(text)
 
     def handle_starttag(self, tag, attrs):
@@ -35,19 +36,27 @@ class Page(HTMLParser):
     def handle_data(self, data):
         if self._script:
             self.scripts.append(data)
+        else:
+            self.text += data
 
     @property
     def data(self):
         return json.loads(self.scripts[0])
 
 
+@pytest.fixture(scope="module")
+def finished_page(finished):
+    return Page(finished.read_bytes("report/index.html").decode())
+
+
 def page(store):
-    return Page(explore_page(summarise(store), replay(store)))
+    write_report(store)
+    return Page(store.read_bytes("report/index.html").decode())
 
 
-def test_every_cell_of_every_archive_can_be_chosen_and_is_known(finished: RunStore) -> None:
+def test_every_cell_of_every_archive_can_be_chosen_and_is_known(finished: RunStore, finished_page: Page) -> None:
     history = replay(finished)
-    shown = page(finished)
+    shown = finished_page
     wanted = [one.id for skill in history.skills for one in history.now.cells[skill].values()]
     assert sorted(cell["data-id"] for cell in shown.cells) == sorted(wanted)
     assert set(wanted) <= shown.data["members"].keys()
@@ -58,9 +67,23 @@ def test_every_cell_of_every_archive_can_be_chosen_and_is_known(finished: RunSto
     assert [cell["tabindex"] for cell in shown.cells].count("0") == len(history.skills)
 
 
-def test_what_is_known_of_a_child_is_what_its_records_say(finished: RunStore) -> None:
+def test_what_is_said_of_a_cell_are_the_scores_of_its_individual_with_their_intervals(
+    finished: RunStore, finished_page: Page
+) -> None:
+    record = finished.generations()[-1]
+    wanted = []
+    for skill in ("coding", "os", "db"):
+        score = record.scores[skill]
+        low, high = score.interval
+        wanted.append(f"{skill} {100 * score.score:.1f} ({100 * low:.0f}–{100 * high:.0f}) %")
+    told = {cell["data-id"]: cell["aria-label"] for cell in finished_page.cells}
+    assert told[record.individual] == f"{record.individual}: {', '.join(wanted)}"
+    assert all(text.count("–") == 3 for text in told.values())
+
+
+def test_what_is_known_of_a_child_is_what_its_records_say(finished: RunStore, finished_page: Page) -> None:
     record = finished.generations()[2]
-    member = page(finished).data["members"]["g0002"]
+    member = finished_page.data["members"]["g0002"]
     assert member["parents"] == list(dict.fromkeys(record.parents))
     assert (member["generation"], member["archive"]) == (2, record.archive)
     score = record.scores["os"]
@@ -69,8 +92,10 @@ def test_what_is_known_of_a_child_is_what_its_records_say(finished: RunStore) ->
     assert member["won"].keys() == record.cells.keys()
 
 
-def test_every_individual_is_in_the_table_with_what_the_filter_asks_for(finished: RunStore) -> None:
-    shown = page(finished)
+def test_every_individual_is_in_the_table_with_what_the_filter_asks_for(
+    finished: RunStore, finished_page: Page
+) -> None:
+    shown = finished_page
     members = shown.data["members"]
     assert set(members) == {record.id for record in finished.individuals()}
     assert len(shown.rows) == len(members)
@@ -79,32 +104,57 @@ def test_every_individual_is_in_the_table_with_what_the_filter_asks_for(finished
     assert sum("expert" in kinds for kinds in shown.rows) == 3
 
 
-def test_page_needs_nothing_from_elsewhere_and_links_transcripts_that_are_there(finished: RunStore) -> None:
-    text = finished.read_bytes("report/explore.html").decode()
-    shown = Page(text)
-    assert shown.references == ["index.html"]
+def test_whoever_is_in_an_archive_leads_to_its_episodes(finished: RunStore, finished_page: Page) -> None:
+    members = finished_page.data["members"]
+    held = [name for name, member in members.items() if member["held"]]
+    own = [name for name in held if not members[name]["names"]]
+    assert own
+    for name in held:
+        links = members[name]["links"]
+        assert {f"{skill}, optimization" for skill in ("coding", "os", "db")} <= links.keys()
+        assert all(finished.exists(f"report/{link.partition('#')[0]}") for link in links.values())
+    for name in own:
+        text = finished.read_bytes(f"report/transcripts/held-{name}.html").decode()
+        assert text.count('class="episode is-') == 3 * 24
+        places = re.findall(r' id="([^"]*)"', text)
+        assert len(places) == len(set(places))
+        for link in members[name]["links"].values():
+            assert link.partition("#")[2] in places
+
+
+def test_page_says_how_many_individuals_of_archives_have_no_episodes_beside_it(
+    storage: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = synthetic_run(storage, generations=12)
+    monkeypatch.setitem(write_episode_pages.__kwdefaults__, "most", 1)
+    text = " ".join(page(store).text.split())
+    held = {one.id for cells in replay(store).now.cells.values() for one in cells.values()}
+    left = len(held - set(summarise(store).individuals.values())) - 1
+    assert left > 0
+    assert f"has a page with its episodes, save {left}: the best have one" in text
+    assert f"{left} more have no page." in text
+
+
+def test_page_needs_nothing_from_elsewhere_and_is_one_file_but_for_episodes(
+    finished: RunStore, finished_page: Page
+) -> None:
+    text = finished.read_bytes("report/index.html").decode()
+    assert all(one.startswith(("data:image/png;base64,", "#", "transcripts/")) for one in finished_page.references)
     assert "default-src 'none'" in text
     assert not re.search(r"https?://|@import|fetch\(", text.replace("http://www.w3.org", ""))
-    links = [link for member in shown.data["members"].values() for link in member["links"].values()]
-    assert links
-    assert all(finished.exists(f"report/{link}") for link in links)
-    assert 'href="explore.html"' in finished.read_bytes("report/index.html").decode()
-
-
-def test_archive_in_which_all_score_alike_is_painted_neither_high_nor_low(finished: RunStore) -> None:
-    from cycleqd.report.explore import _strength
-
-    assert _strength(0.0, 0.0, 0.0) == _strength(1.0, 1.0, 1.0) == 0.5
-    assert _strength(0.2, 0.2, 0.6) < _strength(0.4, 0.2, 0.6) < _strength(0.6, 0.2, 0.6) == 1.0
+    assert not finished.exists("report/explore.html")
+    places = set(re.findall(r' id="([^"]*)"', text))
+    assert {one[1:] for one in finished_page.references if one.startswith("#")} <= places
 
 
 @pytest.mark.parametrize("skills", [("os",), ("os", "db"), ("coding", "os", "db")])
 def test_archives_of_any_number_of_axes_are_drawn(storage: str, skills: tuple[str, ...]) -> None:
     store = synthetic_run(storage, skills=skills, generations=3)
-    shown = page(store)
-    assert shown.cells
-    for cell in shown.cells:
-        assert 0 < float(cell["fill-opacity"]) <= 1
+    for picture in explored(records(store)).archives:
+        assert picture.views
+        for view in picture.views:
+            assert view.squares
+            assert all(0 < square.strength <= 1 for square in view.squares)
 
 
 def test_run_that_has_only_begun_has_a_page_without_archives(storage: str) -> None:
@@ -113,7 +163,7 @@ def test_run_that_has_only_begun_has_a_page_without_archives(storage: str) -> No
     store = RunStore(storage, "begun")
     store.open(configuration(storage, ("os",), run_id="begun", generations=3))
     write_report(store)
-    shown = Page(store.read_bytes("report/explore.html").decode())
+    shown = Page(store.read_bytes("report/index.html").decode())
     assert (shown.cells, shown.rows) == ([], [])
 
 
@@ -127,7 +177,7 @@ def test_transcripts_can_be_narrowed_to_solved_or_failed_without_a_script(finish
 
 
 def test_losses_of_the_experts_are_drawn_step_by_step_and_a_long_training_in_means(finished: RunStore) -> None:
-    text = finished.read_bytes("report/explore.html").decode()
+    text = finished.read_bytes("report/index.html").decode()
     data = _chart(text)
     assert (data["x"], data["first"], data["stride"], data["unit"]) == ("step", 1, 1, "nats")
     assert [line["name"] for line in data["series"]] == ["coding", "os", "db"]
@@ -137,7 +187,7 @@ def test_losses_of_the_experts_are_drawn_step_by_step_and_a_long_training_in_mea
     assert _chart(chart)["stride"] == 3
     assert len(_chart(chart)["series"][0]["values"]) == 334
     assert "means of 3 steps" in chart
-    assert explore_page(summarise(finished), replay(finished)).count("Training of the experts") == 0
+    assert explored(records(finished)).losses == ""
 
 
 def _chart(text):

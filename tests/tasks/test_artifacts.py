@@ -5,7 +5,9 @@ import pytest
 from cycleqd.evaluation.audit import Audit, Finding
 from cycleqd.report.auditing import LISTED
 from cycleqd.run.records import EpisodeRecord, EvaluationRecord, SampleScore, Score
+from cycleqd.search.archive import Archives, grids_from_experts
 from tasks import artifacts
+from tests.report.synthetic import synthetic_run
 
 IMAGE = "![x](http://evil.example/x.png) [y](javascript:alert(1)) | <img src=x>\n```\n<img src=x>"
 
@@ -56,6 +58,18 @@ def test_artifact_of_an_evaluation_shows_what_a_model_wrote_as_text(made):
     outside = markdown.replace(IMAGE, "")
     for live in ("](http", "](javascript", " <img", "http://evil"):
         assert live not in outside
+
+
+def test_artifacts_of_a_generation_say_where_the_runs_report_is(made, monkeypatch, tmp_path):
+    monkeypatch.setattr(artifacts, "create_progress_artifact", lambda *_, **__: None)
+    store = synthetic_run(str(tmp_path), generations=1)
+    alike = {f"expert-{skill}": dict.fromkeys(("os", "db"), 0.0) for skill in ("os", "db")}
+    archives = Archives.seeded(("os", "db"), grids_from_experts(list(alike.values()), bins=15), alike)
+    ws = SimpleNamespace(config=store.config(), store=store, search=SimpleNamespace(archives=archives))
+    artifacts.show_generation(ws, 0, 1, "g0000")
+    assert [more["key"] for _, more in made] == ["cycleqd-synthetic-archives", "cycleqd-synthetic-scores"]
+    for markdown, _ in made:
+        assert f"`{tmp_path}/synthetic/report/index.html`" in markdown
 
 
 def test_the_table_of_several_runs_has_a_key_that_prefect_takes(made):

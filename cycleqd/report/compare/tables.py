@@ -31,7 +31,13 @@ def run_table(found: Comparison) -> TextTable:
         )
         line += (_points(run.against_first),) if several else ()
         rows.append((*line, *(_estimate(run.skills.get(skill)) for skill in found.skills)))
-    return TextTable("Final models", (*header, *found.skills), tuple(rows), note=_NOTES + (_PAIRED if several else ""))
+    return TextTable(
+        "Final models",
+        (*header, *found.skills),
+        tuple(rows),
+        note=_NOTES + (_PAIRED if several else ""),
+        values={header.index("time"): [run.seconds for run in found.runs]},
+    )
 
 
 def group_table(found: Comparison) -> TextTable:

@@ -160,6 +160,14 @@ def test_every_run_has_a_line_in_every_chart_that_has_numbers_of_it(runs):
     assert toggles == ["0", "1", "2"]
 
 
+def test_page_sorts_times_by_their_seconds(runs):
+    found = comparison(runs)
+    table = run_table(found)
+    parsed = Parsed(page(runs, found))
+    told = [float(attributes["data-value"]) for _, attributes in parsed.tags if "data-value" in attributes]
+    assert told == [run.seconds for run in found.runs] == [*table.values[table.header.index("time")]]
+
+
 def test_what_a_label_holds_is_text(stores):
     run = read_run(stores[0], "<script>alert(1)</script>")
     text = page([run], comparison([run]))
