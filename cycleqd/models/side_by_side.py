@@ -1,8 +1,8 @@
 """Trainings of one process, side by side: each computes with its share of the threads.
 
 Small models gain little from a second thread: a step of the demo's trainings takes two threads 2.6 seconds of the
-processors' time, and one thread 1.8. Building a model is for one training alone, as it changes what is global for a moment:
-torch's generator, its default type, how layers are initialised.
+processors' time, and one thread 1.8. Building a model is for one training alone, as it changes what is global for a
+moment: torch's generator, its default type, how layers are initialised.
 """
 
 from __future__ import annotations
