@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import difflib
+from collections.abc import Sequence
+
 
 class MendableFault(Exception):
     """What was given, or what a run finds around it, cannot be used; the text says what to do.
@@ -12,3 +15,12 @@ class MendableFault(Exception):
 
 class StoreError(MendableFault, RuntimeError):
     """The store cannot serve a request; the text says what was expected and what is there."""
+
+
+def hint(name: str, names: Sequence[str], none: str) -> str:
+    """The end of an error about an unknown name: close matches, else what there is, else `none`."""
+    close = difflib.get_close_matches(name, names, n=3, cutoff=0.5)
+    if close:
+        return f"; did you mean {' or '.join(close)}?"
+    shown = ", ".join(names[:8]) + (", ..." if len(names) > 8 else "")
+    return f"; there are {shown}" if names else f"; {none}"

@@ -6,7 +6,7 @@ path of its field. Configuration stays at the edge: builders turn it into plain 
 The modules: `run` has the whole and what must hold between its sections, which are in `model`, `skills`, `experts`,
 `search`, `operators`, `refinement`, `baselines`, `evaluators`, `machine` and `trackers`; `section` is what they have
 in common, `named` what those have that choose a class by name. `loading` reads a profile or a file, `files` knows its
-syntax.
+syntax. `form` and `usual` are about the form.
 """
 
 from cycleqd.config.baselines import BaselineConfig, ComparisonConfig
@@ -24,6 +24,7 @@ from cycleqd.config.section import Section
 from cycleqd.config.segmentation import SegmentationConfig
 from cycleqd.config.skills import GENERATED_COUNTS, GENERATED_SKILLS, SkillConfig, SkillName
 from cycleqd.config.trackers import TrackerConfig
+from cycleqd.config.usual import FormConfig, with_usual
 
 __all__ = [
     "GENERATED_COUNTS",
@@ -40,6 +41,7 @@ __all__ = [
     "EngineConfig",
     "EvaluatorsConfig",
     "ExpertConfig",
+    "FormConfig",
     "GridConfig",
     "ModelConfig",
     "MutationConfig",
@@ -62,5 +64,6 @@ __all__ = [
     "load_config",
     "parse_config",
     "read_settings",
+    "with_usual",
     "write_yaml",
 ]
