@@ -21,7 +21,6 @@ from pydantic_core.core_schema import CoreSchema
 from cycleqd.config.baselines import BaselineConfig, ComparisonConfig, RegMeanConfig
 from cycleqd.config.evaluators import EvaluatorsConfig
 from cycleqd.config.experts import ExpertConfig
-from cycleqd.config.files import write_yaml
 from cycleqd.config.form import arrange
 from cycleqd.config.machine import EngineConfig, RetentionConfig, SandboxConfig, TaskConfig
 from cycleqd.config.model import ModelConfig
@@ -32,6 +31,7 @@ from cycleqd.config.section import Section
 from cycleqd.config.segmentation import SegmentationConfig
 from cycleqd.config.skills import SkillConfig
 from cycleqd.config.trackers import TrackerConfig
+from cycleqd.plain_yaml import write_yaml
 from cycleqd.run_id import RunId
 from cycleqd.seams import SEARCHES
 from cycleqd.skills.registry import SkillRow
