@@ -81,6 +81,9 @@ def test_mappings_of_opened_sections_are_unwrapped():
     wrapped = {"__prefect_kind": "json", "value": '{"os": 2.5}'}
     given = with_usual({"profile": "demo", "experts": {"epochs_by_skill": wrapped}})
     assert parse_config(given).experts.epochs_by_skill == {"os": 2.5}
+    template = {"__prefect_kind": "jinja", "template": "{{ x }}"}
+    with pytest.raises(ParameterTypeError, match=r"config\.experts\.data: .*does not fill in 'jinja'"):
+        cycleqd_run.validate_parameters({"config": {"profile": "demo", "experts": {"data": template}}})
 
 
 def test_form_begins_with_the_profile():

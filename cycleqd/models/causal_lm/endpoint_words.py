@@ -26,7 +26,7 @@ _TOO_LONG: Final = re.compile(
     r"|exceeds? the maximum number of (input )?tokens|prompt contains \d+ tokens.{0,80}too large"
     # DashScope, TensorRT-LLM, OpenAI's Responses, xAI
     r"|range of (input|prompt) length should be|maximum prompt length"
-    r"|(input|prompt) (length|tokens?)\b.{0,60}\bexceeds? the (max|configured|limit)",
+    r"|(input|prompt) (length|tokens?)\b.{0,60}\bexceeds? the (max|configured)",
     re.IGNORECASE | re.DOTALL,
 )
 _TOO_LONG_STATUSES: Final = frozenset({400, 413, 422, 500})
