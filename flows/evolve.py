@@ -6,12 +6,14 @@ from collections.abc import Collection, Generator
 from contextlib import closing
 from functools import partial
 from queue import SimpleQueue
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
 
 from prefect import flow
 from prefect.logging import get_run_logger
+from pydantic import Field
 
 from cycleqd import steps
+from cycleqd.config.form import LimitsBeside
 from cycleqd.machine.load import Load
 from cycleqd.run.names import RunRef
 from cycleqd.run.records import Score, Split
@@ -31,8 +33,11 @@ class _Scored(NamedTuple):
     split: Split | None
 
 
+_Generations = Annotated[Annotated[int, Field(ge=0, strict=True)] | None, LimitsBeside]
+
+
 @flow(name="evolve", flow_run_name="evolve {run.run_id}", task_runner=THREADS)
-def evolve(run: RunRef, generations: int | None = None) -> int:
+def evolve(run: RunRef, generations: _Generations = None) -> int:
     """Evolves from the last finished generation on.
 
     Args:

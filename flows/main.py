@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from prefect import flow
+from pydantic import StrictBool
 
-from cycleqd.config import RunConfig
+from cycleqd.config import FormConfig
 from cycleqd.preflight.search import refuse_unfit_search
 from cycleqd.run.names import RunRef
 from cycleqd.run.store import RunStore
@@ -18,11 +19,11 @@ from tasks.work import at_work
 
 
 @flow(name="cycleqd", flow_run_name="cycleqd {config.run_id}")
-def cycleqd_run(config: RunConfig, rescore: bool = False) -> str:
+def cycleqd_run(config: FormConfig, rescore: StrictBool = False) -> str:
     """Runs CycleQD from the base model to the report; what a run of the same id has finished is not repeated.
 
     Args:
-        config: Everything that determines the run.
+        config: Everything that determines the run. It may name a profile, whose values stand for all that is left out.
         rescore: Measure scores anew that depend on something which has changed since (a judge, an image, an engine),
             instead of refusing to go on. If the search was built on them, it begins again with the same experts;
             nothing is removed.

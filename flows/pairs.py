@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Annotated
 
 from prefect import flow
 from prefect.logging import get_run_logger
+from pydantic import Field
 
-from cycleqd.config import RunConfig
+from cycleqd.config import FormConfig
 from cycleqd.experiment.pairs import Table, collect_pairs, experts_run, pair_runs, to_markdown
 from cycleqd.run.names import RunRef
 from cycleqd.run.store import RunStore
@@ -16,13 +18,15 @@ from flows.train_experts import train_experts
 from tasks.artifacts import show_table
 from tasks.work import at_work
 
+_Seeds = Annotated[Sequence[Annotated[int, Field(ge=0, strict=True)]], Field(min_length=1)]
+
 
 @flow(name="pairs", flow_run_name="pairs of {config.run_id}")
-def run_pairs(config: RunConfig, seeds: Sequence[int]) -> Table:
+def run_pairs(config: FormConfig, seeds: _Seeds) -> Table:
     """Merges the experts of every two skills, seed by seed; what an earlier start has finished is not repeated.
 
     Args:
-        config: A run of at least two skills.
+        config: A run of at least two skills. It may name a profile, whose values stand for all that is left out.
         seeds: Seeds.
 
     Returns:

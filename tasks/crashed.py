@@ -14,7 +14,9 @@ from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.filters import FlowFilter, FlowRunFilter, TaskRunFilter
 from prefect.client.schemas.objects import FlowRun
 from prefect.states import Crashed
+from pydantic import ValidationError
 
+from cycleqd.config import with_usual
 from cycleqd.run.names import RunRef
 from tasks.family import family
 from tasks.reruns import RERUN, rerun_id
@@ -70,13 +72,16 @@ def _reruns(client: SyncPrefectClient) -> set[UUID]:
 
 def _worked_on(flow_run: FlowRun, *, is_rerun: bool) -> RunRef | None:
     """The run that a flow run works on, by its parameters; None where they name none."""
-    given = flow_run.parameters.get("run") or flow_run.parameters.get("config")
-    run_id = given.get("run_id") if isinstance(given, dict) else None
-    if not isinstance(given, dict) or not isinstance(run_id, str):
+    try:
+        given = with_usual(flow_run.parameters.get("run") or flow_run.parameters.get("config"))
+        run_id = given.get("run_id") if isinstance(given, dict) else None
+        if not isinstance(given, dict) or not isinstance(run_id, str):
+            return None
+        if is_rerun and flow_run.expected_start_time:
+            run_id = rerun_id(run_id, flow_run.expected_start_time)
+        return RunRef(run_id=run_id, storage=str(given.get("storage", "runs")))
+    except ValidationError:  # somebody's flow that happens to have such a parameter, or one that is about to fail
         return None
-    if is_rerun and flow_run.expected_start_time:
-        run_id = rerun_id(run_id, flow_run.expected_start_time)
-    return RunRef(run_id=run_id, storage=str(given.get("storage", "runs")))
 
 
 def _has_vanished(run: FlowRun) -> bool:

@@ -10,12 +10,13 @@ import logging
 from cycleqd.evaluation.agreement import OtherScores
 from cycleqd.preflight.search import SearchUnfit
 from cycleqd.run.base_identity import BaseDiffers, BaseUnknown
+from cycleqd.run.finding import RunUnknown
 from cycleqd.run.lease import RunLocked
 from cycleqd.tracking import TrackerMissing
 
-REFUSALS = (RunLocked, BaseDiffers, BaseUnknown, OtherScores, SearchUnfit, TrackerMissing)
-"""Another process works on the run, it was begun with something else, its search cannot begin, or a tracker's package
-is missing."""
+REFUSALS = (RunUnknown, RunLocked, BaseDiffers, BaseUnknown, OtherScores, SearchUnfit, TrackerMissing)
+"""There is no such run, another process works on it, it was begun with something else, its search cannot begin, or a
+tracker's package is missing."""
 
 
 def _in_one_line(record: logging.LogRecord) -> bool:

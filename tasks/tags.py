@@ -7,6 +7,7 @@ its server for a slot of a concurrency limit of that name, which took two second
 from __future__ import annotations
 
 from collections.abc import Sequence
+from uuid import UUID
 
 import httpx
 from prefect.client.orchestration import get_client
@@ -30,11 +31,12 @@ def tag_flow(*names: str) -> None:
     """
     if flow_run.id is None:
         return
-    known: Sequence[str] = flow_run.tags or ()
-    if set(names) <= set(known):
-        return
     try:
         with get_client(sync_client=True) as client:
+            # What this process knows of are the tags that the flow run began with.
+            known: Sequence[str] = client.read_flow_run(UUID(flow_run.id)).tags
+            if set(names) <= set(known):
+                return
             client.update_flow_run(flow_run.id, tags=[*known, *(name for name in names if name not in known)])
     except (PrefectException, httpx.HTTPError) as error:
         get_run_logger().warning("this flow run could not be tagged %s: %s", ", ".join(names), error)

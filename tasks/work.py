@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 
 from cycleqd.config import RunConfig
+from cycleqd.run.finding import find_run
 from cycleqd.run.names import RunRef
 from cycleqd.steps.admission import admit
 from cycleqd.steps.workspace import Workspace, opened
@@ -34,10 +35,13 @@ def at_work(run: RunRef, config: RunConfig | None = None, *, rescore: bool = Fal
         rescore: Set scores that this process would not repeat aside, instead of refusing them.
 
     Raises:
+        RunUnknown: There is no such run, and the outermost use gave no configuration to begin it with.
         BaseDiffers: The base model is not the one that the run began with.
         OtherScores: The run has scores that this process would not repeat.
         TrackerMissing: The package of a tracker is not installed.
     """
+    if config is None and not _at_work.get():
+        find_run(run.run_id, run.storage)  # before a lease is written for it
     tag_flow(run_tag(run))
     with paused_with_its_parent(), opened(run) as ws:
         if _at_work.get():

@@ -115,7 +115,15 @@ def test_configuration_that_cannot_be_meant_is_refused_without_traceback(argumen
         ("engine.knd=vllm", "did you mean engine.kind?"),
         ("skills.0.trian=3", "did you mean skills.0.train?"),
         ("w_max=0.1", "did you mean mutation.w_max?"),
-        ("engine.strict=true", "there are kind, urls, adapters, batching"),
+        ("engine.elsewhere=true", "there are kind, urls, adapters, batching"),
+        ("engine.strict=true", "did you mean engine.batching=strict?"),
+        ("strict=true", "did you mean engine.batching=strict?"),
+        ("SEED=3", "did you mean seed?"),
+        ("experts.lora.rank=3", "experts.lora: Extra inputs are not permitted; did you mean experts.rank?"),
+        ("search.mutation.w_max=0.1", "did you mean mutation.w_max?"),
+        ("search.mutation={kind: svd, w_max: 0.1}", "did you mean mutation?"),
+        ("baselines.0.scale=[1]", "did you mean baselines.0.scales?"),
+        ("skill.0.train=8", "skill is not in the file; did you mean skills?"),
         ("experts.data.os={sources: [{recipe: chat, path: x, subste: y}]}", "experts.data.os.sources.0.subset?"),
         ("skills.os.train=3", "did you mean 1, which is os?"),
         ("skills.7.train=3", "there are 0 (coding), 1 (os), 2 (db)"),
@@ -125,6 +133,22 @@ def test_mistyped_setting_comes_with_what_may_be_meant(change: str, meant: str) 
     result = call("config", "demo", "--set", change)
     assert result.exit_code == 2
     assert meant in text(result)
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        (["search.mutation.w_max=0.1"], "search.mutation: Extra inputs are not permitted"),
+        (["baselines.0.scale=[1]"], "baselines.0.scale: Extra inputs are not permitted"),
+        (["crossover.kind=ties", "crossover.density=[0.2]"], "crossover.density: Value error, expected one finite"),
+        (["crossover.kind=ties", "crossover.density=.nan"], "crossover.density: Value error, expected one finite"),
+    ],
+)
+def test_fault_of_a_setting_that_a_class_has_is_told_once_and_by_its_own_path(changes: list[str], told: str) -> None:
+    result = call("config", "demo", *(part for change in changes for part in ("--set", change)))
+    assert result.exit_code == 2
+    assert "demo: 1 fault(s)" in text(result)
+    assert told in text(result)
 
 
 def test_item_of_a_list_that_a_file_does_not_have_is_refused_with_the_way_out(tmp_path: Path) -> None:

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cycleqd.cli.common import UNFIT, err, hint, out
+from cycleqd.cli.common import UNFIT, err, out
 from cycleqd.cli.tables import print_table
 from cycleqd.config import ConfigError
+from cycleqd.faults import hint
 from cycleqd.skills.registry import BUILT_IN, SkillUnavailable, find, names
 
 if TYPE_CHECKING:

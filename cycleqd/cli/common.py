@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import json
 import sys
 from typing import TYPE_CHECKING, Annotated, Any
@@ -13,7 +12,7 @@ from rich.text import Text
 from typer.core import TyperGroup
 
 from cycleqd.config import PROFILES, RunConfig
-from cycleqd.faults import MendableFault, StoreError
+from cycleqd.faults import MendableFault, StoreError, hint
 from cycleqd.messages import visible
 from cycleqd.urls import without_credentials
 
@@ -79,17 +78,14 @@ def open_run(name: str, storage: str) -> RunStore:
     """The store of an existing run.
 
     Raises:
-        StoreError: There is none of that name; close matches are named.
+        RunUnknown: There is none of that name; close matches are named.
     """
-    from cycleqd.run.store import RunStore, list_runs  # not above: `--help` needs no storage
+    from cycleqd.run.finding import find_run  # not above: `--help` needs no storage
 
     name = name.rstrip("/")  # which a shell adds when it completes the name of a folder
     if "/" in name:
         storage, _, name = name.rpartition("/")
-    names = list_runs(storage)
-    if name not in names:
-        raise StoreError(f"no run {name!r} under {storage}{hint(name, names, 'there are no runs')}")
-    return RunStore(storage, name)
+    return find_run(name, storage)
 
 
 def known_individual(store: RunStore, identifier: str) -> str:
@@ -104,12 +100,3 @@ def known_individual(store: RunStore, identifier: str) -> str:
         other = hint(identifier, names, "it has no individuals yet")
         raise StoreError(f"run {store.run_id} has no individual {identifier!r}{other}")
     return identifier
-
-
-def hint(name: str, names: list[str], none: str) -> str:
-    """The end of an error about an unknown name: close matches, else what there is, else `none`."""
-    close = difflib.get_close_matches(name, names, n=3, cutoff=0.5)
-    if close:
-        return f"; did you mean {' or '.join(close)}?"
-    shown = ", ".join(names[:8]) + (", ..." if len(names) > 8 else "")
-    return f"; there are {shown}" if names else f"; {none}"

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.text import Text
 
-from cycleqd.cli.common import DEFAULT_STORAGE, JsonOption, StorageOption, err, hint, open_run, out, print_json
+from cycleqd.cli.common import DEFAULT_STORAGE, JsonOption, StorageOption, err, open_run, out, print_json
 from cycleqd.cli.tables import show_table
 from cycleqd.config import ConfigError
-from cycleqd.faults import StoreError
+from cycleqd.faults import StoreError, hint
 
 if TYPE_CHECKING:
     from cycleqd.run.store import RunStore

@@ -14,14 +14,13 @@ from cycleqd.cli.common import (
     RunArgument,
     StorageOption,
     err,
-    hint,
     known_individual,
     open_run,
     out,
     say,
 )
 from cycleqd.cli.tables import show_table
-from cycleqd.faults import StoreError
+from cycleqd.faults import StoreError, hint
 from cycleqd.messages import visible
 
 if TYPE_CHECKING:

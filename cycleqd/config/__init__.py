@@ -5,14 +5,14 @@ path of its field. Configuration stays at the edge: builders turn it into plain 
 
 The modules: `run` has the whole and what must hold between its sections, which are in `model`, `skills`, `experts`,
 `search`, `operators`, `refinement`, `baselines`, `evaluators`, `machine` and `trackers`; `section` is what they have
-in common, `named` what those have that choose a class by name. `loading` reads a profile or a file, `files` knows its
-syntax.
+in common, `named` what those have that choose a class by name. `loading` reads a profile or a file, `files` knows
+them and the changes of a command line. `form` and `usual` are about the form.
 """
 
 from cycleqd.config.baselines import BaselineConfig, ComparisonConfig
 from cycleqd.config.evaluators import EvaluatorsConfig
 from cycleqd.config.experts import DataConfig, DataSourceConfig, ExpertConfig, RecipeName
-from cycleqd.config.files import PROFILES, ConfigError, explain, read_settings, write_yaml
+from cycleqd.config.files import PROFILES, explain, read_settings
 from cycleqd.config.loading import load_config, parse_config
 from cycleqd.config.machine import EngineConfig, RetentionConfig, RetentionPolicy, SandboxConfig, TaskConfig
 from cycleqd.config.model import ModelConfig
@@ -24,6 +24,9 @@ from cycleqd.config.section import Section
 from cycleqd.config.segmentation import SegmentationConfig
 from cycleqd.config.skills import GENERATED_COUNTS, GENERATED_SKILLS, SkillConfig, SkillName
 from cycleqd.config.trackers import TrackerConfig
+from cycleqd.config.usual import FormConfig, with_usual
+from cycleqd.faults import ConfigError
+from cycleqd.plain_yaml import write_yaml
 
 __all__ = [
     "GENERATED_COUNTS",
@@ -40,6 +43,7 @@ __all__ = [
     "EngineConfig",
     "EvaluatorsConfig",
     "ExpertConfig",
+    "FormConfig",
     "GridConfig",
     "ModelConfig",
     "MutationConfig",
@@ -62,5 +66,6 @@ __all__ = [
     "load_config",
     "parse_config",
     "read_settings",
+    "with_usual",
     "write_yaml",
 ]

@@ -13,11 +13,17 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Sequence
 from typing import Any, Final
 
+from pydantic import GetJsonSchemaHandler
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema
+
 Schema = dict[str, Any]
 
 USUAL: Final = "as usual"
 CHANGED: Final = "change"
 """The buttons of a folded field."""
+
+_LIMITS: Final = ("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "pattern", "minLength", "maxLength")
 
 
 def arrange(
@@ -40,6 +46,27 @@ def arrange(
         if name in folded:
             field = _folded(name, {**(resolve(field) if "$ref" in field else {}), **field})
         fields[name] = field | {"position": position}
+
+
+def move_limits_beside(field: Schema) -> None:
+    """Moves the limits of a value that may be null beside the alternatives, in place; null has none.
+
+    Of a value that fits no alternative the server says no more than that. Limits beside the alternatives are told.
+    """
+    alternatives = field.get("anyOf", [])
+    if len(alternatives) == 2 and alternatives[1] == {"type": "null"}:
+        field |= {limit: alternatives[0].pop(limit) for limit in _LIMITS if limit in alternatives[0]}
+
+
+class LimitsBeside:
+    """Marks a flow's own parameter, which is in no section, as one whose limits stand beside the alternatives."""
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        """The schema as the server reads it best."""
+        made = handler(schema)
+        move_limits_beside(made)
+        return made
 
 
 def _folded(name: str, field: Schema) -> Schema:

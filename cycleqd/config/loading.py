@@ -7,9 +7,10 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from cycleqd.config.files import ConfigError, explain, read_settings
+from cycleqd.config.files import explain, read_settings
 from cycleqd.config.run import RunConfig
 from cycleqd.config.suggestions import suggestion
+from cycleqd.faults import ConfigError
 
 
 def parse_config(data: Any, *, source: str = "configuration") -> RunConfig:

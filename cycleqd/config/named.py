@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, Self
+import math
+from typing import Any, ClassVar, Final, Self
 
 from pydantic import (
     ConfigDict,
@@ -18,6 +19,12 @@ from pydantic_core import CoreSchema, InitErrorDetails, core_schema
 from cycleqd.config.section import Section
 from cycleqd.seams import SeamTable
 from cycleqd.seams.table import Setting
+
+_NOT_ONE: Final = "expected one finite number, one text, true or false"
+
+
+def _is_setting(value: Any) -> bool:
+    return isinstance(value, Setting) and not (isinstance(value, float) and not math.isfinite(value))
 
 
 class Named:
@@ -79,6 +86,8 @@ class NamedSection(Section):
             faults += [
                 InitErrorDetails(type=fault["type"], loc=fault["loc"], input=fault["input"], ctx=fault.get("ctx", {}))
                 for fault in error.errors()
+                # Of what is no field, pydantic tells one fault for each type that it might have.
+                if not fault["loc"] or fault["loc"][0] in cls.model_fields
             ]
         if isinstance(data, dict) and (more := {key: data[key] for key in data if key not in cls.model_fields}):
             faults += cls._faults(data.get(cls.NAME, cls.model_fields[cls.NAME].default), more, section)
@@ -98,9 +107,15 @@ class NamedSection(Section):
             known = set(table.settings(name)) - set(cls.ELSEWHERE)
         except (ValueError, TypeError):
             return []  # the name is at fault, which is told already
-        unknown = [key for key in more if key not in known]
-        if unknown or section is None or not cls.COMPLETE:
-            return [InitErrorDetails(type="extra_forbidden", loc=(key,), input=more[key]) for key in unknown]
+        faults = [
+            InitErrorDetails(type="extra_forbidden", loc=(key,), input=value)
+            if key not in known
+            else InitErrorDetails(type="value_error", loc=(key,), input=value, ctx={"error": _NOT_ONE})
+            for key, value in more.items()
+            if key not in known or not _is_setting(value)
+        ]
+        if faults or section is None or not cls.COMPLETE:
+            return faults
         try:
             table.make(name, **section.settings)
         except (ValueError, TypeError) as error:

@@ -21,7 +21,6 @@ from pydantic_core.core_schema import CoreSchema
 from cycleqd.config.baselines import BaselineConfig, ComparisonConfig, RegMeanConfig
 from cycleqd.config.evaluators import EvaluatorsConfig
 from cycleqd.config.experts import ExpertConfig
-from cycleqd.config.files import write_yaml
 from cycleqd.config.form import arrange
 from cycleqd.config.machine import EngineConfig, RetentionConfig, SandboxConfig, TaskConfig
 from cycleqd.config.model import ModelConfig
@@ -32,18 +31,30 @@ from cycleqd.config.section import Section
 from cycleqd.config.segmentation import SegmentationConfig
 from cycleqd.config.skills import SkillConfig
 from cycleqd.config.trackers import TrackerConfig
+from cycleqd.plain_yaml import write_yaml
+from cycleqd.run_id import RunId
 from cycleqd.seams import SEARCHES
 from cycleqd.skills.registry import SkillRow
 from cycleqd.urls import check_url
 
 _FIRST: Final = ("run_id", "seed", "generations", "storage", "skills", "model")
 """What people change from run to run; a form begins with it."""
-_USUAL: Final = (
-    *("segmentation", "experts", "search", "noise", "grid", "archive", "sampling", "crossover", "mutation"),
-    *("aggregation", "refinement", "baselines", "regmean", "comparison", "evaluators", "engine", "sandbox", "tasks"),
-    "retention",
+FOLDED: Final = (
+    *("skills", "model", "segmentation", "experts", "search", "noise", "grid", "archive", "sampling", "crossover"),
+    *(
+        "mutation",
+        "aggregation",
+        "refinement",
+        "baselines",
+        "regmean",
+        "comparison",
+        "evaluators",
+        "engine",
+        "sandbox",
+    ),
+    *("tasks", "retention", "trackers"),
 )
-"""What may be left empty, which means its default; a form folds it."""
+"""What may be null, which means its default; a form folds it."""
 
 
 def _fault(where: tuple[int | str, ...], value: Any, text: str) -> InitErrorDetails:
@@ -63,7 +74,7 @@ class RunConfig(Section):
     # A storage URL that is refused because it holds credentials must not show them in the refusal.
     model_config = ConfigDict(hide_input_in_errors=True)
 
-    run_id: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,62}$")] = "demo"
+    run_id: RunId = "demo"
     """Name of the run; its folder under `storage`. Starting the same run again continues it."""
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
     """Seeds every random draw together with the generation and the draw's purpose."""
@@ -115,10 +126,10 @@ class RunConfig(Section):
         """The schema as the Prefect UI draws it best."""
         made = handler(schema)
         fields = handler.resolve_ref_schema(made)["properties"]
-        arrange(fields, handler.resolve_ref_schema, first=_FIRST, folded=_USUAL)
+        arrange(fields, handler.resolve_ref_schema, first=_FIRST, folded=FOLDED)
         return made
 
-    @field_validator(*_USUAL, mode="before")
+    @field_validator(*FOLDED, mode="before")
     @classmethod
     def _is_as_usual(cls, value: Any, info: ValidationInfo) -> Any:
         return cls.model_fields[info.field_name or ""].default if value is None else value

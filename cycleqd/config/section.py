@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Any
 
 from pydantic import BaseModel, ConfigDict, GetCoreSchemaHandler, ValidationError, model_validator
 from pydantic_core import InitErrorDetails
 from pydantic_core.core_schema import CoreSchema
 
+from cycleqd.config.form import move_limits_beside
 from cycleqd.config.prefect_values import plain
-
-_LIMITS: Final = ("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "pattern", "minLength", "maxLength")
 
 
 def _suit_the_form(schema: dict[str, Any]) -> None:
@@ -18,11 +17,7 @@ def _suit_the_form(schema: dict[str, Any]) -> None:
     for position, field in enumerate(schema.get("properties", {}).values()):
         # A Prefect server on Postgres forgets the order of keys; its form goes by these numbers.
         field["position"] = position
-        # Of a value that fits no alternative the server says no more than that. Limits beside the alternatives are
-        # told, and null has none.
-        alternatives = field.get("anyOf", [])
-        if len(alternatives) == 2 and alternatives[1] == {"type": "null"}:
-            field |= {limit: alternatives[0].pop(limit) for limit in _LIMITS if limit in alternatives[0]}
+        move_limits_beside(field)
 
 
 def _take_no_other_type(schema: Any) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterator, Mapping, Sequence
 from types import UnionType
-from typing import Annotated, Any, Final, Union, get_args, get_origin
+from typing import Annotated, Any, Final, Literal, Union, get_args, get_origin
 
 from pydantic import BaseModel
 
@@ -19,7 +19,9 @@ _SHOWN: Final = 3
 def suggestion(model: type[BaseModel], location: Sequence[int | str], data: Any) -> str:
     """The end of a message about an unknown setting; empty where nothing helps.
 
-    Close names in the same section come first, then settings of that very name elsewhere, then all of the section's.
+    What was given below the unknown name counts: of ``search.mutation.w_max``, ``mutation`` is unknown and
+    ``mutation.w_max`` is meant. Otherwise close names in the same section come first, then settings of that very name
+    elsewhere, then settings that have it as a value, then all of the section's.
 
     Args:
         model: The whole configuration's class.
@@ -28,11 +30,38 @@ def suggestion(model: type[BaseModel], location: Sequence[int | str], data: Any)
     """
     *above, key = location
     names = [name for section in _sections(model, above) for name in _settings(section, _at(data, above))]
-    if close := difflib.get_close_matches(str(key), names, n=_SHOWN, cutoff=0.6):
-        return f"; did you mean {' or '.join('.'.join(map(str, (*above, name))) for name in close)}?"
-    if elsewhere := [path for path in _paths(model) if path.rpartition(".")[2] == key][:_SHOWN]:
-        return f"; did you mean {' or '.join(elsewhere)}?"
+    paths = [path for path, _ in _paths(model)]
+    meant = _meant_with_what_is_below(_at(data, location), above, str(key), names, paths)
+    meant = meant or [_path(above, name) for name in _close(str(key), names)]
+    meant = meant or [path for path in paths if path.rpartition(".")[2] == key]
+    meant = meant or [f"{path}={key}" for path, kind in _paths(model) if key in _values(kind)]
+    if meant:
+        return f"; did you mean {' or '.join(meant[:_SHOWN])}?"
     return f"; there are {', '.join(names)}" if 0 < len(names) <= _LISTED else ""
+
+
+def _meant_with_what_is_below(
+    given: Any, above: Sequence[int | str], key: str, names: Sequence[str], paths: Sequence[str]
+) -> list[str]:
+    """Settings that end like the path to what was given; else those that leave the unknown name out of it."""
+    if not isinstance(given, Mapping):
+        return []
+    below = [key]
+    while isinstance(given, Mapping) and len(given) == 1:
+        ((name, given),) = given.items()
+        below.append(str(name))
+    ends = [path for path in paths if f".{path}".endswith(f".{'.'.join(below)}")]
+    return ends or [_path(above, name) for name in names if name == below[-1] != key]
+
+
+def _path(above: Sequence[int | str], name: str) -> str:
+    return ".".join(map(str, (*above, name)))
+
+
+def _close(key: str, names: Sequence[str]) -> list[str]:
+    """Names that are spelled like the key, in capitals or not."""
+    found = difflib.get_close_matches(key.casefold(), names, n=_SHOWN, cutoff=0.6)
+    return found or difflib.get_close_matches(key, names, n=_SHOWN, cutoff=0.6)
 
 
 def _settings(section: type[BaseModel], data: Any) -> list[str]:
@@ -74,10 +103,15 @@ def _inside(kind: Any, key: int | str) -> Iterator[Any]:
         yield from (inner for inner in get_args(kind)[-2:] if inner is not Ellipsis)
 
 
-def _paths(model: type[BaseModel], above: str = "") -> Iterator[str]:
-    """All settings whose path holds no name or number that a user chooses."""
+def _values(kind: Any) -> list[Any]:
+    """The words that a setting of that type may be."""
+    return [value for arm in _arms(kind) if get_origin(arm) is Literal for value in get_args(arm)]
+
+
+def _paths(model: type[BaseModel], above: str = "") -> Iterator[tuple[str, Any]]:
+    """All settings whose path holds no name or number that a user chooses, and their types."""
     for name, field in model.model_fields.items():
-        yield f"{above}{name}"
+        yield f"{above}{name}", field.annotation
         for arm in _arms(field.annotation):
             if _is_section(arm):
                 yield from _paths(arm, f"{above}{name}.")

@@ -124,11 +124,12 @@ def experts_run(config: RunConfig, seed: int) -> RunConfig:
     """The run that trains all experts of a seed.
 
     Raises:
-        ConfigError: There are no two skills.
+        ConfigError: There are no two skills, or no run can have that seed.
     """
     if len(config.skills) < 2:
         raise ConfigError(f"{config.run_id}: pairs need at least two skills")
-    return config.model_copy(update={"run_id": f"{config.run_id}-experts-{seed}", "seed": seed})
+    changes = {"run_id": f"{config.run_id}-experts-{seed}", "seed": seed}
+    return parse_config(config.model_dump(mode="json") | changes, source=f"{config.run_id}, experts of seed {seed}")
 
 
 def pair_runs(config: RunConfig, seed: int) -> Iterator[PairRun]:

@@ -9,7 +9,8 @@ from typing import Annotated, Any, Final, NamedTuple
 from pydantic import AfterValidator, Field, ValidationError, ValidationInfo, field_validator
 
 from cycleqd.config import ConfigError, RunConfig, Section, parse_config
-from cycleqd.config.files import explain, read_settings, read_yaml
+from cycleqd.config.files import explain, read_settings
+from cycleqd.plain_yaml import read_yaml
 from cycleqd.urls import check_url
 
 SHIPPED = ("table1", "table2", "table5", "beyond")

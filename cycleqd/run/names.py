@@ -7,6 +7,8 @@ from typing import Final, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from cycleqd.run_id import RunId
+
 BASE = "base"
 """Id of the base model, and its genome: its task vector is zero."""
 AVERAGE = "average"
@@ -69,7 +71,7 @@ class RunRef(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    run_id: str = Field(description="The run's name.")
+    run_id: RunId = Field(description="The run's name.")
     storage: str = Field(default="runs", description="Folder or URL that holds it.")
 
 

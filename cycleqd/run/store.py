@@ -211,6 +211,9 @@ class RunStore(ObjectStore):
 
         Returns:
             The run's configuration from now on.
+
+        Raises:
+            ConfigError: The run cannot have these settings; nothing is kept of them.
         """
         known = self.config()
         taken = CHANGEABLE | RESCORED if rescore else CHANGEABLE
@@ -221,6 +224,7 @@ class RunStore(ObjectStore):
                 **{name: getattr(given, name) for name in taken},
             }
         )
+        asked = parse_config(asked.model_dump(mode="json"), source=f"what is asked of {self.url()}")
         # Not where it lies: a storage may be moved.
         changes, before = (
             each.model_dump(mode="json", include=set((CHANGEABLE | RESCORED) - {"storage"})) for each in (asked, known)

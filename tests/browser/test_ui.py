@@ -1,28 +1,37 @@
 """A person's way through the Prefect UI, in a real browser: change a field, start a run, read what came out."""
 
 from contextlib import contextmanager
+from datetime import timedelta
 
 import pytest
 from playwright.sync_api import expect
+from prefect.client.schemas.actions import DeploymentScheduleCreate
 from prefect.client.schemas.filters import (
     FlowRunFilter,
     FlowRunFilterDeploymentId,
     FlowRunFilterName,
     FlowRunFilterTags,
 )
+from prefect.client.schemas.schedules import IntervalSchedule
 from prefect.client.schemas.sorting import FlowRunSort
 from prefect.states import Scheduled
 
-from cycleqd.config import RunConfig
+from cycleqd.config import RunConfig, load_config
 from cycleqd.config.form import CHANGED, USUAL
 from cycleqd.run.store import RunStore
 from tests.live_prefect import ROOT, SMALLEST, wait_for
 
 pytestmark = [pytest.mark.browser, pytest.mark.docker, pytest.mark.slow]
 
+GRAPH = 20_000
+"""Milliseconds for the graph of a run, which is drawn after the page and not seen from outside."""
+
 PATIENCE = 300_000
 """Milliseconds for a page to show something, on a machine that has other things to do."""
 
+
+SHORT = 10_000
+"""Pixels that the shipped form may have at this width. It had 16,500 with five sections open."""
 
 FEWER_FRAMES = "const next = requestAnimationFrame; window.requestAnimationFrame = f => setTimeout(() => next(f), 100)"
 """Without a GPU the graph of a run, drawn sixty times a second, takes a core from those who play it."""
@@ -46,9 +55,9 @@ def page(chromium):
 def picture(page, request):
     """Saves a screenshot for the docs when pytest runs with ``--screenshots``."""
 
-    def save(name):
+    def save(name, milliseconds=1500):
         if request.config.getoption("--screenshots"):
-            page.wait_for_timeout(1500)  # the graph is drawn after the page
+            page.wait_for_timeout(milliseconds)
             folder = ROOT / "docs" / "images"
             folder.mkdir(parents=True, exist_ok=True)
             page.screenshot(path=folder / f"prefect-{name}.png")
@@ -94,16 +103,23 @@ def tab(page, name):
 
 def test_the_form_refuses_a_bad_value_and_starts_a_run(live_prefect, page, picture):
     url = live_prefect.url
+    with live_prefect.client() as client:
+        deployment = client.read_deployment_by_name("cycleqd/cycleqd")
+    form = f"{url}/deployments/deployment/{deployment.id}/run"
+    page.goto(form)
+    generations = field(page, "Generations (Optional)").locator("input")
+    expect(generations).to_have_value("20")
+    expect(choice(page, "Profile (Optional)")).to_contain_text("demo")
+    picture("form")
+    experts = choice(page, "Experts (Optional)")
+    expect(experts).to_contain_text(USUAL)
+    experts.evaluate("field => field.scrollIntoView()")
+    picture("folded")
+    assert page.locator("form").first.evaluate("form => form.scrollHeight") < SHORT
+
     with defaults(live_prefect, **live_prefect.configuration("seen", generations=1)):
-        page.goto(f"{url}/deployments")
-        page.get_by_role("link", name="cycleqd", exact=True).first.wait_for()
-        picture("deployments")
-        with live_prefect.client() as client:
-            deployment = client.read_deployment_by_name("cycleqd/cycleqd")
-        page.goto(f"{url}/deployments/deployment/{deployment.id}/run")
-        generations = field(page, "Generations (Optional)").locator("input")
+        page.goto(form)
         expect(generations).to_have_value("1")
-        picture("form")
         # Descriptions, defaults of nested sections and enums.
         expect(field(page, "Generations (Optional)")).to_contain_text("Children to evolve.")
         expect(field(page, "Batching (Optional)")).to_contain_text("strict")  # given, so the section is open
@@ -137,10 +153,15 @@ def test_the_form_refuses_a_bad_value_and_starts_a_run(live_prefect, page, pictu
     run = wait_for(lambda: _run(live_prefect, "cycleqd seen"), seconds=120)
     wait_for(lambda: live_prefect.state(run).is_final(), seconds=240)
     assert live_prefect.state(run).is_completed(), live_prefect.logs(run)
+    page.goto(f"{url}/deployments")
+    page.get_by_role("link", name="cycleqd", exact=True).first.wait_for()
+    picture("deployments")
 
 
 def test_a_quick_run_and_a_schedule_with_overrides_run(live_prefect, page, picture):
     changes = SMALLEST | {"generations": 0, "grid": {"bins": 7, "lower": 0.5, "upper": 2.0}}
+    # Of the profile, the rule for elites is left.
+    changes |= {"profile": "demo", "search": {"kind": "cycleqd"}, "refinement": {"epochs": 0}}
     with defaults(live_prefect, **live_prefect.configuration("quick", **changes)) as deployment:
         url = f"{live_prefect.url}/deployments/deployment/{deployment.id}"
         page.goto(url)
@@ -179,7 +200,51 @@ def test_a_quick_run_and_a_schedule_with_overrides_run(live_prefect, page, pictu
     runs = live_prefect.folder / "runs"
     made = {name: RunStore(str(runs), name).config() for name in ("quick", "planned")}
     assert made["quick"].grid.bins == 7
+    assert made["quick"].aggregation.elites == load_config("demo").aggregation.elites == "balanced"
     assert made["planned"] == made["quick"].model_copy(update={"run_id": "planned", "grid": RunConfig().grid})
+
+
+def test_schedules_stay_as_a_person_left_them_when_everything_is_registered_again(live_prefect, page):
+    with live_prefect.client() as client:
+        deployments = {each.name: each for each in client.read_deployments()}
+        own = DeploymentScheduleCreate(
+            schedule=IntervalSchedule(interval=timedelta(hours=12)), active=True, slug="mine"
+        )
+        client.create_deployment_schedules(deployments["evolve"].id, [own])
+    cards = page.locator(".deployment-schedule-card")
+
+    def shown(name, count):
+        """The schedules on a deployment's page, and whether each is on."""
+        page.goto(f"{live_prefect.url}/deployments/deployment/{deployments[name].id}")
+        expect(cards).to_have_count(count)
+        return {
+            card.inner_text().strip(): card.get_by_role("switch").get_attribute("aria-checked") for card in cards.all()
+        }
+
+    def all_shown():
+        return shown("rerun", 2), shown("evolve", 1), shown("resume-unfinished", 1)
+
+    try:
+        assert shown("rerun", 1) == {"saturdays": "false"}
+        cards.get_by_role("switch").click()
+        expect(cards.get_by_role("switch")).to_have_attribute("aria-checked", "true")
+        # One without a slug, for which Prefect's own registering would take all away and put back the shipped one.
+        page.get_by_role("button", name="Schedule", exact=True).first.click()
+        page.get_by_role("button", name="Save").click()
+        expect(cards).to_have_count(2)
+        left = all_shown()
+        assert {*left[0].values()} == {"true"}
+        assert left[1:] == ({"mine": "true"}, {"half-hourly": "false"})
+        live_prefect.up()
+        assert all_shown() == left
+    finally:
+        with live_prefect.client() as client:
+            for deployment in client.read_deployments():
+                for schedule in deployment.schedules:
+                    if schedule.id in {each.id for each in deployments[deployment.name].schedules}:
+                        client.update_deployment_schedule(deployment.id, schedule.id, active=False)
+                    else:
+                        client.delete_deployment_schedule(deployment.id, schedule.id)
 
 
 def test_phases_generations_and_one_evaluations_log_and_episodes(live_prefect, page, picture):
@@ -187,7 +252,7 @@ def test_phases_generations_and_one_evaluations_log_and_episodes(live_prefect, p
     tab(page, "Subflow Runs")
     for phase in ("train-experts", "score-baselines", "seed-archives", "evolve", "aggregate"):
         expect(page.get_by_role("link", name=f"{phase} seen").first).to_be_visible()
-    picture("run")
+    picture("run", GRAPH)
 
     page.get_by_role("link", name="evolve seen").first.click()
     tab(page, "Task Runs")
@@ -197,7 +262,7 @@ def test_phases_generations_and_one_evaluations_log_and_episodes(live_prefect, p
             page.get_by_placeholder("Search by run name").last.fill(name)
             expect(page.get_by_role("link", name=name).first).to_be_visible()
     page.get_by_placeholder("Search by run name").last.fill("g0001 evaluate os")
-    picture("generations")
+    picture("generations", GRAPH)
 
     page.get_by_role("link", name="g0001 evaluate os").first.click()
     expect(page.get_by_text("g0001 (parents: expert-").first).to_be_visible()
@@ -253,7 +318,7 @@ def test_a_suspended_run_stops_stays_suspended_and_resumes_where_it_was(live_pre
     }
     done = store.generations()
     assert 0 < len(done) < 15
-    picture("suspended")
+    picture("suspended", GRAPH)
     page.get_by_role("button", name="Resume", exact=True).click()
     page.get_by_role("button", name="Submit", exact=True).click()
     wait_for(lambda: live_prefect.state(run).is_final(), seconds=600)

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cycleqd.config import ConfigError, RunConfig, load_config, parse_config
-from cycleqd.config.files import MOST_BYTES, read_yaml, write_yaml
+from cycleqd.plain_yaml import MOST_BYTES, read_yaml, write_yaml
 
 
 def refused(path):
@@ -59,6 +59,7 @@ TOWER = "a0: &a0 [x]\n" + "".join(f"a{n}: &a{n} [*a{n - 1}]\n" for n in range(1,
         (b"a: 'b", "not valid YAML"),
         (b"1: 2", "a key must be a text"),
         (b"~: 2", "a key must be a text"),
+        (b"grid: &g {bins: 3}\narchive: {<<: *g}", "merge keys (<<) are not read: write the settings out (line 2"),
         (b"[a]: 2", "not valid YAML"),
         (b"false", "expected a mapping"),
         (b"0", "expected a mapping"),

@@ -7,7 +7,7 @@ from prefect.utilities.schema_tools.validation import build_error_obj, validate
 from cycleqd.config import ConfigError, RunConfig, load_config, parse_config
 from cycleqd.config.files import PROFILES
 from cycleqd.config.form import CHANGED, USUAL
-from cycleqd.config.run import _FIRST, _USUAL
+from cycleqd.config.run import _FIRST, FOLDED
 
 
 @pytest.fixture(scope="module")
@@ -41,15 +41,15 @@ def test_form_begins_with_what_people_change(fields):
 
 
 def test_all_else_is_folded_and_described(fields):
-    assert {name for name, field in fields.items() if field.get("anyOf", [{}])[0].get("type") == "null"} == set(_USUAL)
-    for name in _USUAL:
+    assert {name for name, field in fields.items() if field.get("anyOf", [{}])[0].get("type") == "null"} == set(FOLDED)
+    for name in FOLDED:
         usual, changed = fields[name]["anyOf"]
         assert (usual["title"], changed["title"]) == (USUAL, CHANGED)
         assert fields[name]["description"]
         assert "default" not in fields[name]  # a section that nobody opens is sent as null
 
 
-@pytest.mark.parametrize("name", _USUAL)
+@pytest.mark.parametrize("name", FOLDED)
 def test_folded_field_is_its_default_for_the_server_and_for_the_flow(schema, name):
     assert faults(schema, {name: None}) == {}
     assert parse_config({name: None}) == parse_config({})
@@ -57,7 +57,7 @@ def test_folded_field_is_its_default_for_the_server_and_for_the_flow(schema, nam
 
 def test_form_finds_the_alternative_of_a_given_section_by_its_fields(fields):
     # A section that is given must be open: the form would send null for it.
-    for name in set(_USUAL) - {"baselines"}:
+    for name in set(FOLDED) - {"skills", "baselines", "trackers"}:
         changed = fields[name]["anyOf"][1]
         assert changed["properties"].keys() == fields[name]["properties"].keys()
 
@@ -86,7 +86,7 @@ def test_fault_in_a_folded_section_is_told_where_it_is(schema, config, path):
     assert "under any of the given schemas" not in text
 
 
-@pytest.mark.parametrize("name", ["model", "skills", "seed"])
+@pytest.mark.parametrize("name", ["run_id", "storage", "seed"])
 def test_other_fields_may_not_be_null(name):
     with pytest.raises(ConfigError, match=f"  {name}: "):
         parse_config({name: None})
@@ -97,5 +97,5 @@ def test_what_a_schedule_stores_of_the_form_is_the_configuration():
     nothing = {"__prefect_kind": "json", "value": "{}"}
     opened = {"data": nothing, "source": nothing, "epochs_by_skill": nothing, "rank": 2, "alpha": 32}
     stored = {"run_id": "planned", "grid": {"bins": 9}, "experts": opened}
-    config = parse_config(dict.fromkeys(_USUAL) | stored)
+    config = parse_config(dict.fromkeys(FOLDED) | stored)
     assert config == parse_config({"run_id": "planned", "grid": {"bins": 9}, "experts": {"rank": 2, "alpha": 32}})

@@ -8,7 +8,7 @@ import pytest
 import yaml
 from prefect.flows import Flow
 
-from cycleqd.config import load_config, parse_config
+from cycleqd.config import load_config
 from cycleqd.experiment.plan import ExperimentConfig, load_experiment
 from deployments import register
 from deployments.register import HEARTBEAT_SECONDS, POOLS, SILENCE, vanished_runs
@@ -38,7 +38,12 @@ def test_every_entrypoint_is_a_flow_that_takes_the_declared_parameters(name):
     ],
 )
 def test_the_form_starts_with_a_shipped_profile(name, profile):
-    assert parse_config(DEPLOYMENTS[name]["parameters"]["config"]) == load_config(profile)
+    module, _, function = DEPLOYMENTS[name]["entrypoint"].partition(":")
+    flow = getattr(importlib.import_module(module), function)
+    given = DEPLOYMENTS[name]["parameters"]
+    assert flow.validate_parameters(given)["config"] == load_config(profile)
+    # Sections with values are drawn open: one screen each.
+    assert set(given["config"]) == {"profile", "run_id", "seed", "generations", "storage", "skills"}
 
 
 def test_the_form_of_an_experiment_starts_with_a_shipped_one():

@@ -4,9 +4,9 @@ import pytest
 import torch
 
 from cycleqd.cli.jobs import play_side_by_side
-from cycleqd.config.files import write_yaml
 from cycleqd.experiment.plan import ExperimentConfig, load_experiment, planned_runs
 from cycleqd.experiment.results import collect
+from cycleqd.plain_yaml import write_yaml
 from cycleqd.run.genomes import task_vector
 from cycleqd.run.names import expert_key
 from cycleqd.run.store import RunStore

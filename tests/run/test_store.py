@@ -2,7 +2,7 @@ import threading
 
 import pytest
 
-from cycleqd.config import BaselineConfig, EngineConfig, ModelConfig, RunConfig
+from cycleqd.config import BaselineConfig, ConfigError, EngineConfig, ModelConfig, RunConfig
 from cycleqd.run.records import (
     EpisodeRecord,
     EvaluationRecord,
@@ -43,6 +43,15 @@ def test_begun_run_gives_its_configuration_back(store):
 def test_run_can_be_continued_with_more_generations(store):
     store.open(RunConfig(run_id="run", generations=3))
     store.open(RunConfig(run_id="run", generations=30))
+
+
+def test_settings_that_no_run_can_have_are_not_kept(store):
+    begun = RunConfig(run_id="run", generations=3, engine=ENGINE)
+    store.open(begun)
+    with pytest.raises(ConfigError, match=r"generations: .*greater than or equal to 0 \(got -3\)"):
+        store.adopt(begun.model_copy(update={"generations": -3}))
+    assert store.config() == store.adopt(begun)
+    assert not store.exists("changes.json")
 
 
 def test_what_was_asked_for_last_holds_for_whoever_continues_without_saying(store):

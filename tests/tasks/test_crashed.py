@@ -5,6 +5,7 @@ from prefect import flow
 from prefect.client.orchestration import get_client
 from prefect.states import Pending, Running, Scheduled
 
+from cycleqd.config import load_config
 from cycleqd.run.names import RunRef
 from tasks import crashed
 from tasks.crashed import mark_vanished
@@ -79,6 +80,17 @@ def test_a_rerun_is_of_the_run_that_is_named_after_its_time():
     assert state_of(other) == "RUNNING"
     assert whole({"run_id": "weekly-20261121-0300", "storage": "here"}) == ["rerun weekly"]
     assert state_of(other) == "CRASHED"
+
+
+def test_a_flow_run_whose_run_is_named_by_a_profile_is_marked():
+    dead = left_behind(whole, {"config": {"profile": "smol", "storage": "here"}}, "cycleqd smol")
+    others = [
+        left_behind(whole, {"config": {"profile": "of somebody else", "storage": "here"}}, "etl"),
+        left_behind(whole, {"config": {"run_id": "Of Somebody Else", "storage": "here"}}, "etl"),
+    ]
+    assert whole({"run_id": load_config("smol").run_id, "storage": "here"}) == ["cycleqd smol"]
+    assert state_of(dead) == "CRASHED"
+    assert {state_of(other) for other in others} == {"RUNNING"}
 
 
 def test_whoever_marks_is_not_marked(monkeypatch):

@@ -3,7 +3,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from cycleqd.config import parse_config
+from cycleqd.config import load_config, parse_config
 from flows import rerun as flow
 from tasks.reruns import rerun_id, rerun_seed
 
@@ -45,6 +45,13 @@ def started(monkeypatch):
     runs = []
     monkeypatch.setattr(flow, "cycleqd_run", runs.append)
     return runs
+
+
+def test_rerun_of_a_profile_repeats_all_that_the_profile_says(started):
+    given = {"config": {"profile": "demo", "run_id": "nightly", "search": None}}
+    flow.rerun.fn(**flow.rerun.validate_parameters(given))
+    expected = load_config("demo").model_copy(update={"run_id": "nightly-20260304-0506", "seed": 202603040506})
+    assert started == [expected]
 
 
 def test_rerun_tries_another_seed_each_time_unless_told_to_keep_it(started):

@@ -24,6 +24,7 @@ def score(skill, generation=None):
 @flow
 def phase():
     tag_flow(run_tag(RUN))
+    tag_flow("holds:something")
     score("os", 12)
     score.submit("coding").wait()
     with pytest.raises(ValueError, match="no database"):
@@ -49,7 +50,7 @@ def played(prefect_harness):
 
 def test_flow_and_task_runs_are_tagged_with_run_skill_and_generation(played):
     made, runs = played
-    assert made.tags == ["run:mine"]
+    assert sorted(made.tags) == ["holds:something", "run:mine"]
     assert sorted(runs["score os"].tags) == ["evaluation", "generation:12", "run:mine", "skill:os"]
     assert sorted(runs["score coding"].tags) == ["evaluation", "run:mine", "skill:coding"]
     assert sorted(runs["score db"].tags) == ["evaluation", "generation:0", "run:mine", "skill:db"]

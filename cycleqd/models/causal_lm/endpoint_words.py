@@ -16,14 +16,17 @@ _TOO_LONG: Final = re.compile(
     # OpenAI, vLLM, LiteLLM, Groq
     r"context_length_exceeded|context.?window.?exceeded|maximum context length|max(imum)?[ _]model[ _]len"
     # llama.cpp, LM Studio, SGLang
-    r"|exceed_context_size|exceeds? the (available )?context|(context|sequence) length of only"
+    r"|exceed_context_size|exceeds? (the )?(available )?context|(context|sequence) length of only"
     r"|(longer|greater|larger|more) than the (model'?s? )?(maximum )?(context|model|sequence)"
     r"|(exceeds?|than) (the )?max_(seq|position|total|input)"
     # text-generation-inference
     r"|inputs`? tokens \+ `?max_new_tokens|inputs`? must have less than"
     # Anthropic, Bedrock, Gemini, Cohere, Mistral
     r"|(prompt|input|request|conversation|messages?) (is|are) too (long|large)|too many (input |prompt )?tokens"
-    r"|exceeds? the maximum number of (input )?tokens|prompt contains \d+ tokens.{0,80}too large",
+    r"|exceeds? the maximum number of (input )?tokens|prompt contains \d+ tokens.{0,80}too large"
+    # DashScope, TensorRT-LLM, OpenAI's Responses, xAI
+    r"|range of (input|prompt) length should be|maximum prompt length"
+    r"|(input|prompt) (length|tokens?)\b.{0,60}\bexceeds? the (max|configured)",
     re.IGNORECASE | re.DOTALL,
 )
 _TOO_LONG_STATUSES: Final = frozenset({400, 413, 422, 500})
@@ -37,9 +40,11 @@ _REFUSALS: Final = {
     # Not "must be at most": without its limit, a server that ignores the other name would write on and on.
     "max_tokens": re.compile(rf"{_NOT_TAKEN}|max_completion_tokens", re.IGNORECASE),
     # Some take no 0, others no value but their own. Replies are cut here at the stops anyway.
-    "temperature": re.compile(rf"{_NOT_TAKEN}|only the default|must be|invalid", re.IGNORECASE),
+    "temperature": re.compile(rf"{_NOT_TAKEN}|only the default|(may|can|must) only|must be|invalid", re.IGNORECASE),
     "stop": re.compile(rf"{_NOT_TAKEN}|must be|invalid", re.IGNORECASE),
 }
+_STOP: Final = r"stop([ _]?(sequence|string|word)s?)?"
+"""What servers call the option `stop`, whose own interface may have another name for it."""
 _NO_SYSTEM: Final = re.compile(
     rf"\bsystem\b.{{0,60}}({_NOT_TAKEN})|({_NOT_TAKEN}).{{0,60}}\bsystem\b|roles must alternate|must alternate between"
     r"|only user(,| and) (assistant|model)|developer instruction is not enabled",
@@ -72,7 +77,8 @@ def refused_option(answer: Answer, body: Mapping[str, Any]) -> str | None:
     if isinstance(error, dict):
         said += f" {error.get('param')} {error.get('code')}"
     for option, refusal in _REFUSALS.items():
-        if option in body and re.search(rf"\b{option}\b", said) and refusal.search(said):
+        named = _STOP if option == "stop" else option
+        if option in body and re.search(rf"\b{named}\b", said, re.IGNORECASE) and refusal.search(said):
             return option
     if any(message["role"] == "system" for message in body["messages"]) and _NO_SYSTEM.search(said):
         return "system"

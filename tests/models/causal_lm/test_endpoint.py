@@ -438,6 +438,11 @@ def test_half_an_emoji_is_replaced_in_the_reply_and_in_what_is_sent():
         (400, "The input token count (1200) exceeds the maximum number of tokens allowed (1000)."),
         (400, "The decoder prompt (length 5000) is longer than the maximum model length of 4096."),
         (400, "too many tokens: size limit exceeded by 100 tokens"),
+        (400, "Input length (5000 tokens) exceeds the maximum allowed length (4090 tokens). Use a shorter input."),
+        (400, "input length and `max_tokens` exceed context limit: 199211 + 20000 > 204648, decrease input length"),
+        (400, "<400> InternalError.Algo.InvalidParameter: Range of input length should be [1, 30720]"),
+        (400, "Input tokens exceed the configured limit of 272000 tokens. Your messages resulted in 300000 tokens."),
+        (400, "This model's maximum prompt length is 131072 but the request contains 150000 tokens."),
         (413, "Request Entity Too Large"),
     ],
 )
@@ -462,6 +467,42 @@ def test_option_that_a_model_refuses_is_left_out_and_asked_with_only_once():
         assert ask(engine, stop=("x",)).text == "four"
     assert server.bodies[-1] == {"model": "tiny", "messages": ASKED, "max_completion_tokens": 5}
     assert len(server.bodies) == 5
+
+
+@pytest.mark.parametrize(
+    ("option", "said"),
+    [
+        ("temperature", "`temperature` may only be set to 1 when thinking is enabled."),
+        ("temperature", "Temperature can only be 1 for this model"),
+        ("stop", "Stop sequences not supported"),
+        ("stop", "stop_sequences: Extra inputs are not permitted"),
+        ("stop", "Unsupported parameter: stop is not supported with this model."),
+    ],
+)
+def test_every_servers_words_for_an_option_that_it_does_not_take_are_understood(option, said):
+    with served(lambda body: (400, {"error": {"message": said}}) if option in body else (200, completion("four"))) as (
+        server,
+        engine,
+    ):
+        assert ask(engine, stop=("x",)).text == "four"
+    assert len(server.bodies) == 2
+    assert {"temperature", "stop"} - server.bodies[-1].keys() == {option}
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "max_tokens: 5000 > 4096, which is the maximum allowed number of output tokens",
+        "max_tokens is too large: 5000. This model supports at most 4096 completion tokens",
+        "Range of max_tokens should be [1, 2000]",
+    ],
+)
+def test_a_reply_that_may_not_be_so_long_is_no_conversation_that_is_too_long(said):
+    with (
+        served(lambda body: (400, {"error": {"message": said}}), retries=0) as (_, engine),
+        pytest.raises(EndpointUnavailable, match="max_tokens"),
+    ):
+        ask(engine)
 
 
 TALK = [{"role": "system", "content": "Be brief."}, *ASKED]

@@ -11,9 +11,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
-import yaml
-
+from cycleqd.faults import ConfigError
 from cycleqd.messages import Message, whole_texts
+from cycleqd.plain_yaml import read_yaml
 from cycleqd.sandbox import Sandboxes
 from cycleqd.sandbox.own_images import OwnImage
 from cycleqd.skills.benchmarks.benchmark import DataUnavailable, Problem, Source, halves, without_excluded
@@ -66,9 +66,9 @@ def read_task(data: str | None, skill: str) -> Task:
         if not is_given or not name.isidentifier():
             raise DataUnavailable(f"{skill}: arguments of a task are written as ?NAME=VALUE&NAME=VALUE, got {pair!r}")
         try:
-            arguments[name] = yaml.safe_load(text)
-        except yaml.YAMLError as error:
-            raise DataUnavailable(f"{skill}: the task's argument {pair!r} is no YAML") from error
+            arguments[name] = read_yaml(text, f"the task's argument {name}")
+        except ConfigError as error:
+            raise DataUnavailable(f"{skill}: {error}") from error
     path, _, of_file = match["task"].partition("@")
     if not path.endswith(".py"):
         return Task(match["task"], arguments, None)

@@ -72,7 +72,17 @@ def test_a_task_is_named_with_its_arguments(tmp_path):
     )
 
 
-@pytest.mark.parametrize("data", [None, "", __file__, "gone.py@sums", "a/b?size", "a/b?1=2", "a/b?x=[1"])
+def test_arguments_mean_what_they_mean_in_a_configuration():
+    given = "n=010&b=no&t=1:30&d=2024-01-01&o=on&x=1_000&f=1e3&s=007&y=true&z=~&k=[1, off]"
+    assert read_task(f"a/b?{given}", "x").arguments == {
+        **{"n": "010", "b": "no", "t": "1:30", "d": "2024-01-01", "o": "on", "x": "1_000"},
+        **{"f": 1000.0, "s": "007", "y": True, "z": None, "k": [1, "off"]},
+    }
+
+
+@pytest.mark.parametrize(
+    "data", [None, "", __file__, "gone.py@sums", "a/b?size", "a/b?1=2", "a/b?x=[1", "a/b?x=!!int 1", "a/b?x={<<: 1}"]
+)
 def test_what_names_no_task_is_refused(data):
     with pytest.raises(DataUnavailable, match=r"^mine: "):
         read_task(data, "mine")
