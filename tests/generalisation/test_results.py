@@ -2,7 +2,8 @@ import json
 
 import pytest
 
-from cycleqd.generalisation.definitions import benchmarks, chosen
+from cycleqd.generalisation.catalogue import chosen
+from cycleqd.generalisation.definitions import benchmarks
 from cycleqd.generalisation.results import BenchmarkScore, Scores, key_of, markdown, table, write_table
 from cycleqd.generalisation.scorers import squad2
 from cycleqd.statistics import wilson
