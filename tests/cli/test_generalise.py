@@ -249,6 +249,8 @@ def test_generated_programs_are_graded_in_the_sandbox(place, tmp_path):
         command = ["generalise", f"{server.url}#tiny", "--benchmarks", "humaneval_plus", "--data", str(data)]
         result = CliRunner().invoke(app, [*command, "--out", str(tmp_path / "out")])
     assert result.exit_code == 0, result.output
+    assert table_in(tmp_path / "out")["data"] == {"humaneval_plus": "fixture"}
+    assert "| HumanEval+ | 0 | fixture | 3 |" in (tmp_path / "out/table3.md").read_text()
     cell = table_in(tmp_path / "out")["rows"]["tiny"]["humaneval_plus"]
     assert (cell["n"], cell["score"]) == (3, pytest.approx(2 / 3))  # one passes the base tests alone
 
@@ -275,7 +277,9 @@ def test_programs_that_call_libraries_are_graded_in_the_image_that_is_named(plac
         options = ["--data", str(tmp_path), "--image", image_tag("evalplus"), "--out", str(tmp_path / "out")]
         result = CliRunner().invoke(app, [*command, *options])
     assert result.exit_code == 0, result.output
-    row = table_in(tmp_path / "out")["rows"]["tiny"]
+    content = table_in(tmp_path / "out")
+    row = content["rows"]["tiny"]
+    assert content["data"] == {"bigcodebench_complete": "fixture", "bigcodebench_instruct": "fixture"}
     assert {name: (cell["n"], cell["score"]) for name, cell in row.items()} == {
         "bigcodebench_complete": (2, 0.5),
         "bigcodebench_instruct": (2, 0.5),
