@@ -27,6 +27,7 @@ _NAMED: Final = re.compile(
 _WORD: Final = re.compile(r"""[^\s,\[\]{}"'#]+""")
 _NO_YAML: Final = (".py", ".md", ".txt", ".json", ".jsonl", ".csv", ".tsv", ".ipynb", ".pyc", ".sh", ".png")
 """Endings of files that are no YAML; the harness includes some that have no ending."""
+_PASSED_OVER: Final = {"__pycache__", ".ipynb_checkpoints"}
 _NEAR: Final = 0.6
 
 
@@ -68,8 +69,11 @@ def chosen(names: Sequence[str], include: Sequence[Path] = ()) -> list[Benchmark
         UnknownBenchmark: A name is none of them, or a path of `include` has no tasks.
     """
     own: dict[str, TaskName] = {}
+    faults: list[str] = []
     for path in include:
-        own |= {one.name: one for one in _own(path, tuple(include))}
+        found, unread = _own(path, tuple(include))
+        own |= {one.name: one for one in found}
+        faults += unread
     if include and not names:
         raise UnknownBenchmark(f"which tasks of --include-path? Give --benchmarks NAMES; there are {_list(own)}")
     tabled: list[str] = []
@@ -85,7 +89,7 @@ def chosen(names: Sequence[str], include: Sequence[Path] = ()) -> list[Benchmark
         elif name in harness_names():
             others[given] = TaskName(given, name, _folders(include))
         else:
-            raise UnknownBenchmark(_unknown(name, own))
+            raise UnknownBenchmark(_unknown(name, own, faults))
     wanted = in_order(tabled) if tabled or not names else []
     return [*wanted, *others.values()]
 
@@ -135,27 +139,34 @@ def _files(folder: Path) -> Iterator[Path]:
             yield path
 
 
-def _own(path: Path, include: tuple[Path, ...]) -> list[TaskName]:
-    """What a folder or file of a user's defines."""
+def _own(path: Path, include: tuple[Path, ...]) -> tuple[list[TaskName], list[str]]:
+    """What a user's folder or file defines, and what cannot be read."""
     if path.is_file():
-        return _of_file(path, include)
+        return _of_file(path, include), []
     if not path.is_dir():
         raise UnknownBenchmark(f"--include-path {path}: there is no such file or folder")
-    found: dict[str, TaskName] = {}
+    defined: dict[str, Path] = {}
+    tags: list[str] = []
     faults: list[str] = []
     for file in sorted(path.rglob("*.yaml")):
+        if _PASSED_OVER & set(file.parts):
+            continue
         try:
             content = _content(file)
-        except UnknownBenchmark as error:
+        except UnknownBenchmark as error:  # it may be no task's, so only who looks for a name in vain is told
             faults.append(str(error))
             continue
-        names = [_name(content), *_words(content.get("tag"))]
-        found |= {name: TaskName(name, name, _folders(include)) for name in names if name}
-    if not found or faults:
+        name = _name(content)
+        if name in defined:
+            raise UnknownBenchmark(f"{defined[name]} and {file} both define {name!r}: rename one")
+        if name:
+            defined[name] = file
+        tags += _words(content.get("tag"))
+    if not defined:
         raise UnknownBenchmark(
-            faults[0] if faults else f"--include-path {path}: no YAML there has a name, as `task: NAME`"
+            "; ".join([f"--include-path {path}: no YAML there has a name, as `task: NAME`", *faults])
         )
-    return list(found.values())
+    return [TaskName(name, name, _folders(include)) for name in dict.fromkeys([*defined, *tags])], faults
 
 
 def _of_file(path: Path, include: tuple[Path, ...]) -> list[TaskName]:
@@ -172,8 +183,8 @@ def _folders(include: Sequence[Path]) -> tuple[Path, ...]:
     return tuple(path.resolve() for path in include if path.is_dir())
 
 
-def _content(path: Path) -> dict[str, Any]:
-    """A YAML file's settings, without those that it includes."""
+def _content(path: Path, within: tuple[Path, ...] = ()) -> dict[str, Any]:
+    """A YAML file's settings, and those of the files that it includes; functions are left out."""
     if not path.is_file():
         raise UnknownBenchmark(f"no benchmark {str(path)!r}: there is no such file")
     import yaml
@@ -188,6 +199,13 @@ def _content(path: Path) -> dict[str, Any]:
         raise UnknownBenchmark(f"{path} cannot be read as YAML: {' '.join(str(error).split())}") from None
     if not isinstance(content, dict):
         raise UnknownBenchmark(f"{path}: a task's YAML has settings, such as `task: NAME`")
+    for text in _words(content.get("include")):
+        included = path.parent / Path(text).expanduser()
+        if included in within:
+            raise UnknownBenchmark(f"{path} includes itself by way of {text}")
+        if not included.is_file():
+            raise UnknownBenchmark(f"{path} includes {text}, which is not there")
+        content = _content(included, (*within, path)) | content
     return content
 
 
@@ -200,14 +218,14 @@ def _words(value: Any) -> list[str]:
     return [value] if isinstance(value, str) else [one for one in value or () if isinstance(one, str)]
 
 
-def _unknown(name: str, own: Mapping[str, object]) -> str:
+def _unknown(name: str, own: Mapping[str, object], faults: Sequence[str]) -> str:
     close = near(name, [*own, *benchmarks(), *harness_names()])
     other = f"did you mean {' or '.join(close)}?" if close else f"there are {_list([*own, *benchmarks()])}"
     if harness_names():
         more = "" if close else ", and all tasks of lm-evaluation-harness"
     else:
         more = f"; tasks of lm-evaluation-harness need it: {INSTALL}"
-    return f"no benchmark {name!r}; {other}{more}"
+    return "; ".join([f"no benchmark {name!r}", f"{other}{more}", *faults[:1]])
 
 
 def _list(names: Iterable[str]) -> str:

@@ -19,6 +19,8 @@ from cycleqd.skills.benchmarks.benchmark import DataUnavailable
 _TOLD: Final = 200
 """Characters of another library's reason that are repeated."""
 _ADDRESS: Final = re.compile(r" at 0x[0-9a-f]+")
+_SELF_CONTAINED: Final = {"dataset_path", "custom_dataset", "class"}
+"""What a task has that is written whole in a group."""
 _GENERATION: Final = "generate_until"
 
 
@@ -135,8 +137,10 @@ def _members(name: TaskName, manager: Any) -> Iterator[str]:
             one = dict(entry.cfg or {}) if entry is not None and "group" in (entry.cfg or {}) else {}
         for member in one.get("task", ()) if isinstance(one.get("task"), list) else ():
             if isinstance(member, dict):
-                waiting.append(member)  # a group that is written there, or a task with all its settings
-            elif member not in seen:
+                waiting.append(member)  # a group that is written there, or a task with settings of its own
+                known = member.get("group") if "task" not in member else member.get("task")
+                member = known if isinstance(known, str) and not _SELF_CONTAINED & set(member) else None
+            if isinstance(member, str) and member not in seen:
                 seen.add(member)
                 waiting.append(member)
                 yield member

@@ -108,11 +108,34 @@ def test_folders_without_tasks_and_paths_that_are_not_there_are_refused(tmp_path
         chosen([], [tmp_path])
 
 
-def test_a_broken_file_in_a_folder_is_named(tmp_path):
+def test_a_broken_file_in_a_folder_is_named_to_who_looks_for_a_name_in_vain(tmp_path):
     write_task(tmp_path, "own")
     (tmp_path / "bad.yaml").write_text("task: [unclosed")
-    with pytest.raises(UnknownBenchmark, match=r"bad\.yaml"):
+    (tmp_path / "list.yaml").write_text("- no task")
+    assert names(chosen(["own"], [tmp_path])) == ["own"]
+    with pytest.raises(UnknownBenchmark, match=r"no benchmark 'bad'.*bad\.yaml cannot be read as YAML"):
+        chosen(["bad"], [tmp_path])
+
+
+def test_a_name_may_stand_in_an_included_file(tmp_path):
+    write_task(tmp_path, "own")
+    child = tmp_path / "child.yml"
+    child.write_text("include: own.yaml\nnum_fewshot: 0\n")
+    assert chosen([str(child)]) == [TaskName("own", str(child))]
+    child.write_text("include: gone.yaml\ntask: x\n")
+    with pytest.raises(UnknownBenchmark, match=r"includes gone\.yaml, which is not there"):
+        chosen([str(child)])
+    child.write_text("include: child.yml\ntask: x\n")
+    with pytest.raises(UnknownBenchmark, match="includes itself"):
+        chosen([str(child)])
+
+
+def test_two_files_of_one_name_are_refused(tmp_path):
+    write_task(tmp_path / "a", "own")
+    write_task(tmp_path / "b", "own")
+    with pytest.raises(UnknownBenchmark, match="both define 'own': rename one"):
         chosen(["own"], [tmp_path])
+    assert names(chosen(["own"], [tmp_path / "a", tmp_path / "b"])) == ["own"]  # the later folder's
 
 
 def test_without_the_harness_an_unknown_name_says_how_it_is_installed(monkeypatch):

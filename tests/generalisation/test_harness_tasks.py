@@ -1,12 +1,14 @@
 """Any task of lm-evaluation-harness: what is asked, and what is refused before a model is loaded."""
 
 import pytest
+import yaml
 
 pytest.importorskip("lm_eval", reason="lm-eval is not installed: pip install 'cycleqd[generalise]'")
 
-from cycleqd.generalisation.catalogue import chosen
+from cycleqd.generalisation.catalogue import chosen, harness_folder
 from cycleqd.generalisation.harness_tasks import prepare_tasks
 from cycleqd.skills.benchmarks.benchmark import DataUnavailable
+from tests.generalisation.conftest import write_lines
 from tests.generalisation.own_tasks import EXACT, GENERATION, LAST_WORD, UTILS, write_group, write_task
 
 
@@ -54,6 +56,32 @@ def test_a_group_with_a_score_is_one_row_and_others_are_a_row_a_task(folder):
     )
     assert [one.benchmark.name for one in prepared(folder, "loose")] == ["one", "says"]
     assert [one.benchmark.name for one in prepared(folder, "nested")] == ["one", "two", "says"]
+
+
+def test_members_may_have_settings_of_their_own_or_be_written_whole(folder, monkeypatch):
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    monkeypatch.setattr("datasets.config.HF_HUB_OFFLINE", True)
+    whole = yaml.safe_load((folder / "one.yaml").read_text()) | {"task": "inside", "num_fewshot": 1}
+    write_group(folder, "mine", [{"task": "one", "num_fewshot": 3}, whole, {"group": "inner", "task": ["two"]}])
+    (mine,) = prepared(folder, "mine")
+    assert {name: task.get_config("num_fewshot") for name, task in mine.tasks.items()} == {
+        "one": 3,
+        "mine::inside": 1,
+        "two": 0,
+    }
+    write_group(folder, "theirs", [{"task": "arc_easy", "num_fewshot": 3}])
+    with pytest.raises(DataUnavailable, match="ai2_arc"):  # it was found, and the hub cannot be reached
+        prepared(folder, "theirs")
+
+
+def test_a_task_of_the_harness_is_asked_on_a_users_own_data(folder):
+    shipped = harness_folder() / "gsm8k/gsm8k.yaml"
+    write_lines(folder / "sums.jsonl", [{"question": f"{n} + 1?", "answer": f"#### {n + 1}"} for n in range(25)])
+    data = {"test": str(folder / "sums.jsonl"), "train": str(folder / "sums.jsonl")}
+    settings = {"include": str(shipped), "task": "sums", "dataset_path": "json", "dataset_name": None}
+    (folder / "sums.yaml").write_text(yaml.safe_dump(settings | {"dataset_kwargs": {"data_files": data}}))
+    (sums,) = prepared(folder, "sums")
+    assert (sums.benchmark.kind, sums.benchmark.shots, sums.problems) == ("generation", 5, 25)
 
 
 def test_a_tag_is_its_tasks(folder):
