@@ -199,14 +199,15 @@ def _content(path: Path, within: tuple[Path, ...] = ()) -> dict[str, Any]:
         raise UnknownBenchmark(f"{path} cannot be read as YAML: {' '.join(str(error).split())}") from None
     if not isinstance(content, dict):
         raise UnknownBenchmark(f"{path}: a task's YAML has settings, such as `task: NAME`")
-    for text in _words(content.get("include")):
+    settings: dict[str, Any] = content
+    for text in _words(settings.get("include")):
         included = path.parent / Path(text).expanduser()
         if included in within:
             raise UnknownBenchmark(f"{path} includes itself by way of {text}")
         if not included.is_file():
             raise UnknownBenchmark(f"{path} includes {text}, which is not there")
-        content = _content(included, (*within, path)) | content
-    return content
+        settings = _content(included, (*within, path)) | settings
+    return settings
 
 
 def _name(content: Mapping[str, Any]) -> str:

@@ -189,7 +189,7 @@ class Game:
                 self._over, self._log = "played", Path(str(event["log"]).removeprefix("file://"))
                 if event["status"] != "success":
                     self._over = f"{event['status']}: {event['error']}"
-            elif what == "refused":
+            elif what in ("refused", "fault"):  # the task is at fault, and a retry would do the same
                 self._refused = self._refused or event["text"]
             elif what == "absent":
                 self._over = absent(self._name, event["text"])

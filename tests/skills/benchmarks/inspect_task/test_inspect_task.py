@@ -321,16 +321,21 @@ class TestFaultsOfTheTask:
         skill = built("graded_by_another", {"optimization": 2, "test": 1})
         assert len(play(skill, lambda _: "x")[1].record.samples) == 2
 
-    @pytest.mark.parametrize(
-        ("where", "error"),
-        # inspect_ai ends a conversation whose tool leaves, and lets it be scored.
-        [("solver", "SystemExit"), ("scorer", "KeyboardInterrupt"), ("tool", "includes says I")],
-    )
+    @pytest.mark.parametrize(("where", "error"), [("solver", "SystemExit"), ("scorer", "KeyboardInterrupt")])
     def test_code_that_ends_the_process_ends_its_sample_alone(self, where, error):
         skill = built(f"exits?where={where}", {"optimization": 3, "test": 1})
-        _, (record, *_) = play(skill, lambda _: '<tool_call>{"name": "leave", "arguments": {}}</tool_call>')
+        _, (record, *_) = play(skill, lambda _: "x")
         assert [sample.score for sample in record.samples] == [0.0] * 3
         assert all(error in sample.reason for sample in record.samples), record.samples[0].reason
+
+    def test_a_tool_that_ends_the_process_scores_nothing_or_is_refused(self):
+        skill = built("exits?where=tool", {"optimization": 3, "test": 1})
+        try:
+            _, (record, *_) = play(skill, lambda _: '<tool_call>{"name": "leave", "arguments": {}}</tool_call>')
+            came = [sample.score for sample in record.samples]
+        except DataUnavailable as error:  # newer versions of inspect_ai run tools where nothing can hold that up
+            came = str(error).partition("can't be played: ")[2]
+        assert came in ([0.0] * 3, "SystemExit: 3")
 
 
 @needs_inspect

@@ -60,12 +60,12 @@ def register() -> None:
 
         async def generate(self, input: list[Any], tools: list[Any], tool_choice: Any, config: Any) -> Any:
             stage, key = on_stage(), current.get()
-            if key is None:
-                raise RuntimeError("the task asks the model outside of a sample")
-            sample = stage.samples[key]
             if judging.get():
                 refuse(stage, ASKS_ITSELF)
                 raise RuntimeError(ASKS_ITSELF)
+            if key is None:
+                raise RuntimeError("the task asks the model outside of a sample")
+            sample = stage.samples[key]
             handler = handler_of(self.model_name)
             shown = handler.input_with_tools(input, tools) if tools and tool_choice != "none" else input
             # Who no longer waits for a reply, such as a solver with a deadline, does not take the next one's.
