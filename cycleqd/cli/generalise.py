@@ -72,7 +72,7 @@ def generalise(
     ] = None,
     storage: StorageOption = DEFAULT_STORAGE,
 ) -> None:
-    """Score models on MMLU, GSM8K, HumanEval+ and other benchmarks that they were not trained for."""
+    """Score models on MMLU, GSM8K, HumanEval+ and others of Table 3, or on any task of lm-evaluation-harness."""
     from cycleqd.generalisation.catalogue import TaskName, chosen
 
     wanted = chosen(names_in(names), include or ())
