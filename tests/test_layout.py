@@ -114,7 +114,14 @@ def heavy_after(code, folder):
     return done.stdout.splitlines()[-1], done.stdout + done.stderr
 
 
-@pytest.mark.parametrize("command", [["run", "demo", "--set", "generations=true"], ["plan", "no-such-profile"]])
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["run", "demo", "--set", "generations=true"],
+        ["plan", "no-such-profile"],
+        ["generalise", "demo", "--benchmarks", "no-such-benchmark"],
+    ],
+)
 def test_refusals_of_the_command_line_need_no_heavy_library(command, tmp_path):
     # They take many seconds of processor time to import; who misspells a setting must not wait.
     loaded, said = heavy_after(f"try:\n    app({command!r})\nexcept SystemExit:\n    pass", tmp_path)

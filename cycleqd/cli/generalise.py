@@ -31,7 +31,21 @@ def generalise(
     ],
     names: Annotated[
         list[str] | None,
-        typer.Option("--benchmarks", metavar="NAMES", help="Only these, separated by commas. Repeatable."),
+        typer.Option(
+            "--benchmarks",
+            metavar="NAMES",
+            help="Only these, separated by commas: of the table, of lm-evaluation-harness, or FILE.yaml. Repeatable.",
+        ),
+    ] = None,
+    include: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--include-path", metavar="PATH", help="A folder of your own lm-eval tasks, or a YAML. Repeatable."
+        ),
+    ] = None,
+    shots: Annotated[
+        int | None,
+        typer.Option(min=0, help="Solved examples in each prompt of the harness' tasks. [default: as each task says]"),
     ] = None,
     limit: Annotated[
         int | None, typer.Option(min=1, help="Most problems of each benchmark, spread evenly over it.")
@@ -58,21 +72,24 @@ def generalise(
     ] = None,
     storage: StorageOption = DEFAULT_STORAGE,
 ) -> None:
-    """Score models on MMLU, GSM8K, HumanEval+ and other benchmarks that they were not trained for."""
-    from cycleqd.generalisation.definitions import chosen
+    """Score models on MMLU, GSM8K, HumanEval+ and others of Table 3, or on any task of lm-evaluation-harness."""
+    from cycleqd.generalisation.catalogue import TaskName, chosen
 
-    wanted = chosen(names_in(names))
+    wanted = chosen(names_in(names), include or ())
+    own = [one.name for one in wanted if not isinstance(one, TaskName)]
+    if shots is not None and own:
+        raise ConfigError(f"--shots is for other tasks of the harness: the table says how many {own[0]} has")
     from cycleqd.generalisation.playing import load, play
     from cycleqd.generalisation.results import TABLE_JSON, Scores, benchmarks_title, markdown, table, write_table
 
-    if any(benchmark.kind in ("likelihood", "generation") for benchmark in wanted):
+    if any(isinstance(one, TaskName) or one.kind != "code" for one in wanted):
         from cycleqd.generalisation.harness import harness_module
 
         harness_module()  # before the models are looked at
     with err.status("Looking at the models"):
         groups = _groups(models, base, storage, engine, max_model_len)
     with err.status("Loading the problems"):
-        ready, reasons = load(wanted, limit=limit, data=data, image=image)
+        ready, reasons = load(wanted, limit=limit, data=data, image=image, shots=shots)
     for name, reason in reasons.items():
         err.print(Text(f"Not scored: {benchmarks_title(wanted, name)}: {reason}", style="yellow"), soft_wrap=True)
     if not ready:
@@ -95,9 +112,10 @@ def generalise(
             text = f"Stopped. What was finished is kept in {folder}; the same command goes on from there."
             err.print(Text(text, style="yellow"), soft_wrap=True)
             raise typer.Exit(INTERRUPTED) from None
-    content = table(rows, bases, wanted)
+    scored = [one.benchmark for one in ready]
+    content = table(rows, bases, scored)
     remarks = [note for one in groups for note in one.notes]
-    text = markdown(content, wanted, reasons, remarks)
+    text = markdown(content, [*scored, *(one for one in wanted if one.name in reasons)], reasons, remarks)
     write_table(folder, content, text)
     lines = [line.strip("|").split(" | ") for line in text.splitlines() if line.startswith("|") and "---" not in line]
     header, *cells = ([cell.strip() for cell in line] for line in lines)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
@@ -10,8 +9,6 @@ from typing import Any, Final, Literal
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field
-
-from cycleqd.faults import MendableFault
 
 _FOLDER: Final = Path(__file__).with_name("benchmarks")
 _ORDER: Final = (
@@ -23,10 +20,6 @@ FIXTURE: Final = 20
 
 DataState = Literal["full", "part", "fixture"]
 """Whether a benchmark's problems are all at hand, some of them, or so few that they only show the form."""
-
-
-class UnknownBenchmark(MendableFault, ValueError):
-    """There is no benchmark of that name; the text names those that there are."""
 
 
 class Benchmark(BaseModel):
@@ -80,19 +73,9 @@ def benchmarks() -> dict[str, Benchmark]:
     return {name: _read(_FOLDER / f"{name}.yaml") for name in _ORDER}
 
 
-def chosen(names: Sequence[str]) -> list[Benchmark]:
-    """The benchmarks of these names, in the table's order; without names, all.
-
-    Raises:
-        UnknownBenchmark: A name is none of them.
-    """
-    known = benchmarks()
-    for name in names:
-        if name not in known:
-            close = difflib.get_close_matches(name, known, n=3, cutoff=0.4)
-            other = f"did you mean {' or '.join(close)}?" if close else f"there are {', '.join(known)}"
-            raise UnknownBenchmark(f"no benchmark {name!r}; {other}")
-    return [benchmark for name, benchmark in known.items() if not names or name in names]
+def in_order(names: Sequence[str]) -> list[Benchmark]:
+    """The benchmarks of these names, in the table's order; without names, all."""
+    return [benchmark for name, benchmark in benchmarks().items() if not names or name in names]
 
 
 def _read(path: Path) -> Benchmark:

@@ -13,6 +13,7 @@ from lm_eval.api.model import LM, TemplateLM
 from lm_eval.models.utils import handle_stop_sequences, normalize_gen_kwargs, postprocess_generated_text
 from lm_eval.utils import get_rolling_token_windows, make_disjoint_window
 
+from cycleqd.generalisation.harness import Unfit
 from cycleqd.models.causal_lm.protocol import ChatRequest, Continuation, Engine, TextEngine, TextRequest
 
 DEFAULT_NEW_TOKENS: Final = 256
@@ -89,7 +90,7 @@ class EngineModel(TemplateLM):  # type: ignore[misc] # the harness is untyped he
         asked = []
         for _texts, context, tokens in requests:
             if len(tokens) >= room:
-                raise ValueError(f"a continuation of {len(tokens)} tokens does not fit into {self.max_length}")
+                raise Unfit(f"a continuation of {len(tokens)} tokens does not fit into {self.max_length}")
             asked.append(Continuation(context[-(room - len(tokens)) :], tokens))
         found: dict[int, tuple[float, bool]] = {}
         # Those with the same context stay together: an engine may compute it once.
@@ -121,7 +122,7 @@ class EngineModel(TemplateLM):  # type: ignore[misc] # the harness is untyped he
         """Greedy replies.
 
         Raises:
-            ValueError: A task wants replies to be drawn at random, or longer ones than the engine can give.
+            Unfit: A task wants replies to be drawn at random, or longer ones than the engine can give.
         """
         end = self.tokenizer.decode(self.eot_token_id)
         asked, stops = [], []
@@ -130,7 +131,7 @@ class EngineModel(TemplateLM):  # type: ignore[misc] # the harness is untyped he
             most, until = greedy_settings(settings)
             until = handle_stop_sequences(until, eos=end)
             if most >= self.max_length:
-                raise ValueError(f"a task wants {most} new tokens, the engine has room for {self.max_length} in all")
+                raise Unfit(f"a task wants {most} new tokens, the engine has room for {self.max_length} in all")
             prompt = self.tok_encode(context)[-(self.max_length - most) :]
             asked.append(TextRequest(prompt, most, tuple(filter(None, until))))
             stops.append(until)
@@ -169,17 +170,17 @@ class ChatModel(LM):  # type: ignore[misc] # the harness is untyped here
 
     def loglikelihood(self, requests: list[Any]) -> list[tuple[float, bool]]:
         """Refused."""
-        raise ValueError(f"{self._engine.loaded} only chats: it gives no log-likelihoods")
+        raise Unfit(f"{self._engine.loaded} only chats: it gives no log-likelihoods")
 
     def loglikelihood_rolling(self, requests: list[Any]) -> list[float]:
         """Refused."""
-        raise ValueError(f"{self._engine.loaded} only chats: it gives no log-likelihoods")
+        raise Unfit(f"{self._engine.loaded} only chats: it gives no log-likelihoods")
 
     def generate_until(self, requests: list[Any]) -> list[str]:
         """Greedy replies.
 
         Raises:
-            ValueError: A task wants replies to be drawn at random.
+            Unfit: A task wants replies to be drawn at random.
         """
         found: list[str] = []
         for chunk in _chunks(requests, _CHUNK):
@@ -201,11 +202,11 @@ def greedy_settings(settings: dict[str, Any]) -> tuple[int, list[str]]:
     """How many new tokens a task wants at most, and its stop words.
 
     Raises:
-        ValueError: It wants replies to be drawn at random.
+        Unfit: It wants replies to be drawn at random.
     """
     normal = normalize_gen_kwargs(settings, DEFAULT_NEW_TOKENS)
     if normal.get("do_sample") or float(normal.get("temperature") or 0.0) > 0:
-        raise ValueError("a task wants replies to be drawn at random; engines here decode greedily")
+        raise Unfit("a task wants replies to be drawn at random; engines here decode greedily")
     return int(normal["max_gen_toks"]), list(normal.get("until") or [])
 
 

@@ -7,12 +7,10 @@ import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import ModuleType
-from typing import Any, Final
+from typing import Any
 
 from cycleqd.faults import MendableFault
-
-INSTALL: Final = "pip install 'cycleqd[generalise]'"
-"""How the harness is had."""
+from cycleqd.generalisation.catalogue import INSTALL
 
 
 class HarnessMissing(MendableFault, ImportError):
@@ -31,6 +29,10 @@ def harness_module(name: str = "") -> ModuleType:
         raise HarnessMissing(
             f"this needs lm-evaluation-harness, which is not installed ({error}): {INSTALL}"
         ) from None
+
+
+class Unfit(MendableFault, ValueError):
+    """A task of the harness wants what our engines do not give; the text says what."""
 
 
 @contextmanager

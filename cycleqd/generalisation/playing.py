@@ -6,9 +6,12 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 
+from cycleqd.generalisation.catalogue import TaskName
 from cycleqd.generalisation.code import CodeBenchmark
 from cycleqd.generalisation.definitions import Benchmark
 from cycleqd.generalisation.harness import harness_module
+from cycleqd.generalisation.harness_tasks import HarnessTasks, prepare_tasks
+from cycleqd.generalisation.measures import Measured, measure
 from cycleqd.generalisation.results import BenchmarkScore, Scores
 from cycleqd.generalisation.scoring import Problem, model_of, score
 from cycleqd.generalisation.subjects import Group, Subject
@@ -50,12 +53,43 @@ class HarnessBenchmark:
         return score(self._prepared, model_of(engine, progress))
 
 
-Ready = CodeBenchmark | HarnessBenchmark
+class TaskBenchmark:
+    """A task of lm-evaluation-harness that the table does not have itself, or a group, with its data.
+
+    Args:
+        prepared: Its problems.
+    """
+
+    def __init__(self, prepared: HarnessTasks) -> None:
+        self.benchmark = prepared.benchmark
+        self.state = prepared.state
+        self.source = prepared.source
+        self._prepared = prepared
+
+    def fingerprint(self, group: Group) -> dict[str, str]:
+        """What scores depend on besides the weights."""
+        return group.identity | {
+            "benchmark": self.benchmark.model_dump_json(),
+            "harness": f"lm-eval {harness_module().__version__}",
+            "data": self._prepared.identity,
+        }
+
+    def score(self, group: Group, engine: Engine, progress: Callable[[int, int], None]) -> Measured:
+        """Puts the problems to the model that the engine holds."""
+        return measure(self._prepared, model_of(engine, progress))
+
+
+Ready = CodeBenchmark | HarnessBenchmark | TaskBenchmark
 """A benchmark whose problems are at hand."""
 
 
 def load(
-    wanted: Sequence[Benchmark], *, limit: int | None, data: str | None, image: str | None = None
+    wanted: Sequence[Benchmark | TaskName],
+    *,
+    limit: int | None,
+    data: str | None,
+    image: str | None = None,
+    shots: int | None = None,
 ) -> tuple[list[Ready], dict[str, str]]:
     """The benchmarks whose data can be had, and why the others cannot be scored.
 
@@ -64,6 +98,7 @@ def load(
         limit: Most problems of each; None is all.
         data: A folder with local copies; see `cycleqd.generalisation.local_data.find`.
         image: In place of the published images that programs run in.
+        shots: Solved examples in each prompt of the harness' tasks that the table does not have; None is as they say.
 
     Raises:
         HarnessMissing: One needs lm-evaluation-harness, which is not installed.
@@ -72,7 +107,11 @@ def load(
     reasons: dict[str, str] = {}
     for benchmark in wanted:
         try:
-            if benchmark.kind == "code":
+            if isinstance(benchmark, TaskName):
+                known = {one.benchmark.name for one in ready}  # a tag may have what was named beside it
+                found = prepare_tasks(benchmark, limit=limit, shots=shots)
+                ready += [TaskBenchmark(one) for one in found if one.benchmark.name not in known]
+            elif benchmark.kind == "code":
                 ready.append(CodeBenchmark(benchmark, limit=limit, data=data, image=image))
             else:
                 ready.append(HarnessBenchmark(prepare(benchmark, limit=limit, data=data)))
@@ -127,14 +166,21 @@ def _score(
         engine.load(subject.genome, subject.vector())
     began = time.monotonic()
     with watch(subject.name, one.benchmark.title) as progress:
-        problems = one.score(group, engine, progress)
+        found = one.score(group, engine, progress)
+    if isinstance(found, Measured):
+        score, metrics, tasks, problems = found.metrics[0].value, found.metrics, found.tasks, found.problems
+    else:
+        score, metrics, tasks = sum(problem.score for problem in found) / len(found), (), {}
+        problems = {problem.id: problem.score for problem in found}
     return BenchmarkScore(
         model=subject.name,
         benchmark=one.benchmark.name,
         fingerprint=dict(fingerprint),
-        score=sum(problem.score for problem in problems) / len(problems),
-        problems={problem.id: problem.score for problem in problems},
+        score=score,
+        problems=problems,
         data=one.state,
         source=one.source,
         seconds=round(time.monotonic() - began, 1),
+        metrics=metrics,
+        tasks=tasks,
     )

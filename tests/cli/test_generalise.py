@@ -12,6 +12,7 @@ from cycleqd.run.records import IndividualRecord
 from cycleqd.run.store import RunStore
 from cycleqd.sandbox.images import image_tag
 from tests.generalisation.conftest import write_data, write_lines
+from tests.generalisation.own_tasks import EXACT, GENERATION, ROLLING, write_group, write_task
 from tests.models.causal_lm.chat_server import ChatServer, completion
 from tests.skills.benchmarks.bigcodebench.problems import write_problems
 from tests.tiny_models import random_vector, save_tied
@@ -110,6 +111,70 @@ def test_an_endpoint_is_scored_on_what_needs_no_log_likelihoods(place, tmp_path)
     assert "tiny only chats: what needs log-likelihoods is left out." in (tmp_path / "table3.md").read_text()
 
 
+@needs_harness
+def test_a_users_own_tasks_are_scored_beside_the_tables_and_kept(place, tmp_path, monkeypatch):
+    write_task(tmp_path / "tasks", "choose")
+    says = write_task(tmp_path / "files", "says", **GENERATION, **EXACT)
+    write_task(tmp_path / "tasks", "rolls", **ROLLING)
+    write_group(tmp_path / "tasks", "both", ["choose", "rolls"], aggregate_metric_list=None)
+    names = ["--benchmarks", f"openbookqa,choose,both,{says}", "--include-path", tmp_path / "tasks"]
+    command = (place / "model", "--base", place / "model", *names, "--limit", 4, "--out", tmp_path / "out")
+    result = call(place, *command)
+    assert result.exit_code == 0, result.output
+    content = table_in(tmp_path / "out")
+    row = content["rows"]["model"]
+    assert list(row) == ["openbookqa", "choose", "rolls", "says"]
+    assert content["data"] == {"openbookqa": "fixture", "choose": "part", "rolls": "part", "says": "part"}
+    assert "metric" not in row["openbookqa"]
+    assert row["choose"]["metric"] == "acc_norm"
+    assert list(row["choose"]["metrics"]) == ["acc_norm", "acc"]
+    assert row["choose"]["score"] == row["choose"]["metrics"]["acc_norm"]["score"]
+    assert row["rolls"]["score"] > 1
+    assert row["rolls"]["of_base"] is None  # less is better
+    text = (tmp_path / "out/table3.md").read_text()
+    assert "| choose, acc_norm | 2 | part | 4 |" in text
+    assert "| · choose: acc |" in text
+    monkeypatch.setattr(subjects, "start_engine", lambda *_, **__: pytest.fail("everything is scored"))
+    assert call(place, *command).exit_code == 0
+    assert table_in(tmp_path / "out") == content
+
+
+@needs_harness
+def test_an_endpoint_replies_to_a_users_own_task(place, tmp_path):
+    says = write_task(tmp_path, "says", **GENERATION, **EXACT)
+    with ChatServer(lambda _: (200, completion("yes\nQ: next"))).running() as server:
+        result = call(place, f"{server.url}#tiny", "--benchmarks", says, "--out", tmp_path / "out")
+    assert result.exit_code == 0, result.output
+    assert table_in(tmp_path / "out")["rows"]["tiny"]["says"]["score"] == 0.5
+
+
+@needs_harness
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--benchmarks", "arc_esy"], "no benchmark 'arc_esy'; did you mean arc_easy"),
+        (["--benchmarks", "gsm8k", "--shots", "1"], "--shots is for other tasks of the harness"),
+        (["--benchmarks", "gone.yaml"], "no benchmark 'gone.yaml': there is no such file"),
+        (["--benchmarks", "x", "--include-path", "gone"], "--include-path gone: there is no such file or folder"),
+    ],
+)
+def test_names_that_there_are_not_are_refused_in_one_line(place, tmp_path, options, said):
+    result = call(place, place / "model", *options, "--out", tmp_path)
+    assert result.exit_code == 2
+    assert said in " ".join(result.stderr.split())
+    assert len(result.stderr.strip().splitlines()) == 1
+
+
+@needs_harness
+def test_data_that_cannot_be_had_end_the_command_before_a_model_is_loaded(place, tmp_path, monkeypatch):
+    monkeypatch.setattr(subjects, "start_engine", lambda *_, **__: pytest.fail("a model was loaded"))
+    bad = write_task(tmp_path, "bad", dataset_kwargs={"data_files": {"test": "gone.jsonl"}})
+    result = call(place, place / "model", "--benchmarks", bad, "--out", tmp_path / "out")
+    assert result.exit_code == 2
+    assert "Not scored: bad: its data (json) cannot be had" in " ".join(result.stderr.split())
+    assert "gone.jsonl" in result.stderr
+
+
 def test_on_a_cpu_vllm_writes_and_transformers_gives_log_likelihoods(monkeypatch):
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
     monkeypatch.setattr(subjects, "has_vllm", lambda: True)
@@ -184,6 +249,8 @@ def test_generated_programs_are_graded_in_the_sandbox(place, tmp_path):
         command = ["generalise", f"{server.url}#tiny", "--benchmarks", "humaneval_plus", "--data", str(data)]
         result = CliRunner().invoke(app, [*command, "--out", str(tmp_path / "out")])
     assert result.exit_code == 0, result.output
+    assert table_in(tmp_path / "out")["data"] == {"humaneval_plus": "fixture"}
+    assert "| HumanEval+ | 0 | fixture | 3 |" in (tmp_path / "out/table3.md").read_text()
     cell = table_in(tmp_path / "out")["rows"]["tiny"]["humaneval_plus"]
     assert (cell["n"], cell["score"]) == (3, pytest.approx(2 / 3))  # one passes the base tests alone
 
@@ -210,7 +277,9 @@ def test_programs_that_call_libraries_are_graded_in_the_image_that_is_named(plac
         options = ["--data", str(tmp_path), "--image", image_tag("evalplus"), "--out", str(tmp_path / "out")]
         result = CliRunner().invoke(app, [*command, *options])
     assert result.exit_code == 0, result.output
-    row = table_in(tmp_path / "out")["rows"]["tiny"]
+    content = table_in(tmp_path / "out")
+    row = content["rows"]["tiny"]
+    assert content["data"] == {"bigcodebench_complete": "fixture", "bigcodebench_instruct": "fixture"}
     assert {name: (cell["n"], cell["score"]) for name, cell in row.items()} == {
         "bigcodebench_complete": (2, 0.5),
         "bigcodebench_instruct": (2, 0.5),

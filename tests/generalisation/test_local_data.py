@@ -3,7 +3,8 @@ import json
 import pytest
 
 from cycleqd.generalisation import local_data
-from cycleqd.generalisation.definitions import UnknownBenchmark, benchmarks, chosen
+from cycleqd.generalisation.catalogue import UnknownBenchmark, chosen
+from cycleqd.generalisation.definitions import benchmarks
 from cycleqd.skills.benchmarks.benchmark import DataUnavailable
 
 

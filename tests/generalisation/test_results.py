@@ -1,8 +1,12 @@
 import json
+import math
 
 import pytest
+from pydantic import ValidationError
 
-from cycleqd.generalisation.definitions import benchmarks, chosen
+from cycleqd.generalisation.catalogue import chosen
+from cycleqd.generalisation.definitions import benchmarks
+from cycleqd.generalisation.metric import Metric
 from cycleqd.generalisation.results import BenchmarkScore, Scores, key_of, markdown, table, write_table
 from cycleqd.generalisation.scorers import squad2
 from cycleqd.statistics import wilson
@@ -39,6 +43,33 @@ def test_a_score_that_was_cut_short_is_not_found(tmp_path):
     assert scores.find("gsm8k", score.fingerprint) is None
     scores.keep(score)
     assert scores.find("gsm8k", score.fingerprint) == score
+
+
+def test_numbers_without_bounds_are_kept_and_told(tmp_path):
+    metrics = (
+        Metric(name="perplexity", value=math.inf, low=None, high=None, n=3, share=False, higher_is_better=False),
+        Metric(name="bleu", value=12.5, low=10.0, high=15.0, n=3, share=False),
+    )
+    score = finished("m", "gsm8k", 1, 3).model_copy(
+        update={"benchmark": "lm_eval:own/task", "score": math.inf, "problems": {}, "metrics": metrics}
+    )
+    scores = Scores(tmp_path)
+    scores.keep(score)
+    assert scores.find(score.benchmark, score.fingerprint) == score
+    own = chosen(["gsm8k"])[0].model_copy(update={"name": score.benchmark, "title": "own"})
+    content = table({"m": {own.name: score}}, {"m": "m"}, [own])
+    assert json.loads(json.dumps(content, allow_nan=False)) == content
+    assert content["rows"]["m"][own.name]["score"] is None
+    text = markdown(content, [own], {})
+    assert "| own, perplexity | 4 | fixture | 3 | – |" in text
+    assert "| · own: bleu |  |  | 3 | 12.5 (10–15) |" in text
+
+
+def test_a_score_of_the_table_is_a_mean_of_problems():
+    score = finished("m", "gsm8k", 1, 3)
+    for wrong in ({"problems": {}}, {"score": 1.5}):
+        with pytest.raises(ValidationError, match="at least one problem"):
+            BenchmarkScore.model_validate(score.model_dump() | wrong)
 
 
 def test_keys_do_not_depend_on_the_order_of_parts():

@@ -15,6 +15,7 @@ from typing import Any, Final
 
 from cycleqd.messages import Message
 from cycleqd.sandbox import Sandboxes, SandboxUnavailable
+from cycleqd.skills.benchmarks.benchmark import DataUnavailable
 from cycleqd.skills.benchmarks.inspect_task.boxes import Boxes, BoxFault
 from cycleqd.skills.benchmarks.inspect_task.client import Event, InspectFailed, Worker, absent, workers
 from cycleqd.skills.benchmarks.inspect_task.surroundings import Surroundings
@@ -74,9 +75,11 @@ class Game:
         own: Mapping[str, Surroundings] = MappingProxyType({}),
     ) -> None:
         self._name = name
+        self._task = task
         self._changed = threading.Condition()
         self._seats = {key: Seat() for key in ids}
         self._over: str | None = None
+        self._refused: str | None = None
         self._log: Path | None = None
         self._boxes = Boxes(sandboxes, own) if sandboxes is not None else None
         self._folder = tempfile.TemporaryDirectory(prefix="cycleqd-inspect-")
@@ -106,6 +109,7 @@ class Game:
 
         Raises:
             SandboxUnavailable: Its sandbox died.
+            DataUnavailable: The task cannot be played here.
             InspectFailed: inspect_ai did, or its task took too long.
         """
         seat = self._seats[key]
@@ -113,7 +117,9 @@ class Game:
         if seat.fault is not None:
             raise seat.fault
         if seat.asked is None and not seat.ended:
-            raise InspectFailed(f"{self._name}: inspect_ai ended before the sample {key}: {self._over}")
+            # inspect_ai and its task went on to the end, and a retry would do the same.
+            kind = DataUnavailable if self._over == "played" else InspectFailed
+            raise kind(f"{self._name}: inspect_ai ended before the sample {key}: {self._over}")
         return seat
 
     def reply(self, key: str, text: str) -> None:
@@ -128,6 +134,7 @@ class Game:
         """The log, when all samples have ended; blocks.
 
         Raises:
+            DataUnavailable: The task cannot be played here.
             InspectFailed: There is none.
         """
         self._wait(lambda: self._log is not None, "the log")
@@ -158,9 +165,11 @@ class Game:
     def _wait(self, ready: Callable[[], bool], what: str) -> None:
         deadline = time.monotonic() + PATIENCE
         with self._changed:
-            while not ready() and self._over is None:
+            while not ready() and self._over is None and self._refused is None:
                 if not self._changed.wait(max(0.0, deadline - time.monotonic())):
                     raise InspectFailed(f"{self._name}: {what} did not go on within {PATIENCE:.0f} s")
+            if self._refused is not None:
+                raise DataUnavailable(f"{self._name}: {self._task} can't be played: {self._refused}")
 
     def _hear(self, event: Event) -> None:
         what = event["what"]
@@ -180,6 +189,8 @@ class Game:
                 self._over, self._log = "played", Path(str(event["log"]).removeprefix("file://"))
                 if event["status"] != "success":
                     self._over = f"{event['status']}: {event['error']}"
+            elif what in ("refused", "fault"):  # the task is at fault, and a retry would do the same
+                self._refused = self._refused or event["text"]
             elif what == "absent":
                 self._over = absent(self._name, event["text"])
             else:

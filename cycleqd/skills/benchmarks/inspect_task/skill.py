@@ -20,6 +20,7 @@ from cycleqd.skills.benchmarks.benchmark import DataUnavailable, Problem, Source
 from cycleqd.skills.benchmarks.inspect_task.client import ask
 from cycleqd.skills.benchmarks.inspect_task.games import Game, Seat
 from cycleqd.skills.benchmarks.inspect_task.surroundings import NotPlayable, Surroundings, surroundings_of
+from cycleqd.skills.benchmarks.inspect_task.worker.tasks import DRAWS
 from cycleqd.skills.protocol import NOTHING_BESIDE, NoReference, Origin, Sample, SkillSession, Split, Verdict
 
 TURNS: Final = 10
@@ -102,7 +103,7 @@ class InspectEpisode:
         """Gives the solver the reply that it waits for; see `Episode.act`.
 
         Raises:
-            RuntimeError: The task failed before the model said anything, or asks something else than when it was
+            DataUnavailable: The task failed before the model said anything, or asks something else than when it was
                 loaded: it draws at random, or reads the clock.
         """
         if len(self._history) == 1:
@@ -142,12 +143,9 @@ class InspectEpisode:
 
     def _check_question(self, seat: Seat) -> None:
         if seat.asked is None:
-            raise RuntimeError(f"{self.sample.id}: the task failed before the model said anything: {seat.failed}")
+            raise DataUnavailable(f"{self.sample.id}: the task failed before the model said anything: {seat.failed}")
         if whole_texts(seat.asked) != self.messages:
-            raise RuntimeError(
-                f"{self.sample.id}: the task asks something else than when it was loaded: it draws at random, or "
-                "reads the clock. Give it a seed, or shuffle nothing"
-            )
+            raise DataUnavailable(f"{self.sample.id}: the task asks something else than when it was loaded: {DRAWS}")
 
 
 def _verdict(seat: Seat) -> Verdict:

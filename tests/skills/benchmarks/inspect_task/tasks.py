@@ -1,12 +1,14 @@
 """Tasks of inspect_ai that the tests play."""
 
+import asyncio
+import contextlib
 import random
 
 from inspect_ai import Task, task
 from inspect_ai.dataset import MemoryDataset, Sample
 from inspect_ai.model import ChatMessageUser, GenerateConfig, get_model
-from inspect_ai.scorer import Score, accuracy, includes, match, scorer
-from inspect_ai.solver import generate, solver, system_message, use_tools
+from inspect_ai.scorer import Score, accuracy, choice, includes, match, model_graded_fact, model_graded_qa, scorer
+from inspect_ai.solver import fork, generate, multiple_choice, solver, system_message, use_tools
 from inspect_ai.tool import tool
 from inspect_ai.util import sandbox
 
@@ -195,3 +197,165 @@ def in_sandbox():
 @task
 def graded():
     return plain(scorer=says_what())
+
+
+async def asks(number):
+    return (await get_model().generate([ChatMessageUser(content=f"Side {number}.")])).completion
+
+
+@solver
+def panel(first):
+    """Asks three things at once, before or behind the question itself."""
+
+    async def solve(state, generate):
+        if not first:
+            state = await generate(state)
+        said = await asyncio.gather(*(asks(number) for number in range(3)))
+        state.messages.append(ChatMessageUser(content=" ".join(said)))
+        return await generate(state)
+
+    return solve
+
+
+@task
+def asks_at_once(first=False):
+    return plain(solver=panel(first))
+
+
+@solver
+def forked():
+    async def solve(state, generate):
+        first, second = await fork(state, [ends_with("?"), ends_with("!")])
+        state.output = first.output if "?" in first.output.completion else second.output
+        return state
+
+    return solve
+
+
+@solver
+def ends_with(mark):
+    async def solve(state, generate):
+        state.messages[-1].content += mark
+        return await generate(state)
+
+    return solve
+
+
+@task
+def forks():
+    return plain(solver=forked())
+
+
+@solver
+def hasty():
+    """Does not wait for its first reply."""
+
+    async def solve(state, generate):
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(asks(0), 0.05)
+        return await generate(state)
+
+    return solve
+
+
+@task
+def hurries():
+    return plain(solver=hasty())
+
+
+@task
+def graded_by_itself(by="qa"):
+    scorers = {"qa": model_graded_qa, "fact": model_graded_fact, "own": own_grader, "quiet": quiet_grader}
+    return plain(scorer=scorers[by]())
+
+
+@task
+def graded_by_another():
+    return plain(scorer=model_graded_qa(model="mockllm/model"))
+
+
+@task
+def graded_by_what_is_not_there():
+    return plain(scorer=absent_grader())
+
+
+@scorer(metrics=[accuracy()])
+def own_grader():
+    async def score(state, target):
+        return Score(value=(await get_model().generate("Right?")).completion)
+
+    return score
+
+
+@scorer(metrics=[accuracy()])
+def quiet_grader():
+    """Takes a grader that fails for a wrong answer."""
+
+    async def score(state, target):
+        try:
+            return Score(value=(await get_model().generate("Right?")).completion)
+        except Exception:
+            return Score(value="I")
+
+    return score
+
+
+@scorer(metrics=[accuracy()])
+def absent_grader():
+    async def score(state, target):
+        return Score(value=(await get_model("mistral/large").generate("Right?")).completion)
+
+    return score
+
+
+def choices(**changes):
+    samples = [Sample(input=f"Which, {n}?", choices=["w", "x", "y", "z"], target="B", **changes) for n in range(10)]
+    return MemoryDataset(samples)
+
+
+@task
+def shuffles_in_the_solver():
+    return plain(dataset=choices(), solver=multiple_choice(shuffle=True), scorer=choice())
+
+
+@task
+def shuffles_in_the_dataset(seed=None):
+    dataset = choices()
+    dataset.shuffle_choices(seed=seed)
+    return plain(dataset=dataset, solver=multiple_choice(), scorer=choice())
+
+
+@solver
+def quitter():
+    async def solve(state, generate):
+        state = await generate(state)
+        raise SystemExit(3)
+
+    return solve
+
+
+@scorer(metrics=[accuracy()])
+def quits():
+    async def score(state, target):
+        raise KeyboardInterrupt
+
+    return score
+
+
+@tool
+def leave():
+    async def execute() -> str:
+        """Leaves."""
+        raise SystemExit(3)
+
+    return execute
+
+
+@task
+def exits(where="solver"):
+    ways = {
+        "solver": {"solver": quitter()},
+        "scorer": {"scorer": quits()},
+        "tool": {"solver": [use_tools(leave()), generate()]},
+    }
+    return plain(**ways[where])

@@ -4,6 +4,7 @@ import io
 import os
 import subprocess
 import threading
+import time
 import zipfile
 from contextlib import contextmanager
 from importlib.util import find_spec
@@ -256,8 +257,95 @@ class TestPlaying:
 
     def test_a_task_that_asks_something_else_each_time_is_no_skill(self):
         skill = built("draws", {"optimization": 1, "test": 1})
-        with pytest.raises(RuntimeError, match="draws at random"):
+        with pytest.raises(DataUnavailable, match="draws at random"):
             play(skill, lambda _: "x")
+
+    @pytest.mark.parametrize("task", ["shuffles_in_the_solver", "shuffles_in_the_dataset"])
+    def test_choices_in_another_order_each_time_are_refused_in_one_line(self, task):
+        with pytest.raises(DataUnavailable, match=r"draws at random.* Give it a seed") as caught:
+            play(built(task, {"optimization": 1, "test": 1}), lambda _: "ANSWER: B")
+        assert "\n" not in str(caught.value)
+
+    def test_choices_in_an_order_that_is_drawn_with_a_seed_are_played(self):
+        skill = built("shuffles_in_the_dataset?seed=1", {"optimization": 3, "test": 1})
+        assert len(play(skill, lambda _: "ANSWER: B")[1].record.samples) == 3
+
+
+@needs_inspect
+class TestAskingAtOnce:
+    @pytest.mark.parametrize("first", [False, True])
+    @pytest.mark.parametrize("batching", ["strict", "throughput"])
+    def test_questions_of_a_sample_are_asked_one_after_the_other(self, first, batching):
+        skill = built(f"asks_at_once?first={first}".lower(), {"optimization": 3, "test": 1})
+        engine, (record, episodes, _) = play(skill, lambda said: f"<{said[-1]}>", batching=batching)
+        assert {sample.turns for sample in record.samples} == {4 + (not first)}
+        asked = [str([*request.messages]) for turns in requests_of(skill, "optimization", episodes, live_episodes=2)
+                 for request in turns]  # fmt: skip
+        assert sorted(asked) == sorted(str(messages) for batch in engine.batches for messages in batch)
+        last = [messages[-1]["content"] for batch in engine.batches for messages in batch]
+        assert sum("<Side 0.> <Side 1.> <Side 2.>" in text for text in last) == 3
+        again, _ = play(skill, lambda said: f"<{said[-1]}>", batching=batching)
+        assert batching == "throughput" or again.batches == engine.batches
+
+    def test_each_branch_of_a_fork_gets_the_reply_to_its_own_question(self):
+        skill = built("forks", {"optimization": 3, "test": 1})
+        _, (record, *_) = play(skill, lambda said: said[-1])
+        assert [(sample.score, sample.turns) for sample in record.samples] == [(1.0, 2)] * 3
+
+    def test_a_reply_that_comes_too_late_is_not_taken_for_the_next_ones(self):
+        skill = built("hurries", {"optimization": 2, "test": 1})
+
+        def reply(said):
+            time.sleep(0.2)
+            return said[-1]
+
+        _, (record, *_) = play(skill, reply)
+        assert [(sample.score, sample.turns) for sample in record.samples] == [(1.0, 2)] * 2
+
+    def test_turns_that_are_used_up_end_all_that_is_still_to_be_asked(self):
+        skill = built("asks_at_once", {"optimization": 3, "test": 1}, max_turns=2)
+        _, (record, *_) = play(skill, lambda said: said[-1])
+        assert [(sample.score, sample.turns) for sample in record.samples] == [(1.0, 2)] * 3
+
+
+@needs_inspect
+class TestFaultsOfTheTask:
+    @pytest.mark.parametrize("by", ["qa", "fact"])
+    def test_a_grader_that_is_the_scored_model_is_refused_when_the_task_is_loaded(self, by):
+        with pytest.raises(DataUnavailable, match="name another model as its grader"):
+            built(f"graded_by_itself?by={by}")
+
+    @pytest.mark.parametrize("by", ["own", "quiet"])
+    def test_a_scorer_that_asks_the_scored_model_is_refused_when_it_does(self, by):
+        skill = built(f"graded_by_itself?by={by}", {"optimization": 2, "test": 1})
+        with pytest.raises(DataUnavailable, match="name another model as its grader") as caught:
+            play(skill, lambda _: "x")
+        assert "\n" not in str(caught.value)
+
+    def test_a_grader_that_cannot_be_asked_is_no_wrong_answer(self):
+        skill = built("graded_by_what_is_not_there", {"optimization": 2, "test": 1})
+        with pytest.raises(DataUnavailable, match=r"wants what is not here: .*[Mm]istral"):
+            play(skill, lambda _: "x")
+
+    def test_another_model_may_be_the_grader(self):
+        skill = built("graded_by_another", {"optimization": 2, "test": 1})
+        assert len(play(skill, lambda _: "x")[1].record.samples) == 2
+
+    @pytest.mark.parametrize(("where", "error"), [("solver", "SystemExit"), ("scorer", "KeyboardInterrupt")])
+    def test_code_that_ends_the_process_ends_its_sample_alone(self, where, error):
+        skill = built(f"exits?where={where}", {"optimization": 3, "test": 1})
+        _, (record, *_) = play(skill, lambda _: "x")
+        assert [sample.score for sample in record.samples] == [0.0] * 3
+        assert all(error in sample.reason for sample in record.samples), record.samples[0].reason
+
+    def test_a_tool_that_ends_the_process_scores_nothing_or_is_refused(self):
+        skill = built("exits?where=tool", {"optimization": 3, "test": 1})
+        try:
+            _, (record, *_) = play(skill, lambda _: '<tool_call>{"name": "leave", "arguments": {}}</tool_call>')
+            came = [sample.score for sample in record.samples]
+        except DataUnavailable as error:  # newer versions of inspect_ai run tools where nothing can hold that up
+            came = str(error).partition("can't be played: ")[2]
+        assert came in ([0.0] * 3, "SystemExit: 3")
 
 
 @needs_inspect

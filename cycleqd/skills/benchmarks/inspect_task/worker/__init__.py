@@ -6,7 +6,8 @@ The process (`main`) reads commands from standard input and writes events to sta
 
 * ``describe`` is answered by ``described`` (the samples and what the task needs) or ``fault``;
 * ``play`` starts samples. Each asks for replies (``ask``), acts in its sandbox (``act``), and ends with ``scored`` or
-  ``failed``. ``reply``, ``limit`` and ``acted`` are the answers. ``played`` names the log when all have ended.
+  ``failed``. ``reply``, ``limit`` and ``acted`` are the answers. ``played`` names the log when all have ended;
+  ``refused`` says why the task cannot be played here.
 
 inspect_ai runs solvers, tools, scorers and the log. The model and the sandbox of a task are stand-ins (`stand_ins`):
 they send on what they are asked. A model that calls tools as text gets inspect_ai's own emulation of tool calls.

@@ -5,12 +5,25 @@ from __future__ import annotations
 import functools
 import inspect
 import random
-from typing import Any
+import re
+from typing import Any, Final
 
 from cycleqd.skills.benchmarks.inspect_task.worker.link import Link
-from cycleqd.skills.benchmarks.inspect_task.worker.stage import NAME, Sample, Stage, current, is_limit, open_stage
+from cycleqd.skills.benchmarks.inspect_task.worker.stage import (
+    NAME,
+    Sample,
+    Stage,
+    current,
+    is_limit,
+    judging,
+    open_stage,
+    refuse,
+)
 from cycleqd.skills.benchmarks.inspect_task.worker.stand_ins import register
-from cycleqd.skills.benchmarks.inspect_task.worker.tasks import describe, load, samples_of
+from cycleqd.skills.benchmarks.inspect_task.worker.tasks import DRAWS, describe, load, samples_of
+
+_MARKS: Final = re.compile(r"\[/?\w+\]")
+"""inspect_ai's marks for bold text."""
 
 
 def play(link: Link, command: dict[str, Any]) -> None:
@@ -21,12 +34,15 @@ def play(link: Link, command: dict[str, Any]) -> None:
 
     task = load(command["task"], command["arguments"])
     every = samples_of(task)
+    stage = Stage(link, score=command["score"])
+    if missing := [key for key in command["ids"] if key not in every]:
+        refuse(stage, f"it has no sample {missing[0]} any more: {DRAWS}, and give its samples ids")
+        return
     chosen = [every[key].model_copy(update={"id": key}) for key in command["ids"]]
     boxed = task.sandbox is not None
     for sample in chosen:
         if sample.sandbox is not None:
             boxed, sample.sandbox = True, None
-    stage = Stage(link, score=command["score"])
     stage.samples = {key: Sample() for key in command["ids"]}
     open_stage(stage)
     changes: dict[str, Any] = {"dataset": MemoryDataset(chosen, name=task.dataset.name), "epochs": 1}
@@ -75,6 +91,9 @@ def _watched(solve: Any, setup: Any, stage: Stage) -> Any:
                 if not is_limit(error):
                     _failed(stage, key, error)
                 raise
+            except (SystemExit, KeyboardInterrupt) as error:  # which would end all samples
+                _failed(stage, key, error)
+                raise RuntimeError(f"the task raised {error!r}") from None
             finally:
                 sample.solved = True
             if not sample.asked:
@@ -87,6 +106,8 @@ def _watched(solve: Any, setup: Any, stage: Stage) -> Any:
 
 
 def _failed(stage: Stage, key: str, error: BaseException) -> None:
+    if type(error).__name__ == "PrerequisiteError":  # a package or a key for another model, whatever ours replied
+        refuse(stage, f"it wants what is not here: {' '.join(_MARKS.sub('', str(error)).split())}")
     stage.link.tell("failed", sample=key, text=f"{type(error).__name__}: {error}", asked=stage.samples[key].asked)
 
 
@@ -109,11 +130,17 @@ def _heard(scorers: list[Any], stage: Stage) -> list[Any]:
         @functools.wraps(scorer)
         async def listen(state: Any, target: Any) -> Any:
             key = str(state.sample_id)
+            token = judging.set(True)
             try:
                 score = await scorer(state, target)
             except Exception as error:
                 _failed(stage, key, error)
                 raise
+            except (SystemExit, KeyboardInterrupt) as error:
+                _failed(stage, key, error)
+                raise RuntimeError(f"the task raised {error!r}") from None
+            finally:
+                judging.reset(token)
             said.setdefault(key, []).append(
                 {
                     "scorer": registry_unqualified_name(scorer),

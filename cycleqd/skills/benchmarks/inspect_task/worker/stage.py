@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 from contextvars import ContextVar
 from typing import Final
@@ -10,6 +11,9 @@ from cycleqd.skills.benchmarks.inspect_task.worker.link import Link
 
 NAME: Final = "cycleqd"
 """The stand-ins' name among inspect_ai's models and sandboxes."""
+
+judging: Final[ContextVar[bool]] = ContextVar("judging", default=False)
+"""Whether a scorer runs in this context."""
 
 current: Final[ContextVar[str | None]] = ContextVar("sample", default=None)
 """The id of the sample that runs in this context."""
@@ -24,6 +28,10 @@ class Sample:
         self.touched = False
         """Whether the solver used the sandbox before it asked the model for anything."""
         self.solved = False
+        self.stopped = False
+        """Whether it is told to end as it stands: it asks for nothing more."""
+        self.turn = asyncio.Lock()
+        """Held from a question to its answer: a solver may ask several things at once."""
         self.written: dict[tuple[str, tuple[str, ...]], str] = {}
         """What the model wrote, by what inspect_ai made of it."""
 
@@ -59,6 +67,11 @@ def on_stage() -> Stage:
     if _Theatre.stage is None:
         raise RuntimeError("no task is being played")
     return _Theatre.stage
+
+
+def refuse(stage: Stage, text: str) -> None:
+    """Says why the task is none that can be played here; who started this process ends it."""
+    stage.link.tell("refused", text=text)
 
 
 def limit(turns: int) -> Exception:

@@ -2,11 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import inspect
 from typing import Any, Final
 
-from cycleqd.skills.benchmarks.inspect_task.worker.stage import NAME, Sample, current, limit, on_stage
+from cycleqd.skills.benchmarks.inspect_task.worker.stage import (
+    NAME,
+    Sample,
+    Stage,
+    current,
+    judging,
+    limit,
+    on_stage,
+    refuse,
+)
+from cycleqd.skills.benchmarks.inspect_task.worker.tasks import ASKS_ITSELF
 
 GO_ON: Final = "Continue."
 """The user's turn where a solver asks for a second reply in a row."""
@@ -49,23 +60,18 @@ def register() -> None:
 
         async def generate(self, input: list[Any], tools: list[Any], tool_choice: Any, config: Any) -> Any:
             stage, key = on_stage(), current.get()
+            if judging.get():
+                refuse(stage, ASKS_ITSELF)
+                raise RuntimeError(ASKS_ITSELF)
             if key is None:
                 raise RuntimeError("the task asks the model outside of a sample")
             sample = stage.samples[key]
-            if sample.solved:
-                raise RuntimeError(
-                    "the task's scorer asks the model that is scored for its verdict: name another model as its grader"
-                )
             handler = handler_of(self.model_name)
             shown = handler.input_with_tools(input, tools) if tools and tool_choice != "none" else input
-            sample.asked += 1
-            turn = sample.asked
-            answer = await stage.link.ask(
-                key, "ask", sample=key, messages=_rendered(shown, sample, handler), touched=sample.touched
-            )
-            if answer["do"] == "limit":
-                raise limit(turn - 1)
-            text = written = answer["text"]
+            # Who no longer waits for a reply, such as a solver with a deadline, does not take the next one's.
+            asking = asyncio.ensure_future(_asked(stage, key, shown, handler))
+            turn, written = await asyncio.shield(asking)
+            text = written
             for stop in config.stop_seqs or ():
                 text = text.partition(stop)[0]
             message = (
@@ -156,6 +162,23 @@ def register() -> None:
         ) -> None:
             for box in environments.values():
                 await box._act("close")
+
+
+async def _asked(stage: Stage, key: str, messages: list[Any], handler: Any) -> tuple[int, str]:
+    """Asks when the sample's earlier questions are answered; gives the turn's number and the reply."""
+    sample = stage.samples[key]
+    async with sample.turn:
+        if sample.stopped:
+            raise limit(sample.asked)
+        if sample.solved:
+            raise RuntimeError("the solver has ended: nothing more is answered")
+        sample.asked += 1
+        shown = _rendered(messages, sample, handler)
+        answer = await stage.link.ask(key, "ask", sample=key, messages=shown, touched=sample.touched)
+        if answer["do"] == "limit":
+            sample.stopped = True
+            raise limit(sample.asked - 1)
+        return sample.asked, str(answer["text"])
 
 
 _ERRORS: Final = {

@@ -13,6 +13,10 @@ from typing import Any, Final
 from cycleqd.skills.benchmarks.inspect_task.worker.link import Link
 from cycleqd.skills.benchmarks.inspect_task.worker.stage import NAME
 
+ASKS_ITSELF: Final = "its scorer asks the model that is scored for its verdict: name another model as its grader"
+DRAWS: Final = "it draws at random, or reads the clock. Give it a seed, or shuffle nothing"
+_GRADERS: Final = ("model_graded_qa", "model_graded_fact")
+"""inspect_ai's own scorers that ask the scored model where no other is named."""
 TASK_FOLDER: Final = "__task_run_dir__"
 
 
@@ -55,6 +59,8 @@ def faults_of(task: Any, samples: dict[str, Any]) -> list[str]:
     found = []
     if not task.scorer:
         found.append("it has no scorer")
+    elif not getattr(task, "model_roles", None) and any(map(_asks_itself, task.scorer)):
+        found.append(ASKS_ITSELF)
     for spec in (task.sandbox, *(sample.sandbox for sample in samples.values())):
         if spec is None:
             continue
@@ -70,6 +76,15 @@ def faults_of(task: Any, samples: dict[str, Any]) -> list[str]:
             found.append(f"sample {key} shows more than text")
             break
     return list(dict.fromkeys(found))
+
+
+def _asks_itself(scorer: Any) -> bool:
+    from inspect_ai._util.registry import registry_params, registry_unqualified_name
+
+    try:
+        return registry_unqualified_name(scorer) in _GRADERS and registry_params(scorer).get("model") is None
+    except ValueError:  # a scorer without a name; whom it asks is seen when it does
+        return False
 
 
 def _sandbox_of(task: Any, sample: Any) -> dict[str, Any] | None:
