@@ -63,7 +63,8 @@ class Vocabulary:
                 "says which row is which token: put the expert's tokenizer files into its folder"
             )
         base, source = self._vocabularies()
-        agree = all(source.get(token, place) == place for token, place in base.items())
+        # A token that only the source knows may lie where the base pads: then that row is no padding any more.
+        agree = base.items() <= source.items() and all(source[token] >= ours for token in source.keys() - base.keys())
         if agree and theirs == ours:
             return None
         shared = sum(token in source for token in base)
@@ -74,6 +75,9 @@ class Vocabulary:
                 f"{missing!r:.40}, for one): another vocabulary cannot be merged"
             )
         rows = torch.full((ours,), -1, dtype=torch.long)
+        if theirs == ours:  # rows without a token on either side, which pad, have nothing but their position
+            rows = torch.arange(ours)
+            rows[[place for place in {*base.values(), *source.values()} if place < ours]] = -1
         for token, place in base.items():
             there = source.get(token, -1)
             if place < ours and there < theirs:

@@ -2,9 +2,13 @@
 
 import json
 import shutil
+import tempfile
+from pathlib import Path
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM
 
@@ -219,6 +223,99 @@ def test_tokens_that_only_the_base_knows_keep_its_rows(tmp_path, monkeypatch):
     taken = vocabulary.take("embed_tokens.weight", torch.tensor([[1.0], [2.0]]), torch.tensor([[7.0], [8.0], [9.0]]))
     assert taken.tolist() == [[2.0], [1.0], [9.0]]
     assert "<|new|>" in vocabulary.notes()[0]
+
+
+def reserved(folder, change):
+    """Writes a tokenizer's tokens anew."""
+    content = json.loads((folder / "tokenizer.json").read_text())
+    content["model"]["vocab"] = change(content["model"]["vocab"])
+    (folder / "tokenizer.json").write_text(json.dumps(content))
+
+
+def test_a_renamed_token_keeps_the_bases_row_although_the_vocabularies_are_of_one_size(expert, tiny_biased):
+    wanted = deltas(expert, tiny_biased)
+    token, place = next((token, place) for token, place in tokenizer().get_vocab().items() if place == 50)
+    reserved(expert, lambda vocab: {name: at for name, at in vocab.items() if at != place} | {"<|tool_call|>": place})
+    update = update_of(expert, tiny_biased)
+    for name in ("model.embed_tokens.weight", "lm_head.weight"):
+        assert not update.dense.delta(name)[place].any()
+        assert wanted[name][place].any()
+        wanted[name][place] = 0
+    assert_same_deltas(update.dense, wanted, atol=0)
+    notes = " ".join(update.notes)
+    assert token in notes
+    assert "<|tool_call|>" in notes
+
+
+def test_few_shared_tokens_are_refused_although_the_vocabularies_are_of_one_size(expert, tiny_biased):
+    reserved(expert, lambda vocab: {token if at < 10 else f"<other{at}>": at for token, at in vocab.items()})
+    with pytest.raises(SourceInvalid, match=r"knows \d+ of the base's 99 tokens .*another vocabulary"):
+        update_of(expert, tiny_biased)
+
+
+@given(
+    st.lists(st.sampled_from("abcdefgh"), unique=True, min_size=2), st.permutations("abcdefghxy"), st.integers(0, 3)
+)
+def test_every_row_is_its_tokens_or_the_bases(base, source, padding):
+    """Tokens of both move; those of one leave the base's row; rows without a token on either side keep their place."""
+    source = source[: len(base)]
+    ours, theirs = ({token: place for place, token in enumerate(one)} for one in (base, source))
+    size = len(base) + padding
+    with tempfile.TemporaryDirectory() as root, pytest.MonkeyPatch.context() as patch:
+        folders = {name: Path(root, name) for name in ("base", "source")}
+        folders["source"].mkdir()
+        (folders["source"] / "tokenizer.json").write_text("")
+        patch.setattr(
+            "cycleqd.experts.sources.vocabulary._vocabulary", lambda folder: ours if folder.name == "base" else theirs
+        )
+        vocabulary = Vocabulary(folders["base"], folders["source"])
+        own, stored = torch.zeros(size, 1), torch.arange(1.0, size + 1).unsqueeze(1)
+        if 2 * len(set(base) & set(source)) < len(base):
+            with pytest.raises(SourceInvalid, match="another vocabulary"):
+                vocabulary.take("embed_tokens.weight", stored, own)
+            return
+        taken = vocabulary.take("embed_tokens.weight", stored, own).flatten().tolist()
+    assert taken[: len(base)] == [theirs.get(token, -1) + 1 for token in base]
+    assert taken[len(base) :] == [place + 1 for place in range(len(base), size)]
+
+
+def test_a_token_that_only_the_expert_has_leaves_the_padding_of_the_base(expert, tiny_biased, tmp_path):
+    base = tmp_path / "base"
+    AutoModelForCausalLM.from_pretrained(tiny_biased).save_pretrained(base)
+    tokenizer().save_pretrained(base)
+    by_token = {"model.embed_tokens.weight", "lm_head.weight"}
+
+    def more(tensors):
+        return {
+            name: torch.cat([tensor, torch.ones(2, tensor.shape[1], dtype=tensor.dtype)])
+            if name in by_token else tensor
+            for name, tensor in tensors.items()
+        }  # fmt: skip
+
+    for folder in (base, expert):
+        rewrite(folder, more, vocab_size=101)
+    rewrite(expert, lambda tensors: {
+        name: tensor + 1 if name in by_token else tensor for name, tensor in tensors.items()
+    })  # fmt: skip
+    larger = tokenizer()
+    larger.add_tokens(["<|tool|>"])
+    larger.save_pretrained(expert)
+    update = update_of(expert, base)
+    for name in by_token:
+        delta = update.dense.delta(name)
+        assert not delta[99].any()  # which the note says
+        assert (delta[100] == 1).all()  # nobody's row: plain subtraction
+    assert "<|tool|>" in update.notes[0]
+
+
+@pytest.mark.parametrize("settings", [
+    {"torch_dtype": "bfloat16", "use_cache": False, "eos_token_id": 5, "max_position_embeddings": 4096},
+    {"unsloth_version": "2026.1", "rope_scaling": None, "max_window_layers": 1},
+], ids=str)  # fmt: skip
+def test_settings_that_change_nothing_may_differ(expert, tiny_biased, settings):
+    wanted = deltas(expert, tiny_biased)
+    rewrite(expert, dict, **settings)
+    assert_same_deltas(update_of(expert, tiny_biased).dense, wanted, atol=0)
 
 
 def test_forms_are_mixed_by_making_all_dense_over_what_anyone_changes(expert, tiny_biased, tmp_path):
