@@ -156,6 +156,9 @@ def test_numbers_in_8_bits_without_scales_are_refused(expert, tiny_biased):
     rewrite(expert, lambda tensors: tensors | {"model.norm.weight": tensors["model.norm.weight"].to(FP8)})
     with pytest.raises(SourceInvalid, match=r"model\.norm\.weight is stored in 8 bits and has no scale"):
         update_of(expert, tiny_biased)
+    rewrite(expert, lambda tensors: tensors | {"model.norm.scale": torch.ones(1)})
+    with pytest.raises(SourceInvalid, match=r"only model\.norm\.scale, which may multiply or divide"):
+        update_of(expert, tiny_biased)
 
 
 def padded(expert, rows):
