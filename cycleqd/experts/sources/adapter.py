@@ -84,6 +84,7 @@ class _Reading:
         self._factors: dict[str, LoraFactors] = {}
         self._dense: Deltas = {}
         self._replaced: set[str] = set()
+        self._added_once = False
 
     def update(self) -> Update:
         if not self._names.modules and not self._names.whole:
@@ -99,7 +100,7 @@ class _Reading:
             self._add(name, product(self._factors.pop(name)))
         shapes = {name: self._base.shape(name) for name in self._dense}
         dense = DenseTaskVector(shapes, lambda name: self._dense[name]()) if self._dense else None
-        return Update(self._factors, dense, self._vocabulary.notes())
+        return Update(self._factors, dense, self._vocabulary.notes(), not (self._vocabulary.moved or self._added_once))
 
     def _add(self, name: str, delta: torch.Tensor) -> None:
         known = self._dense.get(name)
@@ -218,6 +219,7 @@ class _Reading:
         name = self._found(f"{module}.weight")
         if by_token := is_by_token(name):  # learned positions are an embedding, too, and their rows are no tokens
             self._refuse_one_of_two(module)
+            self._added_once = self._tied
         a, b = self._tensor(keys["lora_embedding_A"]), self._tensor(keys["lora_embedding_B"])
         scale = scale_of(self._config, module, a.shape[0])
         left = a.T

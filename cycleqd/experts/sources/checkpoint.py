@@ -75,7 +75,8 @@ class Checkpoint:
                 f"{self._tensors.scaled} weights were stored in 8 bits and are multiplied by their scales; what "
                 "rounding to 8 bits did to them is part of the task vector"
             )
-        return Update({}, DenseTaskVector(shapes, delta, blocks), tuple(notes))
+        plain = not (vocabulary.moved or self._tensors.scaled)
+        return Update({}, DenseTaskVector(shapes, delta, blocks), tuple(notes), plain)
 
     def check_values(self) -> None:
         """Reads all stored numbers once; see `ExpertSource`."""

@@ -28,10 +28,14 @@ class Vocabulary:
     Args:
         base: The base's checkpoint directory.
         source: The source's folder, whose tokenizer says what its rows are.
+
+    Attributes:
+        moved: Whether any parameter's rows were found by token rather than by position.
     """
 
     def __init__(self, base: Path, source: Path) -> None:
         self._base, self._source = base, source
+        self.moved = False
         self._tokens: tuple[dict[str, int], dict[str, int]] | None = None
 
     def take(self, name: str, stored: torch.Tensor, base: torch.Tensor) -> torch.Tensor:
@@ -67,6 +71,7 @@ class Vocabulary:
         agree = base.items() <= source.items() and all(source[token] >= ours for token in source.keys() - base.keys())
         if agree and theirs == ours:
             return None
+        self.moved = True
         shared = sum(token in source for token in base)
         if shared < _LEAST_SHARED * len(base):
             missing = next(token for token in base if token not in source)

@@ -90,6 +90,11 @@ def test_layers_that_are_stored_the_other_way_round_are_turned(gpt2, tmp_path, o
 def test_an_embedding_that_is_tied_to_the_head_changes_both_as_it_was_trained(tiny_tied, tmp_path):
     targets = ["q_proj", "embed_tokens"]
     adapter = save_adapter(tiny_tied, tmp_path / "a", target_modules=targets, ensure_weight_tying=True)
+    assert not update_of(adapter, tiny_tied).as_others_read  # peft's merge adds the change twice
+    name = "model.embed_tokens.weight"
+    torch.testing.assert_close(
+        merged_deltas(tiny_tied, adapter)[name], 2 * vector_of(adapter, tiny_tied).delta(name), rtol=0, atol=1e-5
+    )
     merged = dict(MergedWeights(BaseWeights(tiny_tied), vector_of(adapter, tiny_tied), torch.float32))
     model, tokens = AutoModelForCausalLM.from_pretrained(tiny_tied), torch.arange(5)[None]
     trained = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(tiny_tied), adapter)

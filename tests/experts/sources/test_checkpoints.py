@@ -59,7 +59,9 @@ def rewrite(folder, change, **settings):
 
 
 def test_the_task_vector_is_the_difference(expert, tiny_biased):
-    assert_same_deltas(update_of(expert, tiny_biased).dense, deltas(expert, tiny_biased), atol=0)
+    update = update_of(expert, tiny_biased)
+    assert_same_deltas(update.dense, deltas(expert, tiny_biased), atol=0)
+    assert update.as_others_read
     opened(expert).check_values()
 
 
@@ -150,6 +152,7 @@ def test_numbers_in_8_bits_are_multiplied_by_their_scales(expert, tiny_biased, s
     wanted = packed.float() * spread - BaseWeights(tiny_biased).tensor(name, torch.float32)
     torch.testing.assert_close(update.dense.delta(name), wanted, rtol=0, atol=1e-6)
     assert "8 bits" in update.notes[0]
+    assert not update.as_others_read
 
 
 def test_numbers_in_8_bits_without_scales_are_refused(expert, tiny_biased):
@@ -202,6 +205,7 @@ def test_rows_are_found_by_token_when_they_have_moved(expert, tiny_biased):
     update = update_of(expert, tiny_biased)
     assert_same_deltas(update.dense, wanted, atol=0)
     assert "<|tool|>" in update.notes[0]
+    assert not update.as_others_read
 
 
 def test_another_vocabulary_and_one_without_a_tokenizer_are_refused(expert, tiny_biased, monkeypatch):
