@@ -37,7 +37,7 @@ HARNESS = (
 """Where tests want `prefect_harness`."""
 CAUSAL_LM = "tests/models/causal_lm/"
 VLLM = (
-    *(f"{CAUSAL_LM}test_{name}.py" for name in ("engines", "open_engine", "vllm", "vllm_weights")),
+    *(f"{CAUSAL_LM}test_{name}.py" for name in ("engines", "open_engine", "vllm", "vllm_weights", "vllm_families")),
     "tests/steps/test_training_memory.py",
 )
 """Where tests start vLLM in their own process: the first start took 22 seconds of processor time there, the next 4."""

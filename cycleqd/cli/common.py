@@ -38,8 +38,7 @@ class FaultGroup(TyperGroup):
         except Exception as error:
             if ctx.params.get("debug") or not isinstance(error, MendableFault | OSError):
                 raise
-            # An error may quote what a file or a server says; it must not drive the terminal.
-            err.print(Text(f"Error: {without_credentials(visible(str(error)))}", style="bold red"), soft_wrap=True)
+            print_fault(str(error))
             raise typer.Exit(FAULT) from None
 
 
@@ -62,6 +61,11 @@ DEFAULT_STORAGE = str(RunConfig.model_fields["storage"].default)
 def names_in(given: list[str] | None) -> list[str]:
     """The names of a repeatable option that takes several, separated by commas."""
     return [name.strip() for text in given or () for name in text.split(",") if name.strip()]
+
+
+def print_fault(text: str) -> None:
+    """Prints an error in one red line; it may quote what a file or a server says, and must not drive the terminal."""
+    err.print(Text(f"Error: {without_credentials(visible(text))}", style="bold red"), soft_wrap=True)
 
 
 def print_json(value: Any) -> None:

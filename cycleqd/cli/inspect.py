@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from cycleqd.cli.common import UNFIT, err, out
+from cycleqd.cli.common import UNFIT, err, out, print_fault
 from cycleqd.cli.tables import print_table
 from cycleqd.messages import visible
 
@@ -25,20 +25,24 @@ def inspect(
 ) -> None:
     """Say what adapters and checkpoints are, how far they are from their base, and how alike they are.
 
-    Exit code 1 if one of them cannot be an expert of that base (experts.source).
+    What is no model at all is told last. Exit code 1 if one of them cannot be an expert of that base (experts.source).
     """
     from cycleqd.experts.inspection import inspect_models
     from cycleqd.storage import cache_dir
 
     with err.status("Reading"):
         found = inspect_models(models, cache_dir(), base=base)
+    unknown = [model for model in found.models if not model.kind]
     if as_json:
         sys.stdout.write(json.dumps(_as_data(found), indent=2) + "\n")
     else:
         for model in found.models:
-            _print_model(model)
+            if model.kind:
+                _print_model(model)
         if found.likenesses:
             _print_likenesses(found.likenesses)
+    for model in unknown:
+        print_fault(model.fault)
     if any(model.fault for model in found.models):
         raise typer.Exit(UNFIT)
 

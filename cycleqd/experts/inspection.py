@@ -14,7 +14,7 @@ import torch
 
 from cycleqd.base_model import BaseWeights, resolve_base
 from cycleqd.checkpoint import CONFIG_FILE, BaseModelInvalid
-from cycleqd.experts.sources import Found, SourceInvalid, TaskVectors, Update, find, task_vectors
+from cycleqd.experts.sources import Found, SourceInvalid, SourceUnavailable, TaskVectors, Update, find, task_vectors
 from cycleqd.experts.sources.adapter import CONFIG as ADAPTER_CONFIG
 from cycleqd.experts.sources.location import hash_of
 from cycleqd.experts.sources.tensors import read_json
@@ -51,7 +51,7 @@ class Inspected(NamedTuple):
 
     Attributes:
         given: As the user named it.
-        kind: ``adapter`` or ``checkpoint``.
+        kind: ``adapter`` or ``checkpoint``; empty where it is neither, or cannot be had, as `fault` says.
         hash: SHA-256 over its files.
         facts: What its configuration says.
         base: The base that it was compared with, as named; empty where none is known.
@@ -101,15 +101,20 @@ def inspect_models(given: Sequence[str], cache: Path, *, base: str | None = None
         cache: Where downloads are kept.
         base: Their base model; unless given, the one that an adapter names.
 
-    Raises:
-        SourceInvalid, SourceUnavailable: One is neither, or cannot be had.
-        BaseModelInvalid, BaseModelUnavailable: The base that was given cannot be used.
+    Returns:
+        All of them. One that cannot be compared with its base has its fault, and one that is neither, or cannot be
+        had, has nothing else.
     """
-    places = [find(one, cache) for one in given]
     bases: dict[str, BaseWeights] = {}
-    models, updates = [], {}
-    for number, place in enumerate(places):
-        model = Inspected(place.given, place.kind, hash_of(place.files()), _facts(place))
+    models: list[Inspected] = []
+    updates: dict[int, tuple[str, Update]] = {}
+    for number, one in enumerate(given):
+        try:
+            place = find(one, cache)
+            model = Inspected(place.given, place.kind, hash_of(place.files()), _facts(place))
+        except (SourceInvalid, SourceUnavailable, OSError) as error:
+            models.append(Inspected(one, "", "", {}, fault=str(error)))
+            continue
         named = base or _named_base(place)
         if not named:
             models.append(model._replace(fault="no base is known: name it with --base"))
@@ -117,11 +122,11 @@ def inspect_models(given: Sequence[str], cache: Path, *, base: str | None = None
         try:
             if named not in bases:
                 bases[named] = BaseWeights(resolve_base(named, cache))
-            update = place.open().update(bases[named])
+            source = place.open()
+            update = source.update(bases[named])
+            source.check_values()
             form = task_vectors({"it": update})
         except (SourceInvalid, BaseModelInvalid, BaseModelUnavailable) as error:
-            if base and isinstance(error, BaseModelInvalid | BaseModelUnavailable):
-                raise
             models.append(model._replace(base=named, fault=str(error)))
             continue
         updates[number] = (named, update)

@@ -14,7 +14,7 @@ import yaml
 
 from cycleqd.config import RunConfig
 from cycleqd.experts.sources.location import parse
-from cycleqd.run.names import expert_id, expert_key
+from cycleqd.run.names import TRUNCATED, expert_id, expert_key
 from cycleqd.run.records import IndividualRecord
 from cycleqd.run.source_record import SourceRecord
 from cycleqd.run.store import RunStore
@@ -74,9 +74,10 @@ def mergekit_recipe(store: RunStore, identifier: str, base: str, dtype: str) -> 
     config, models = store.config(), []
     for expert, share in shares.items():
         skill = next((skill for skill in config.skill_names if expert_id(skill) == expert), None)
-        if skill is None:
+        model = None if skill is None else _model(store, config, skill, base)
+        if model is None:
             return None
-        models.append({"model": _model(store, config, skill, base), "parameters": {"weight": share}})
+        models.append({"model": model, "parameters": {"weight": share}})
     recipe: dict[str, Any] = {
         "merge_method": "task_arithmetic",
         "base_model": base,
@@ -89,12 +90,19 @@ def mergekit_recipe(store: RunStore, identifier: str, base: str, dtype: str) -> 
     return text
 
 
-def _model(store: RunStore, config: RunConfig, skill: str, base: str) -> str:
-    """An expert as mergekit names it; ``base+adapter`` puts a LoRA adapter on a base."""
+def _model(store: RunStore, config: RunConfig, skill: str, base: str) -> str | None:
+    """An expert as mergekit names it: ``base+adapter`` puts a LoRA adapter on a base, ``@`` a commit behind a hub id.
+
+    None where its files are not the expert: it was truncated, or its files mean something else to mergekit.
+    """
+    if store.exists(expert_key(skill, TRUNCATED)):
+        return None
     key = expert_key(skill, "source.json")
     if store.exists(key):
         record = store.record(SourceRecord, key)
-        name = parse(record.given)[0] if record.revision else record.folder
+        if not record.as_others_read:
+            return None
+        name = f"{parse(record.given)[0]}@{record.revision}" if record.revision else record.folder
         return f"{base}+{name}" if record.kind == "adapter" else name
     model = f"RUN/{expert_key(skill, 'model')}"
     return f"{base}+{model}" if config.experts.method == "lora" else model

@@ -20,6 +20,8 @@ class SourceRecord(Record):
         form: Whether its update is of low rank throughout. The run's vectors are dense if one expert's update is.
         parameters: Number of parameters that it changes.
         notes: What was noticed when it was read.
+        as_others_read: Whether other programs get the same expert from these files; see
+            `cycleqd.experts.sources.Update`. Records of earlier versions do not say.
     """
 
     kind: Literal["adapter", "checkpoint"]
@@ -31,3 +33,4 @@ class SourceRecord(Record):
     form: Literal["factored", "dense"]
     parameters: int
     notes: list[str]
+    as_others_read: bool = True

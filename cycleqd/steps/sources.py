@@ -50,6 +50,7 @@ def take_expert(ws: Workspace, skill: str) -> SourceRecord:
             form="factored" if update.dense is None else "dense",
             parameters=len(update.names()),
             notes=list(update.notes),
+            as_others_read=update.as_others_read,
         )
     _refuse_others(ws.store.run_id, skill, known, record.files)
     if known is None:

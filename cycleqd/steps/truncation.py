@@ -66,7 +66,7 @@ def low_rank(ws: Workspace, name: str, update: Update) -> Update:
         len(lost) - len(linear), 100 * record["others"],
     )  # fmt: skip
     event("expert_truncated", run=ws.config.run_id, skill=name, lost=record["lost"], matrices=len(linear))
-    return Update(factors, None, update.notes)
+    return update._replace(factors=factors, dense=None)
 
 
 def forget_matrices(ws: Workspace, name: str) -> None:

@@ -6,6 +6,7 @@ tokens, or a whole parameter that was trained beside the factors.
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterable, Mapping
 from typing import Any, Final, NamedTuple
@@ -18,6 +19,9 @@ _ADAPTED: Final = re.compile(
 )
 _NESTED: Final = re.compile(r"(\.base_layer)+$")
 _WRAPPED: Final = re.compile(r"\.(base_layer|modules_to_save(\.\w+)?|token_adapter)(?=\.)")
+
+_LARGEST: Final = 1e30
+"""Of scales; fp32 ends at 3.4e38, and factors are multiplied by it."""
 
 
 class AdapterNames(NamedTuple):
@@ -73,13 +77,24 @@ def scale_of(config: Mapping[str, Any], module: str, rank: int) -> float:
         rank: That of its factors.
 
     Raises:
-        ValueError: The factors have another rank than the configuration says, so that the scale is not known.
+        ValueError: The factors have another rank than the configuration says, so that the scale is not known; or alpha
+            is no number that fp32 holds.
     """
-    said = _of_pattern(config, "rank_pattern", module, config.get("r"))
-    if said != rank:
+    if (said := rank_of(config, module)) != rank:
         raise ValueError(f"{module} has factors of rank {rank}, adapter_config.json says {said}")
-    alpha = float(_of_pattern(config, "alpha_pattern", module, config.get("lora_alpha")))
-    return alpha / (rank**0.5 if config.get("use_rslora") else rank)
+    alpha = _of_pattern(config, "alpha_pattern", module, config.get("lora_alpha"))
+    try:
+        scale = float(alpha) / (rank**0.5 if config.get("use_rslora") else rank)
+    except (TypeError, ValueError, OverflowError, ZeroDivisionError):
+        scale = math.nan
+    if not abs(scale) <= _LARGEST:  # so that NaN is refused, too
+        raise ValueError(f"{module}: lora_alpha={alpha!r:.40} gives no scale: adapter_config.json must name a number")
+    return scale
+
+
+def rank_of(config: Mapping[str, Any], module: str) -> Any:
+    """The rank that the configuration says of a module."""
+    return _of_pattern(config, "rank_pattern", module, config.get("r"))
 
 
 def _of_pattern(config: Mapping[str, Any], option: str, module: str, usual: Any) -> Any:

@@ -47,7 +47,8 @@ HARMLESS = frozenset(
 )
 _OFF: Mapping[str, object] = {"bias": "none"}
 # What A and B begin with. Others (pissa, olora, corda, loftq, ...) begin by changing the base's own weights.
-PLAIN_STARTS = (True, False, "gaussian", "eva", "orthogonal", None)
+# MiCA takes directions from the base and leaves it as it is.
+PLAIN_STARTS = (True, False, "gaussian", "eva", "orthogonal", "mica", None)
 
 
 def to_lora(vector: FactoredTaskVector) -> dict[str, tuple[torch.Tensor, torch.Tensor]]:
@@ -147,6 +148,12 @@ def adapter_base(directory: Path) -> str:
     return str(own or json.loads((directory / _CONFIG).read_text())["base_model_name_or_path"])
 
 
+def start_of(config: Mapping[str, Any]) -> Any:
+    """``init_lora_weights``; peft takes its names in capitals, too."""
+    start = config.get("init_lora_weights")
+    return start.lower() if isinstance(start, str) else start
+
+
 def refuse_other_forms(directory: Path, config: Mapping[str, Any]) -> None:
     """Looks at an adapter's configuration, as far as `read_lora_adapter` reads it.
 
@@ -155,7 +162,7 @@ def refuse_other_forms(directory: Path, config: Mapping[str, Any]) -> None:
     """
     if config.get("peft_type", "LORA") != "LORA":
         raise ValueError(f"{directory}: peft_type={config['peft_type']!r} is not supported, train a LORA adapter")
-    if config.get("init_lora_weights") not in PLAIN_STARTS:
+    if start_of(config) not in PLAIN_STARTS:
         raise ValueError(
             f"{directory}: init_lora_weights={config['init_lora_weights']!r} is not supported: it changes the base's "
             "weights before training; convert the adapter to plain LoRA with peft, or train with True"

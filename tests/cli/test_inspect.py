@@ -69,5 +69,29 @@ def test_the_command_prints_facts_and_json_and_its_code_says_whether_all_are_fit
     assert [model["kind"] for model in data["models"]] == ["adapter", "checkpoint"]
     assert data["models"][0]["layers"][0]["name"] == "0"
     assert "no base is known" in data["models"][1]["fault"]
-    missing = CliRunner().invoke(app, ["inspect", "./nowhere"])
-    assert missing.exit_code == 2
+
+
+def test_what_cannot_be_read_is_told_after_the_others(models, tmp_path):
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "broken").mkdir()
+    (tmp_path / "broken" / "config.json").write_text("{")
+    file = tmp_path / "second" / "adapter_model.safetensors"
+    save_file({name: tensor * float("nan") for name, tensor in load_file(file).items()}, file)
+    given = ["./nowhere", models[0], str(tmp_path / "empty"), models[1], str(tmp_path / "broken")]
+    shown = CliRunner().invoke(app, ["inspect", *given])
+    assert shown.exit_code == 1
+    assert isinstance(shown.exception, SystemExit)  # no traceback
+    assert "factored, 2 parameters" in " ".join(shown.stdout.split())
+    assert "holds NaN" in " ".join(shown.stdout.split())
+    told = " ".join(shown.stderr.split())
+    for text in ("./nowhere: there is no such folder", "neither a LoRA adapter", "config.json cannot be read"):
+        assert text in told
+    result = CliRunner().invoke(app, ["inspect", models[0], "--base", "./nowhere"])
+    assert result.exit_code == 1
+    assert "lora alpha" in result.stdout
+    assert "./nowhere" in result.stdout
+    result = CliRunner().invoke(app, ["inspect", *given, "--json"])
+    assert result.exit_code == 1
+    listed = json.loads(result.stdout)["models"]
+    assert [one["kind"] for one in listed] == ["", "adapter", "", "adapter", ""]
+    assert [bool(one["fault"]) for one in listed] == [True, False, True, True, True]

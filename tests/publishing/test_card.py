@@ -78,18 +78,42 @@ def test_what_is_mutated_or_merged_otherwise_is_no_sum_of_experts(run, identifie
     assert mergekit_recipe(run, identifier, "owner/base", "bfloat16") is None
 
 
+def taken(run, **facts):
+    """Notes that the os expert was not trained here."""
+    source = {"kind": "adapter", "given": "someone/sql@v1", "folder": "/somewhere", "revision": "c0ffee", "files": {},
+              "hash": "h", "form": "factored", "parameters": 2, "notes": []}  # fmt: skip
+    record = SourceRecord.model_validate(source | facts)
+    run.write_json("experts/os/source.json", record.model_dump(mode="json"), replace=True)
+
+
+@pytest.mark.parametrize(("facts", "model"), [
+    ({}, "owner/base+someone/sql@c0ffee"),
+    ({"given": "someone/sql"}, "owner/base+someone/sql@c0ffee"),  # a branch moves on
+    ({"kind": "checkpoint"}, "someone/sql@c0ffee"),
+    ({"given": "./mine", "revision": "", "folder": "/models/mine"}, "owner/base+/models/mine"),
+], ids=str)  # fmt: skip
+def test_a_source_is_named_with_the_commit_that_was_read(run, facts, model):
+    taken(run, **facts)
+    recipe = yaml.safe_load(mergekit_recipe(run, "task-arithmetic-0.8", "owner/base", "bfloat16"))
+    assert recipe["models"][1]["model"] == model
+
+
+def test_an_expert_that_is_more_than_its_files_is_in_no_recipe(run):
+    taken(run, as_others_read=False)
+    assert mergekit_recipe(run, "task-arithmetic-0.8", "owner/base", "bfloat16") is None
+    taken(run)
+    run.write_json("experts/coding/truncated.json", {"ranks": {}})
+    assert mergekit_recipe(run, "task-arithmetic-0.8", "owner/base", "bfloat16") is None
+
+
 def test_a_sum_is_written_as_mergekit_reads_it(run):
-    source = SourceRecord(
-        kind="adapter", given="someone/sql@v1", folder="/somewhere", revision="c0ffee", files={}, hash="h",
-        form="factored", parameters=2, notes=[],
-    )  # fmt: skip
-    run.write_json("experts/os/source.json", source.model_dump(mode="json"))
+    taken(run)
     assert yaml.safe_load(mergekit_recipe(run, "task-arithmetic-0.8", "owner/base", "bfloat16")) == {
         "merge_method": "task_arithmetic",
         "base_model": "owner/base",
         "models": [
             {"model": "owner/base+RUN/experts/coding/model", "parameters": {"weight": 0.8}},
-            {"model": "owner/base+someone/sql", "parameters": {"weight": 0.8}},
+            {"model": "owner/base+someone/sql@c0ffee", "parameters": {"weight": 0.8}},
         ],
         "parameters": {"normalize": False, "lambda": 1.0},
         "dtype": "float32",

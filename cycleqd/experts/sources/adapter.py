@@ -3,7 +3,9 @@
 Most adapters stay factored, and then so can whatever is merged from them, as adapters do. Dense are DoRA (each row is
 scaled anew), embeddings, biases, modules that were trained whole, rows of trained tokens, and layers that are stored
 the other way round. PiSSA and OLoRA take a part out of the base before training; that part is subtracted again, so
-the factors get twice the rank. Everything equals peft's ``merge_and_unload`` on the base in fp32.
+the factors get twice the rank. Everything equals peft's ``merge_and_unload`` on the base in fp32, but for factors of
+an embedding that is tied to the head (``ensure_weight_tying``): peft adds them to the shared tensor once for each of
+its two names. Here they are added once, which is what the model computed when it was trained.
 """
 
 from __future__ import annotations
@@ -17,13 +19,15 @@ import torch
 from cycleqd.base_model import BaseWeights
 from cycleqd.checkpoint import EMBEDDINGS, HEADS, one_line
 from cycleqd.experts.sources.adapter_options import Start, check_options
+from cycleqd.experts.sources.completeness import check_factors, check_tokens, check_whole
 from cycleqd.experts.sources.forms import product
 from cycleqd.experts.sources.protocol import SourceInvalid, Update
 from cycleqd.experts.sources.stacks import NESTED, is_targeted, stack_factors
 from cycleqd.experts.sources.tensors import StoredTensors, read_json
 from cycleqd.experts.sources.vocabulary import Vocabulary, is_by_token
+from cycleqd.model_layout import Index
 from cycleqd.task_vector import DenseTaskVector, LoraFactors
-from cycleqd.task_vector.adapter_files import AdapterNames, scale_of, sort_names
+from cycleqd.task_vector.adapter_files import AdapterNames, rank_of, scale_of, sort_names
 
 Deltas = dict[str, Callable[[], torch.Tensor]]
 
@@ -79,19 +83,24 @@ class _Reading:
         self._vocabulary = Vocabulary(base.path, adapter.folder)
         self._factors: dict[str, LoraFactors] = {}
         self._dense: Deltas = {}
+        self._replaced: set[str] = set()
+        self._added_once = False
 
     def update(self) -> Update:
         if not self._names.modules and not self._names.whole:
             raise ValueError("the adapter holds no tensors")
+        check_factors(self._config, self._names)
+        check_tokens(self._config, self._names, tied=self._tied)
         for module, keys in self._names.modules.items():
             self._module(module, keys)
         for parameter, key in self._names.whole.items():
             self._whole(parameter, key)
+        check_whole(self._config, self._names, self._base.shapes(), self._replaced)
         for name in self._factors.keys() & self._dense.keys():  # a module that was both trained whole and adapted
             self._add(name, product(self._factors.pop(name)))
         shapes = {name: self._base.shape(name) for name in self._dense}
         dense = DenseTaskVector(shapes, lambda name: self._dense[name]()) if self._dense else None
-        return Update(self._factors, dense, self._vocabulary.notes())
+        return Update(self._factors, dense, self._vocabulary.notes(), not (self._vocabulary.moved or self._added_once))
 
     def _add(self, name: str, delta: torch.Tensor) -> None:
         known = self._dense.get(name)
@@ -111,6 +120,10 @@ class _Reading:
             self._stack(module, self._tensor(keys["lora_A"]), self._tensor(keys["lora_B"]))
         elif roles >= {"lora_A", "lora_B"} and roles <= {"lora_A", "lora_B", "lora_B.bias", "lora_magnitude_vector"}:
             self._linear(module, keys)
+        elif roles >= {"lora_embedding_A", "lora_magnitude_vector"}:
+            raise ValueError(
+                f"{module}: DoRA of an embedding is not read; merge the adapter into its base and give the checkpoint"
+            )
         else:
             raise ValueError(f"{module} has {', '.join(sorted(roles))}, which is no set of factors that can be read")
 
@@ -137,8 +150,14 @@ class _Reading:
             )
         parameter = f"{module}.weight"
         key = parameter if is_targeted(self._config, parameter) else module
-        scale = scale_of(self._config, key, a.shape[0])
         shape, linear = self._base.shape(name), (b.shape[0], a.shape[1])
+        rank, said = a.shape[0], rank_of(self._config, key)
+        if self._start != "plain" and rank == min(linear) and isinstance(said, int) and said > rank:
+            raise ValueError(
+                f"{module}: {self._start} with r={said} finds only {rank} directions in a matrix of {linear}, so its "
+                f"scale is not known; train with r of at most {rank}, or merge the adapter and give the checkpoint"
+            )
+        scale = scale_of(self._config, key, rank)
         # Some models (GPT-2) store their layers the other way round; peft notes that any layer of the model is one.
         turned = bool(self._config.get("fan_in_fan_out")) and shape == linear[::-1]
         if shape != linear and not turned:
@@ -197,11 +216,15 @@ class _Reading:
     def _embedding(self, module: str, keys: Mapping[str, str]) -> None:
         if self._start != "plain":
             raise ValueError(f"{module}: an embedding adapted with init_lora_weights={self._start!r} is not read")
-        self._refuse_one_of_two(module)
         name = self._found(f"{module}.weight")
+        if by_token := is_by_token(name):  # learned positions are an embedding, too, and their rows are no tokens
+            self._refuse_one_of_two(module)
+            self._added_once = self._tied
         a, b = self._tensor(keys["lora_embedding_A"]), self._tensor(keys["lora_embedding_B"])
         scale = scale_of(self._config, module, a.shape[0])
-        left = self._vocabulary.take(name, a.T, torch.zeros(self._base.shape(name)[0], a.shape[0]))
+        left = a.T
+        if by_token:
+            left = self._vocabulary.take(name, left, torch.zeros(self._base.shape(name)[0], a.shape[0]))
         if (left.shape[0], b.shape[0]) != self._base.shape(name):
             raise ValueError(
                 f"{module}: the adapter has rows of {b.shape[0]} numbers, the base {self._base.shape(name)}"
@@ -220,7 +243,7 @@ class _Reading:
             )
         if beyond := [index for index in indices if not 0 <= index < rows]:
             raise ValueError(f"{module}: it trains token {beyond[0]}, and the base has {rows} rows")
-        places = self._vocabulary.rows(name, rows, rows)
+        places = self._vocabulary.rows(name, rows, rows) if is_by_token(name) else None
         where = torch.tensor(indices)
 
         def delta() -> torch.Tensor:
@@ -236,7 +259,11 @@ class _Reading:
         if self._tied and parameter.endswith(HEADS):
             self._repeated_head(key)
             return
+        if not self._is_known(parameter) and (parts := self._parts(parameter)):
+            self._whole_stack(parameter, key, parts)
+            return
         name = self._found(parameter)
+        self._replaced.add(name)
         stored = self._tensor(key)
         if is_by_token(name):
             stored = self._vocabulary.take(name, stored, self._base.tensor(name, torch.float32))
@@ -252,6 +279,22 @@ class _Reading:
             self._refuse_one_of_two(parameter)
         known = self._dense.get(name)
         self._dense[name] = lambda: self._taken_whole(name, key) + (known() if known is not None else 0.0)
+
+    def _whole_stack(self, parameter: str, key: str, parts: Mapping[str, Index]) -> None:
+        """A tensor of all experts of a mixture, which the base's files hold one by one."""
+        self._replaced |= parts.keys()
+        for name, index in parts.items():
+            try:
+                shape = tuple(self._tensor(key)[index].shape)
+            except IndexError:
+                shape = ()
+            if shape != self._base.shape(name):
+                raise ValueError(f"{parameter} does not have the shape of the base's experts, such as {name}")
+
+            def delta(name: str = name, index: Index = index) -> torch.Tensor:
+                return self._tensor(key)[index] - self._base.tensor(name, torch.float32)
+
+            self._dense[name] = delta
 
     def _taken_whole(self, name: str, key: str) -> torch.Tensor:
         own, stored = self._base.tensor(name, torch.float32), self._tensor(key)
@@ -305,6 +348,15 @@ class _Reading:
         if name in self._known:
             return [name]
         found = [one for one in self._known if one.endswith(f".{name}") or name.endswith(f".{one}")]
-        if not found and self._config.get("target_parameters"):  # then it is named as in the model, not as in files
-            found = [one for one, index in self._base.layout().stored(name) if not index]
+        if not found:  # it may be named as in the model, and not as in the files
+            found = [one for one, index in self._stored(name) if not index]
         return found
+
+    def _parts(self, name: str) -> dict[str, Index]:
+        """What holds a parameter that the base's files do not hold in one."""
+        return {one: index for one, index in self._stored(name) if index}
+
+    def _stored(self, name: str) -> list[tuple[str, Index]]:
+        layout = self._base.layout()
+        ends = [one for one in layout.shapes if one == name or one.endswith(f".{name}") or name.endswith(f".{one}")]
+        return layout.stored(ends[0]) if len(ends) == 1 else []

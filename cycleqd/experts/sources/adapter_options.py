@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Final, Literal
 
 from cycleqd.experts.sources.protocol import SourceInvalid
-from cycleqd.task_vector.lora import HARMLESS, PLAIN_STARTS
+from cycleqd.task_vector.lora import HARMLESS, PLAIN_STARTS, start_of
 
 Start = Literal["plain", "pissa", "olora"]
 """What the factors begin with: nothing that changes the base, or a part of the base that is taken out of it."""
@@ -25,12 +25,14 @@ _WHY: Final[Mapping[str, str]] = {
     "alora_invocation_tokens": "it acts on some positions only, so it is no change of the weights",
     "loftq_config": "it began from a quantised base",
     "corda_config": "its start depends on data; convert it to plain LoRA when saving",
+    "lora_ga_config": "its start takes a part out of the base that depends on gradients; merge it into its base",
     "use_qalora": "it is made for a quantised base",
 }
 _STARTS: Final[Mapping[str, str]] = {
     "pissa_niter": "it takes a randomised decomposition out of the base, which cannot be repeated exactly",
     "loftq": "it began from a quantised base",
     "corda": "it takes a part out of the base that depends on data",
+    "lora_ga": "it takes a part out of the base that depends on the gradients of its data",
 }
 
 
@@ -54,7 +56,7 @@ def check_options(folder: Path, config: Mapping[str, Any]) -> Start:
         if value and option not in _READ:
             why = _WHY.get(option, "it is not known here; merge the adapter into its base and give the checkpoint")
             raise refused(f"{option}={value!r:.60}", why)
-    start = config.get("init_lora_weights", True)
+    start = start_of(config)
     if start in ("pissa", "olora"):
         return "pissa" if start == "pissa" else "olora"
     if start not in PLAIN_STARTS:
@@ -62,5 +64,5 @@ def check_options(folder: Path, config: Mapping[str, Any]) -> Start:
         remedy = (
             "save it as plain LoRA (path_initial_model_for_weight_conversion), or merge it and give the checkpoint"
         )
-        raise refused(f"init_lora_weights={start!r:.40}", f"{known}; {remedy}")
+        raise refused(f"init_lora_weights={config['init_lora_weights']!r:.40}", f"{known}; {remedy}")
     return "plain"

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import torch
 
 from cycleqd.base_model import BaseWeights
-from cycleqd.checkpoint import CONFIG_FILE, EMBEDDINGS, HEADS, is_buffer, one_line
+from cycleqd.checkpoint import CONFIG_FILE, EMBEDDINGS, HEADS, is_buffer
+from cycleqd.experts.sources.model_settings import difference, text_settings
 from cycleqd.experts.sources.protocol import SourceInvalid, Update
 from cycleqd.experts.sources.tensors import StoredTensors, read_json
 from cycleqd.experts.sources.vocabulary import Vocabulary, is_by_token
@@ -18,12 +19,6 @@ from cycleqd.task_vector import DenseTaskVector, TensorSource
 from cycleqd.task_vector.rows import split
 
 _STEMS: Final = ("model", "pytorch_model")
-_DECISIVE: Final = (
-    *("model_type", "hidden_act", "hidden_activation", "activation_function", "num_attention_heads"),
-    *("num_key_value_heads", "head_dim", "rms_norm_eps", "layer_norm_eps", "rope_theta", "rope_parameters"),
-    *("partial_rotary_factor", "final_logit_softcapping", "attn_logit_softcapping", "num_experts_per_tok"),
-)
-"""Settings that change what the same weights compute; they cannot be merged, so they must agree."""
 
 
 class Checkpoint:
@@ -57,7 +52,7 @@ class Checkpoint:
             if theirs != shape:
                 raise self._refusal(f"{name} has shape {theirs}, the base's {shape}: it is of another model")
 
-        def difference(name: str, tuned: torch.Tensor, own: torch.Tensor) -> torch.Tensor:
+        def subtracted(name: str, tuned: torch.Tensor, own: torch.Tensor) -> torch.Tensor:
             found = tuned - own
             if not found.isfinite().all():
                 raise self._refusal(f"{name} holds NaN or infinite values")
@@ -65,14 +60,14 @@ class Checkpoint:
 
         def delta(name: str) -> torch.Tensor:
             own, tuned = base.tensor(name, torch.float32), tensors.tensor(stored[name])
-            return difference(name, vocabulary.take(name, tuned, own) if is_by_token(name) else tuned, own)
+            return subtracted(name, vocabulary.take(name, tuned, own) if is_by_token(name) else tuned, own)
 
         def blocks(name: str, rows: int) -> Iterator[torch.Tensor]:
             theirs = tensors.shape(stored[name])
             if is_by_token(name) and vocabulary.rows(name, theirs[0], shapes[name][0]) is not None:
                 return split(delta(name), rows)  # rows are where their tokens are
             pairs = zip(tensors.blocks(stored[name], rows), base.blocks(name, rows, torch.float32), strict=True)
-            return (difference(name, tuned, own) for tuned, own in pairs)
+            return (subtracted(name, tuned, own) for tuned, own in pairs)
 
         notes = list(vocabulary.notes())
         if self._tensors.scaled:
@@ -80,7 +75,8 @@ class Checkpoint:
                 f"{self._tensors.scaled} weights were stored in 8 bits and are multiplied by their scales; what "
                 "rounding to 8 bits did to them is part of the task vector"
             )
-        return Update({}, DenseTaskVector(shapes, delta, blocks), tuple(notes))
+        plain = not (vocabulary.moved or self._tensors.scaled)
+        return Update({}, DenseTaskVector(shapes, delta, blocks), tuple(notes), plain)
 
     def check_values(self) -> None:
         """Reads all stored numbers once; see `ExpertSource`."""
@@ -115,28 +111,14 @@ class Checkpoint:
         return found
 
     def _ties(self) -> bool:
-        return bool(_settings(self.folder).get("tie_word_embeddings", False))
+        return bool(text_settings(self.folder).get("tie_word_embeddings", False))
 
     def _compare_settings(self, base: Path) -> None:
-        ours, theirs = _settings(base), _settings(self.folder)
-        for key in _DECISIVE:
-            if ours.get(key) != theirs.get(key):
-                raise self._refusal(
-                    f"config.json: {key} is {theirs.get(key)!r:.80}, the base's {ours.get(key)!r:.80}: the same "
-                    "weights would mean something else, so they cannot be merged"
-                )
-
-
-def _settings(folder: Path) -> Mapping[str, Any]:
-    """The text model's settings with the defaults of its class, so that spelling them out makes no difference."""
-    from transformers import AutoConfig
-
-    try:
-        known = AutoConfig.from_pretrained(folder, trust_remote_code=False)
-    except Exception as error:  # any class: what is wrong is in the file
-        raise SourceInvalid(f"expert source {folder}: config.json cannot be used ({one_line(error)})") from None
-    text: Mapping[str, Any] = known.get_text_config().to_dict()
-    return text
+        if (found := difference(base, self.folder)) is not None:
+            raise self._refusal(
+                f"config.json: {found.key} is {found.theirs!r:.80}, the base's {found.ours!r:.80}: the same weights "
+                "would mean something else, so they cannot be merged"
+            )
 
 
 def _prefixes(ours: tuple[str, ...], theirs: list[str]) -> list[tuple[str, str]]:

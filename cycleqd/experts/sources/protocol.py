@@ -24,11 +24,14 @@ class Update(NamedTuple):
         factors: Matrices whose change is scale · B A, by the base's parameter names.
         dense: All other changes, computed tensor by tensor when asked for; None where there are none.
         notes: What a user should know of how the source was read, a sentence each.
+        as_others_read: Whether other programs, such as mergekit, get the same difference from the source's files. They
+            do not where rows were found by token, numbers were multiplied by scales, or a tied embedding was adapted.
     """
 
     factors: Mapping[str, LoraFactors]
     dense: DenseTaskVector | None = None
     notes: tuple[str, ...] = ()
+    as_others_read: bool = True
 
     def names(self) -> tuple[str, ...]:
         """The parameters that it changes, sorted."""

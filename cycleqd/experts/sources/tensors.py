@@ -88,9 +88,12 @@ class StoredTensors:
                 "quantised in a way that is not read here; give the model as it was before"
             )
         if name not in self._scale_of:
+            module = name.rpartition(".")[0]
+            beside = [one for one in self._read if one.startswith(f"{module}.") and "scale" in one[len(module) :]]
+            found = f"only {sorted(beside)[0]}, which may multiply or divide" if beside else "no scale"
             raise SourceInvalid(
-                f"expert source {self.folder}: {name} is stored in 8 bits and has no scale beside it, so its values "
-                "are not known; give the model in bf16"
+                f"expert source {self.folder}: {name} is stored in 8 bits and has {found} beside it, so its values "
+                f"are not known; give the model in bf16, or scales that multiply as {name}_scale"
             )
         return raw.float() * self._expanded(name, self._raw(self._scale_of[name]).float(), raw.shape)
 

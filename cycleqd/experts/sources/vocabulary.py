@@ -28,10 +28,14 @@ class Vocabulary:
     Args:
         base: The base's checkpoint directory.
         source: The source's folder, whose tokenizer says what its rows are.
+
+    Attributes:
+        moved: Whether any parameter's rows were found by token rather than by position.
     """
 
     def __init__(self, base: Path, source: Path) -> None:
         self._base, self._source = base, source
+        self.moved = False
         self._tokens: tuple[dict[str, int], dict[str, int]] | None = None
 
     def take(self, name: str, stored: torch.Tensor, base: torch.Tensor) -> torch.Tensor:
@@ -63,9 +67,11 @@ class Vocabulary:
                 "says which row is which token: put the expert's tokenizer files into its folder"
             )
         base, source = self._vocabularies()
-        agree = all(source.get(token, place) == place for token, place in base.items())
+        # A token that only the source knows may lie where the base pads: then that row is no padding any more.
+        agree = base.items() <= source.items() and all(source[token] >= ours for token in source.keys() - base.keys())
         if agree and theirs == ours:
             return None
+        self.moved = True
         shared = sum(token in source for token in base)
         if shared < _LEAST_SHARED * len(base):
             missing = next(token for token in base if token not in source)
@@ -74,6 +80,9 @@ class Vocabulary:
                 f"{missing!r:.40}, for one): another vocabulary cannot be merged"
             )
         rows = torch.full((ours,), -1, dtype=torch.long)
+        if theirs == ours:  # rows without a token on either side, which pad, have nothing but their position
+            rows = torch.arange(ours)
+            rows[[place for place in {*base.values(), *source.values()} if place < ours]] = -1
         for token, place in base.items():
             there = source.get(token, -1)
             if place < ours and there < theirs:

@@ -7,7 +7,7 @@ import pytest
 import torch
 from peft import PeftModel
 from safetensors.torch import load_file, save_file
-from transformers import AutoModelForCausalLM, GPT2Config, GPT2LMHeadModel
+from transformers import AutoModelForCausalLM, GPT2Config, GPT2LMHeadModel, OPTConfig
 
 from cycleqd.base_model import BaseWeights
 from cycleqd.experts.sources import SourceInvalid, find, task_vectors
@@ -51,6 +51,9 @@ def gpt2(tmp_path_factory):
     {"init_lora_weights": "orthogonal"},
     {"init_lora_weights": "pissa"},
     {"init_lora_weights": "olora", "use_rslora": True},
+    {"init_lora_weights": "OLoRA"},
+    {"init_lora_weights": "Gaussian"},
+    {"init_lora_weights": "mica"},
 ], ids=str)  # fmt: skip
 def test_changes_of_low_rank_stay_factored(tiny_biased, tmp_path, options):
     adapter = save_adapter(tiny_biased, tmp_path / "a", **options)
@@ -87,6 +90,11 @@ def test_layers_that_are_stored_the_other_way_round_are_turned(gpt2, tmp_path, o
 def test_an_embedding_that_is_tied_to_the_head_changes_both_as_it_was_trained(tiny_tied, tmp_path):
     targets = ["q_proj", "embed_tokens"]
     adapter = save_adapter(tiny_tied, tmp_path / "a", target_modules=targets, ensure_weight_tying=True)
+    assert not update_of(adapter, tiny_tied).as_others_read  # peft's merge adds the change twice
+    name = "model.embed_tokens.weight"
+    torch.testing.assert_close(
+        merged_deltas(tiny_tied, adapter)[name], 2 * vector_of(adapter, tiny_tied).delta(name), rtol=0, atol=1e-5
+    )
     merged = dict(MergedWeights(BaseWeights(tiny_tied), vector_of(adapter, tiny_tied), torch.float32))
     model, tokens = AutoModelForCausalLM.from_pretrained(tiny_tied), torch.arange(5)[None]
     trained = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(tiny_tied), adapter)
@@ -128,6 +136,98 @@ def test_what_has_no_exact_reading_is_refused_with_its_reason(tiny_biased, tmp_p
     assert "\n" not in str(refusal.value)
 
 
+@pytest.fixture(scope="module")
+def positions(tmp_path_factory):
+    """Models with learned positions, by name: tied ones, and one whose head is untied."""
+    shape = {"vocab_size": 99, "tie_word_embeddings": True}
+    gpt2 = shape | {"n_embd": 16, "n_layer": 2, "n_head": 2, "n_positions": 99}
+    opt = shape | {
+        "hidden_size": 16, "word_embed_proj_dim": 16, "ffn_dim": 24, "num_hidden_layers": 2, "num_attention_heads": 2,
+        "max_position_embeddings": 97,
+    }  # fmt: skip
+    configs = {
+        "gpt2": GPT2Config(**gpt2),
+        "untied": GPT2Config(**gpt2 | {"tie_word_embeddings": False}),
+        "opt": OPTConfig(**opt),
+    }
+    root = tmp_path_factory.mktemp("positions")
+    for name, config in configs.items():
+        with torch.random.fork_rng():
+            torch.manual_seed(0)
+            AutoModelForCausalLM.from_config(config).save_pretrained(root / name)
+        tokenizer().save_pretrained(root / name)
+    return root
+
+
+@pytest.mark.parametrize(("name", "options"), [
+    ("gpt2", {"target_modules": ["wpe", "c_attn"]}),
+    ("gpt2", {"target_modules": ["c_attn"], "modules_to_save": ["wpe"]}),
+    ("gpt2", {"target_modules": ["c_attn"], "trainable_token_indices": {"wpe": [3, 5]}}),
+    ("opt", {"target_modules": ["embed_positions", "q_proj"]}),
+    ("untied", {"target_modules": ["wpe"]}),
+], ids=str)  # fmt: skip
+def test_learned_positions_are_no_tokens(positions, tmp_path, name, options):
+    base = positions / name
+    adapter = save_adapter(base, tmp_path / "a", **options)
+    wanted = merged_deltas(base, adapter)
+    assert_same_deltas(vector_of(adapter, base), wanted)
+    tokenizer().save_pretrained(adapter)
+    content = json.loads((adapter / "tokenizer.json").read_text())
+    swapped = {10: 20, 20: 10}
+    vocabulary = {token: swapped.get(place, place) for token, place in content["model"]["vocab"].items()}
+    (adapter / "tokenizer.json").write_text(json.dumps(content | {"model": content["model"] | {"vocab": vocabulary}}))
+    assert_same_deltas(vector_of(adapter, base), wanted)
+
+
+def without(adapter, *parts):
+    file = adapter / "adapter_model.safetensors"
+    kept = {name: one for name, one in load_file(file).items() if not any(part in name for part in parts)}
+    assert len(kept) < len(load_file(file))
+    save_file(kept, file)
+    return adapter
+
+
+Q = {"target_modules": ["q_proj"]}
+
+
+@pytest.mark.parametrize(("options", "part", "why"), [
+    ({"use_dora": True}, "lora_magnitude_vector", "use_dora is set, and model.* lacks magnitudes"),
+    ({"use_dora": True}, "layers.1.mlp.up_proj.lora_magnitude_vector", r"use_dora is set, .*layers\.1\.mlp\.up_proj"),
+    (Q | {"lora_bias": True}, "layers.0.self_attn.q_proj.lora_B.bias", "lora_bias is set"),
+    (Q | {"modules_to_save": ["lm_head"]}, "lm_head", r"modules_to_save=.*lm_head\.weight is missing"),
+    (Q | {"modules_to_save": ["norm"]}, "layers.1.input_layernorm", "modules_to_save=.*layers.1.input_layernorm"),
+    (Q | {"modules_to_save": ["mlp"]}, "layers.1.mlp.up_proj", r"modules_to_save=.*layers\.1\.mlp\.up_proj"),
+    (Q | {"trainable_token_indices": [3]}, "trainable_tokens_delta", "trainable_token_indices is set"),
+    (Q | {"trainable_token_indices": {"embed_tokens": [3], "lm_head": [5]}}, "lm_head", "no rows of lm_head"),
+    ({"bias": "all"}, "layers.1.self_attn.q_proj.base_layer.bias", "bias='all' is set, and .*q_proj.bias"),
+    (Q | {"bias": "lora_only"}, "layers.1.self_attn.q_proj.base_layer.bias", "bias='lora_only' is set"),
+    ({}, "layers.1.mlp.up_proj.lora_B", "has lora_A and lacks lora_B"),
+    (Q | {"target_modules": ["embed_tokens"]}, "lora_embedding_A", "has lora_embedding_B and lacks lora_embedding_A"),
+], ids=str)  # fmt: skip
+def test_a_file_that_lacks_what_was_trained_is_refused_by_name(tiny_biased, tmp_path, options, part, why):
+    adapter = without(save_adapter(tiny_biased, tmp_path / "a", **options), part)
+    with pytest.raises(SourceInvalid, match=why) as refusal:
+        update_of(adapter, tiny_biased)
+    assert "\n" not in str(refusal.value)
+
+
+def test_tensors_that_the_configuration_does_not_ask_for_are_refused(tiny_biased, tmp_path):
+    for option, role in (("use_dora", "lora_magnitude_vector"), ("lora_bias", r"lora_B\.bias")):
+        adapter = save_adapter(tiny_biased, tmp_path / option, target_modules=["q_proj"], **{option: True})
+        with pytest.raises(SourceInvalid, match=rf"{role}.* and {option} is not set"):
+            update_of(rewritten(adapter, **{option: False}), tiny_biased)
+
+
+@pytest.mark.parametrize(("options", "why"), [
+    ({"use_dora": True, "target_modules": ["embed_tokens"]}, "DoRA of an embedding is not read"),
+    ({"init_lora_weights": "pissa", "r": 200, "target_modules": ["q_proj"]}, "pissa with r=200 .* 64 directions"),
+    ({"init_lora_weights": "olora", "r": 80, "target_modules": ["q_proj"]}, "olora with r=80 .* 64 directions"),
+], ids=str)  # fmt: skip
+def test_a_refusal_tells_the_reason(tiny_biased, tmp_path, options, why):
+    with pytest.raises(SourceInvalid, match=why):
+        update_of(save_adapter(tiny_biased, tmp_path / "a", **options), tiny_biased)
+
+
 @pytest.fixture
 def adapter(tiny_biased, tmp_path):
     return save_adapter(tiny_biased, tmp_path / "adapter")
@@ -159,7 +259,12 @@ def test_names_are_found_under_other_prefixes(adapter, tiny_biased, rename):
     ({"r": 3}, "factors of rank 4"),
     ({"rank_pattern": {"(": 4}}, "adapter"),
     ({"rank_pattern": 4}, "adapter"),
-    ({"lora_alpha": None}, "adapter"),
+    *(({"lora_alpha": alpha}, "lora_alpha=.* gives no scale") for alpha in (
+        None, float("nan"), float("inf"), -float("inf"), 1e38, 10**400, "much", [8],
+    )),
+    ({"alpha_pattern": {"up_proj": float("nan")}}, "up_proj: lora_alpha=nan gives no scale"),
+    ({"init_lora_weights": "lora_ga"}, "lora_ga.* gradients"),
+    ({"lora_ga_config": {"direction": "ArB2r"}}, "lora_ga_config.* gradients"),
 ])  # fmt: skip
 def test_a_configuration_that_is_not_understood_is_refused_in_one_line(adapter, tiny_biased, settings, why):
     with pytest.raises(SourceInvalid, match=why) as refusal:

@@ -2,9 +2,13 @@
 
 import json
 import shutil
+import tempfile
+from pathlib import Path
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM
 
@@ -55,7 +59,9 @@ def rewrite(folder, change, **settings):
 
 
 def test_the_task_vector_is_the_difference(expert, tiny_biased):
-    assert_same_deltas(update_of(expert, tiny_biased).dense, deltas(expert, tiny_biased), atol=0)
+    update = update_of(expert, tiny_biased)
+    assert_same_deltas(update.dense, deltas(expert, tiny_biased), atol=0)
+    assert update.as_others_read
     opened(expert).check_values()
 
 
@@ -146,11 +152,15 @@ def test_numbers_in_8_bits_are_multiplied_by_their_scales(expert, tiny_biased, s
     wanted = packed.float() * spread - BaseWeights(tiny_biased).tensor(name, torch.float32)
     torch.testing.assert_close(update.dense.delta(name), wanted, rtol=0, atol=1e-6)
     assert "8 bits" in update.notes[0]
+    assert not update.as_others_read
 
 
 def test_numbers_in_8_bits_without_scales_are_refused(expert, tiny_biased):
     rewrite(expert, lambda tensors: tensors | {"model.norm.weight": tensors["model.norm.weight"].to(FP8)})
     with pytest.raises(SourceInvalid, match=r"model\.norm\.weight is stored in 8 bits and has no scale"):
+        update_of(expert, tiny_biased)
+    rewrite(expert, lambda tensors: tensors | {"model.norm.scale": torch.ones(1)})
+    with pytest.raises(SourceInvalid, match=r"only model\.norm\.scale, which may multiply or divide"):
         update_of(expert, tiny_biased)
 
 
@@ -195,6 +205,7 @@ def test_rows_are_found_by_token_when_they_have_moved(expert, tiny_biased):
     update = update_of(expert, tiny_biased)
     assert_same_deltas(update.dense, wanted, atol=0)
     assert "<|tool|>" in update.notes[0]
+    assert not update.as_others_read
 
 
 def test_another_vocabulary_and_one_without_a_tokenizer_are_refused(expert, tiny_biased, monkeypatch):
@@ -219,6 +230,99 @@ def test_tokens_that_only_the_base_knows_keep_its_rows(tmp_path, monkeypatch):
     taken = vocabulary.take("embed_tokens.weight", torch.tensor([[1.0], [2.0]]), torch.tensor([[7.0], [8.0], [9.0]]))
     assert taken.tolist() == [[2.0], [1.0], [9.0]]
     assert "<|new|>" in vocabulary.notes()[0]
+
+
+def reserved(folder, change):
+    """Writes a tokenizer's tokens anew."""
+    content = json.loads((folder / "tokenizer.json").read_text())
+    content["model"]["vocab"] = change(content["model"]["vocab"])
+    (folder / "tokenizer.json").write_text(json.dumps(content))
+
+
+def test_a_renamed_token_keeps_the_bases_row_although_the_vocabularies_are_of_one_size(expert, tiny_biased):
+    wanted = deltas(expert, tiny_biased)
+    token, place = next((token, place) for token, place in tokenizer().get_vocab().items() if place == 50)
+    reserved(expert, lambda vocab: {name: at for name, at in vocab.items() if at != place} | {"<|tool_call|>": place})
+    update = update_of(expert, tiny_biased)
+    for name in ("model.embed_tokens.weight", "lm_head.weight"):
+        assert not update.dense.delta(name)[place].any()
+        assert wanted[name][place].any()
+        wanted[name][place] = 0
+    assert_same_deltas(update.dense, wanted, atol=0)
+    notes = " ".join(update.notes)
+    assert token in notes
+    assert "<|tool_call|>" in notes
+
+
+def test_few_shared_tokens_are_refused_although_the_vocabularies_are_of_one_size(expert, tiny_biased):
+    reserved(expert, lambda vocab: {token if at < 10 else f"<other{at}>": at for token, at in vocab.items()})
+    with pytest.raises(SourceInvalid, match=r"knows \d+ of the base's 99 tokens .*another vocabulary"):
+        update_of(expert, tiny_biased)
+
+
+@given(
+    st.lists(st.sampled_from("abcdefgh"), unique=True, min_size=2), st.permutations("abcdefghxy"), st.integers(0, 3)
+)
+def test_every_row_is_its_tokens_or_the_bases(base, source, padding):
+    """Tokens of both move; those of one leave the base's row; rows without a token on either side keep their place."""
+    source = source[: len(base)]
+    ours, theirs = ({token: place for place, token in enumerate(one)} for one in (base, source))
+    size = len(base) + padding
+    with tempfile.TemporaryDirectory() as root, pytest.MonkeyPatch.context() as patch:
+        folders = {name: Path(root, name) for name in ("base", "source")}
+        folders["source"].mkdir()
+        (folders["source"] / "tokenizer.json").write_text("")
+        patch.setattr(
+            "cycleqd.experts.sources.vocabulary._vocabulary", lambda folder: ours if folder.name == "base" else theirs
+        )
+        vocabulary = Vocabulary(folders["base"], folders["source"])
+        own, stored = torch.zeros(size, 1), torch.arange(1.0, size + 1).unsqueeze(1)
+        if 2 * len(set(base) & set(source)) < len(base):
+            with pytest.raises(SourceInvalid, match="another vocabulary"):
+                vocabulary.take("embed_tokens.weight", stored, own)
+            return
+        taken = vocabulary.take("embed_tokens.weight", stored, own).flatten().tolist()
+    assert taken[: len(base)] == [theirs.get(token, -1) + 1 for token in base]
+    assert taken[len(base) :] == [place + 1 for place in range(len(base), size)]
+
+
+def test_a_token_that_only_the_expert_has_leaves_the_padding_of_the_base(expert, tiny_biased, tmp_path):
+    base = tmp_path / "base"
+    AutoModelForCausalLM.from_pretrained(tiny_biased).save_pretrained(base)
+    tokenizer().save_pretrained(base)
+    by_token = {"model.embed_tokens.weight", "lm_head.weight"}
+
+    def more(tensors):
+        return {
+            name: torch.cat([tensor, torch.ones(2, tensor.shape[1], dtype=tensor.dtype)])
+            if name in by_token else tensor
+            for name, tensor in tensors.items()
+        }  # fmt: skip
+
+    for folder in (base, expert):
+        rewrite(folder, more, vocab_size=101)
+    rewrite(expert, lambda tensors: {
+        name: tensor + 1 if name in by_token else tensor for name, tensor in tensors.items()
+    })  # fmt: skip
+    larger = tokenizer()
+    larger.add_tokens(["<|tool|>"])
+    larger.save_pretrained(expert)
+    update = update_of(expert, base)
+    for name in by_token:
+        delta = update.dense.delta(name)
+        assert not delta[99].any()  # which the note says
+        assert (delta[100] == 1).all()  # nobody's row: plain subtraction
+    assert "<|tool|>" in update.notes[0]
+
+
+@pytest.mark.parametrize("settings", [
+    {"torch_dtype": "bfloat16", "use_cache": False, "eos_token_id": 5, "max_position_embeddings": 4096},
+    {"unsloth_version": "2026.1", "rope_scaling": None, "max_window_layers": 1},
+], ids=str)  # fmt: skip
+def test_settings_that_change_nothing_may_differ(expert, tiny_biased, settings):
+    wanted = deltas(expert, tiny_biased)
+    rewrite(expert, dict, **settings)
+    assert_same_deltas(update_of(expert, tiny_biased).dense, wanted, atol=0)
 
 
 def test_forms_are_mixed_by_making_all_dense_over_what_anyone_changes(expert, tiny_biased, tmp_path):

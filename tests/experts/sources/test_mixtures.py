@@ -84,6 +84,19 @@ def test_an_adapter_of_stacks_is_what_peft_merges(mixtures, tmp_path, family, op
 
 
 @pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("modules", [["gate"], ["experts"], ["mlp"]], ids=str)
+def test_modules_of_a_mixture_that_were_trained_whole_are_found_by_the_models_names(
+    mixtures, tmp_path, family, modules
+):
+    for stored in ("apart", "fused"):
+        base = mixtures(family, stored)
+        adapter = save_adapter(base, tmp_path / stored, target_modules=["q_proj"], modules_to_save=modules)
+        wanted = merged_deltas(base, adapter)
+        assert any("q_proj" not in name and delta.any() for name, delta in wanted.items())
+        assert_same_deltas(vector_of(adapter, base), wanted)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
 def test_an_adapter_of_each_experts_layers_is_read_and_what_is_written_is_one_that_peft_loads(
     mixtures, tmp_path, family
 ):

@@ -14,7 +14,8 @@ from cycleqd.skills.benchmarks.benchmark import (
     files_sha256,
     without_excluded,
 )
-from cycleqd.skills.benchmarks.jsonl.scorers import LETTERS, SCORERS
+from cycleqd.skills.benchmarks.jsonl.choice import LETTERS
+from cycleqd.skills.benchmarks.jsonl.scorers import SCORERS
 from cycleqd.skills.protocol import Skipped
 
 MOST_BYTES: Final = 64 * 2**20
@@ -79,6 +80,8 @@ def _problem(line: bytes, number: int) -> Problem:
     row = json.loads(line.decode("utf-8-sig"))
     if not isinstance(row, dict):
         raise ValueError("it is no JSON object")
+    if broken := [key for key, value in row.items() if _is_broken(value)]:
+        raise ValueError(f"{broken[0]!r:.40} holds half a character")
     scorer = row.get("scorer", "exact")
     if not isinstance(scorer, str) or scorer not in SCORERS:
         raise ValueError(f"scorer must be one of {', '.join(SCORERS)}, got {scorer!r:.40}")
@@ -104,11 +107,16 @@ def _text(row: Mapping[str, Any], name: str) -> str:
     value = row.get(name)
     if not isinstance(value, str) or not value.strip() or len(value) > _LONGEST_PROMPT:
         raise ValueError(f"{name} must be a text of at most {_LONGEST_PROMPT} characters")
-    try:
-        value.encode()
-    except UnicodeEncodeError:
-        raise ValueError(f"{name} holds half a character") from None
     return value
+
+
+def _is_broken(value: Any) -> bool:
+    """Whether a text anywhere in a value has a surrogate without its other half, which no file can hold."""
+    if isinstance(value, dict):
+        return any(_is_broken(one) for pair in value.items() for one in pair)
+    if isinstance(value, list):
+        return any(map(_is_broken, value))
+    return isinstance(value, str) and any("\ud800" <= character <= "\udfff" for character in value)
 
 
 def _listed(scorer: str) -> str:

@@ -7,25 +7,19 @@ what a user writes may be a regular expression, which is given `MATCH_SECONDS` a
 from __future__ import annotations
 
 import ast
-import math
-import re
 from collections.abc import Callable, Mapping
-from typing import Any, Final, NamedTuple, TypeGuard
+from typing import Any, Final, NamedTuple
 
 import regex
 
+from cycleqd.skills.benchmarks.jsonl.choice import check_choice, judge_choice
+from cycleqd.skills.benchmarks.jsonl.number import check_number, judge_number, plainly
 from cycleqd.skills.parsing import LiteralError, alone, read_literal
 from cycleqd.skills.protocol import NoReference, Verdict
 
 MATCH_SECONDS: Final = 5.0
 """For one search of a regular expression; an ordinary one takes microseconds."""
 LONGEST_PATTERN: Final = 1_000
-_TOLERANCE: Final = 1e-6
-_NUMBER: Final = re.compile(r"-?(?:\d{1,3}(?:,\d{3})+|\d{1,18})(?:\.\d{1,18})?(?:[eE][-+]?\d{1,3})?")
-_SAID: Final = re.compile(r"(?i:answer|option|choice)\s*(?i:is|:|=)?\s*\**\(?([A-Z])\b")
-_FIRST: Final = re.compile(r"\s*\**\(?([A-Z])\)?(?=[\s.:)*]|\Z)")
-_NEXT: Final = re.compile(r"[\s.,:;)/|*]*(?:or\b|and\b)?\s*\(?([A-Z])(?=[\s.,:;)/|]|\Z)")
-LETTERS: Final = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 _SHOWN: Final = 80
 
 
@@ -84,69 +78,6 @@ def _contains(reply: str, data: Mapping[str, Any]) -> Verdict:
     said = _folded(reply, data)
     missing = [one for one in data["answers"] if _folded(one, data) not in said]
     return _verdict(not missing, reply, f"it to contain {missing[0]!r}" if missing else "")
-
-
-def _check_number(row: Mapping[str, Any]) -> dict[str, Any]:
-    answer, tolerance = row.get("answer"), row.get("tolerance", _TOLERANCE)
-    if isinstance(answer, str):
-        match = _NUMBER.fullmatch(answer.strip())
-        answer = float(match[0].replace(",", "")) if match else None
-    if not _is_number(answer):
-        raise ValueError("answer must be a number")
-    if not _is_number(tolerance) or tolerance < 0:
-        raise ValueError("tolerance must be a number from 0 on")
-    return {"answer": float(answer), "tolerance": float(tolerance)}
-
-
-def _is_number(value: Any) -> TypeGuard[float]:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-
-
-def _number(reply: str, data: Mapping[str, Any]) -> Verdict:
-    """The last number of the reply counts: reasoning comes first, and listing numbers does not help."""
-    found = _NUMBER.findall(reply)
-    if not found:
-        return Verdict(0.0, f"no number in {reply.strip()[:_SHOWN]!r}")
-    said = float(found[-1].replace(",", ""))
-    right = math.isclose(said, data["answer"], rel_tol=data["tolerance"], abs_tol=data["tolerance"])
-    return _verdict(right, found[-1], f"{data['answer']:g}")
-
-
-def _check_choice(row: Mapping[str, Any]) -> dict[str, Any]:
-    choices, answer = row.get("choices"), row.get("answer")
-    if not isinstance(choices, list) or not 2 <= len(choices) <= len(LETTERS):
-        raise ValueError(f"choices must be a list of 2 to {len(LETTERS)} texts")
-    if not all(isinstance(one, str) and one.strip() for one in choices) or len(set(choices)) != len(choices):
-        raise ValueError("choices must be texts that differ")
-    letters = LETTERS[: len(choices)]
-    if isinstance(answer, str) and answer in choices:
-        answer = letters[choices.index(answer)]
-    if not isinstance(answer, str) or len(answer) != 1 or answer not in letters:
-        raise ValueError(f"answer must be one of the choices, or a letter from A to {letters[-1]}")
-    return {"choices": list(choices), "answer": answer}
-
-
-def _choice(reply: str, data: Mapping[str, Any]) -> Verdict:
-    """A letter at the beginning, or after "answer is"; the text of a choice counts as its letter.
-
-    Who names several letters has not chosen.
-    """
-    matches = [*_SAID.finditer(reply)][-1:] or [match for match in [_FIRST.match(reply)] if match]
-    letter = matches[0][1] if matches and _is_one(matches[0], reply, data["choices"]) else ""
-    if not matches:
-        plain = " ".join(reply.split()).rstrip(".").casefold()
-        same = [LETTERS[place] for place, text in enumerate(data["choices"]) if plain == text.strip().casefold()]
-        letter = same[0] if same else ""
-    return _verdict(letter == data["answer"], letter or reply, data["answer"])
-
-
-def _is_one(match: re.Match[str], reply: str, choices: list[str]) -> bool:
-    """Whether no other letter follows; the choice's own text may, and may begin with a letter."""
-    letters, rest = LETTERS[: len(choices)], reply[match.end() :].lstrip(" .:)*")
-    if match[1] not in letters:
-        return False
-    another = _NEXT.match(rest)
-    return another is None or another[1] not in letters or rest.startswith(choices[letters.index(match[1])].strip())
 
 
 def _check_regex(row: Mapping[str, Any]) -> dict[str, Any]:
@@ -226,8 +157,8 @@ def _program(data: Mapping[str, Any]) -> str:
 SCORERS: Final[Mapping[str, Scorer]] = {
     "exact": Scorer(frozenset({"ignore_case"}), _check_texts, _exact, lambda data: str(data["answers"][0])),
     "contains": Scorer(frozenset({"ignore_case"}), _check_texts, _contains, lambda data: " ".join(data["answers"])),
-    "number": Scorer(frozenset({"tolerance"}), _check_number, _number, lambda data: f"{data['answer']:.12g}"),
-    "choice": Scorer(frozenset({"choices"}), _check_choice, _choice, lambda data: str(data["answer"])),
+    "number": Scorer(frozenset({"tolerance"}), check_number, judge_number, lambda data: plainly(data["answer"])),
+    "choice": Scorer(frozenset({"choices"}), check_choice, judge_choice, lambda data: str(data["answer"])),
     "regex": Scorer(frozenset({"ignore_case", "example"}), _check_regex, _regex, _example),
     "python": Scorer(frozenset({"tests"}), _check_tests, None, _program),
 }

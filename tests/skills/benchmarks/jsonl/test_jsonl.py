@@ -112,7 +112,19 @@ GOOD = {"prompt": "What?", "answer": "that"}
     ({"prompt": "a", "tests": ["f(1) is 2"], "scorer": "python"}, "a test must be a call"),
     ({"prompt": "a", "tests": ["f(open('x')) == 2"], "scorer": "python"}, "a test must be a call"),
     ({"prompt": "a", "tests": ["f(1) == 2", "g(1) == 2"], "scorer": "python"}, "one function, got f, g"),
-    (r'{"prompt": "half \ud83d", "answer": "x"}', "half a character"),
+    *((row, "half a character") for row in (
+        r'{"prompt": "half \ud83d", "answer": "x"}', r'{"prompt": "a", "answer": "\ud83d"}',
+        r'{"prompt": "a", "answer": ["x", "\udc00"]}', r'{"prompt": "a", "answer": "x", "id": "\ud83d"}',
+        r'{"prompt": "a", "answer": "x", "kind": "\ud83d"}', r'{"prompt": "a", "answer": "x", "system": "\ud83d"}',
+        r'{"prompt": "a", "scorer": "choice", "choices": ["\ud83d", "b"], "answer": "b"}',
+        r'{"prompt": "a", "scorer": "regex", "answer": "x|\ud83d", "example": "x"}',
+        r'{"prompt": "a", "scorer": "python", "tests": ["f(\"\ud83d\") == 1"]}',
+    )),
+    *((f'{{"prompt": "a", "scorer": "number", {values}}}', fault) for values, fault in (
+        (f'"answer": 1{"0" * 401}', "answer must be a number"), (f'"answer": 1{"0" * 5000}', "digits"),
+        (f'"answer": 1, "tolerance": 1{"0" * 401}', "tolerance must be a number"),
+        ('"answer": NaN', "answer must be a number"), ('"answer": 1, "tolerance": Infinity', "tolerance must be"),
+    )),
 ])  # fmt: skip
 def test_bad_rows_are_named_with_their_line(tmp_path, row, fault):
     with pytest.raises(DataUnavailable, match=r"line 2: ") as refusal:
