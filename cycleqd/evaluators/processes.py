@@ -19,7 +19,7 @@ from cycleqd.evaluators.protocol import Outcome
 from cycleqd.run.names import RunRef
 from cycleqd.skills.parts import Part
 
-_CLOSING_SECONDS: Final = 45.0
+_CLOSING_SECONDS: Final = 20.0
 """For an evaluator to end by itself and remove its containers; then it is killed."""
 
 log = logging.getLogger(__name__)

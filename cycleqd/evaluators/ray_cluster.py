@@ -39,7 +39,7 @@ _STARTS: Final = 3
 """Attempts to start a local cluster: Ray gives each half a minute, which a busy machine may not keep."""
 _PLACING_SECONDS: Final = 60.0
 """After which the log says that the cluster has no room for an evaluator."""
-_CLOSING_SECONDS: Final = 45.0
+_CLOSING_SECONDS: Final = 20.0
 """For an evaluator to end what it plays and to remove its containers; then it is killed."""
 _FOLDER: Final = "ray-"
 """How a local cluster's folder begins. Its name is short: a socket's path has at most 107 characters."""

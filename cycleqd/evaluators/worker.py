@@ -17,8 +17,8 @@ from typing import Any
 from cycleqd.evaluators.answers import answer
 from cycleqd.evaluators.job import Warm
 
-GRACE_SECONDS = 30.0
-"""For a turn that is being played when the evaluator is to end."""
+GRACE_SECONDS = 12.0
+"""For a turn that is played, or an engine that starts, when the evaluator is to end; a cancelled run has 30 s."""
 
 
 def main() -> None:

@@ -1,6 +1,6 @@
 """What every tracker keeps to: each value once, however often a run is started.
 
-TensorBoard's writer comes with the extra `dev`. The others are tested where they are installed.
+All packages come with the extra `dev`; in an environment without it, what is not installed is skipped.
 """
 
 import json

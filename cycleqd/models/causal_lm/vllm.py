@@ -20,6 +20,7 @@ import torch
 
 from cycleqd.base_model import BaseWeights
 from cycleqd.models.causal_lm.canary import CANARY_TEXT, CANARY_TOKENS, Canary, LogProbabilities, finite
+from cycleqd.models.causal_lm.commands import Command
 from cycleqd.models.causal_lm.merging import MergedWeights
 from cycleqd.models.causal_lm.protocol import (
     ChatRequest,
@@ -48,14 +49,6 @@ class _Batch:
     replies: list[Reply | None]
     alone: bool
     future: Future[list[Reply]] = field(default_factory=Future)
-
-
-@dataclass(slots=True)
-class _Command:
-    """Something to run in the engine's thread while nothing is being generated."""
-
-    action: Callable[[], None]
-    future: Future[None] = field(default_factory=Future)
 
 
 class VllmEngine:
@@ -105,10 +98,10 @@ class VllmEngine:
         self._unanswered: set[str] = set()
         self._running: dict[str, tuple[_Batch, int]] = {}
         self._submitted = self._cached_tokens = 0
-        self._inbox: queue.SimpleQueue[_Batch | _Command] = queue.SimpleQueue()
+        self._inbox: queue.SimpleQueue[_Batch | Command] = queue.SimpleQueue()
         self._exclusive = threading.Lock()
         self._exclusive_owner: int | None = None
-        self._closed = self._stopped = False
+        self._closed = self._stopped = self._stuck = False
         self._can_sleep, self._asleep = sleep_mode(), False
         self._thread = threading.Thread(target=self._serve, name="vllm", daemon=True)
         self._thread.start()
@@ -239,8 +232,15 @@ class VllmEngine:
         return self._busy
 
     def close(self) -> None:
-        """See `Engine.close`. Finishes what was submitted; may be called more than once."""
+        """See `Engine.close`. Finishes what was submitted; may be called more than once.
+
+        A start or a load that was interrupted and does not end is not waited for; it ends with the process.
+        """
         if self._closed:
+            return
+        if self._stuck:
+            _log.warning("vLLM did not end in time; it ends with this process")
+            self._closed = True
             return
         self._run(self._shut_down)
         self._closed = True
@@ -259,13 +259,16 @@ class VllmEngine:
 
     def _run(self, action: Callable[[], None]) -> None:
         self._check_open()
-        command = _Command(action)
+        command = Command(action)
         self._inbox.put(command)
-        command.future.result()
+        try:
+            command.wait()
+        finally:
+            self._stuck = not command.ended
 
     def _serve(self) -> None:
         """Admits what arrives into the running batch, and steps it; runs commands when it is empty."""
-        waiting: _Batch | _Command | None = None
+        waiting: _Batch | Command | None = None
         while not self._stopped:
             while waiting is None:
                 try:
@@ -279,19 +282,11 @@ class VllmEngine:
             if self._running:
                 self._step()
                 continue
-            if isinstance(waiting, _Command):
-                self._execute(waiting)
+            if isinstance(waiting, Command):
+                waiting.run()
             elif waiting is not None:
                 self._guarded(waiting, self._generate_alone)
             waiting = None
-
-    def _execute(self, command: _Command) -> None:
-        try:
-            command.action()
-        except BaseException as error:
-            command.future.set_exception(error)
-        else:
-            command.future.set_result(None)
 
     def _guarded(self, batch: _Batch, action: Callable[[_Batch], None]) -> None:
         try:
