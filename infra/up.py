@@ -15,6 +15,8 @@ import urllib.error
 import urllib.request
 from pathlib import Path
 
+import httpx
+
 from cycleqd.machine.loopback import exempt_loopback
 from deployments.settings import HEARTBEAT_SECONDS, HOME
 from infra import object_store, postgres
@@ -31,7 +33,10 @@ LONGEST_WAIT = 5
 """Seconds, about, until a run that queues asks for the engine again. With Prefect's 30 it stood idle for as long."""
 
 RUNS_AT_A_TIME = 4
-"""Flow runs that the worker starts; those that want the same engine queue for it."""
+"""Flow runs that are started, unless the work pool has a limit already; those that want the same engine queue for it.
+
+Not the worker's ``--limit``: with it Prefect 3.7's worker ends when a run is retried whose process still ends.
+"""
 
 
 def main() -> None:
@@ -79,13 +84,14 @@ def up(state: Path) -> None:
     server.wait_until(lambda: _answers(f"{url}/api/health"), seconds=180)
     print(f"Prefect server {'started' if started else 'runs'}, on {'PostgreSQL' if database else 'SQLite'}")
     subprocess.run([sys.executable, "-m", "deployments.register"], cwd=HOME, env={**os.environ, **client}, check=True)
+    _limit_pool(f"{url}/api/work_pools/cycleqd-process")
     store = _object_store(state)
     worker = Service("worker", state)
     # A running worker keeps its folder; a new one must not be made for nothing.
     started = worker.process() is None and worker.start(
         [
-            *(sys.executable, "-m", "prefect", "worker", "start", "--pool", "cycleqd-process"),
-            *("--name", "cycleqd", "--limit", str(RUNS_AT_A_TIME)),
+            *(sys.executable, "-m", "prefect", "worker", "start"),
+            *("--pool", "cycleqd-process", "--name", "cycleqd"),
         ],
         env=client
         | store
@@ -108,6 +114,12 @@ def down(state: Path) -> None:
         if Service(name, state).stop():
             print(f"{name} ended")
     remove_unused_temporary_folders()
+
+
+def _limit_pool(address: str) -> None:
+    """Gives the work pool its limit where it has none."""
+    if httpx.get(address).raise_for_status().json()["concurrency_limit"] is None:
+        httpx.patch(address, json={"concurrency_limit": RUNS_AT_A_TIME}).raise_for_status()
 
 
 def _database(state: Path) -> str | None:

@@ -19,7 +19,7 @@ from prefect.client.schemas.objects import StateType
 from prefect.events import AutomationCore, Event, RelatedResource, Resource
 from prefect.exceptions import PrefectHTTPStatusError
 from prefect.settings import PREFECT_API_URL, temporary_settings
-from prefect.states import Cancelling, Running, Suspended
+from prefect.states import AwaitingRetry, Cancelling, Running, Suspended
 
 from cycleqd.config import RunConfig
 from cycleqd.report.unfinished import is_finished, unfinished_runs
@@ -29,6 +29,7 @@ from deployments import register
 from deployments.register import FAILURES, VANISHED, vanished_runs
 from tasks.lineage import asset_key
 from tests.live_prefect import SMALLEST, wait_for
+from tests.processes import processes_with
 
 pytestmark = [pytest.mark.docker, pytest.mark.slow]
 
@@ -256,6 +257,29 @@ def test_a_run_that_fails_reaches_the_notification_that_somebody_made(live_prefe
     assert "CycleQD: a run failed" in letters[0]
     assert "Run unlucky" in letters[0]
     assert "no-such-model" in letters[0]
+
+
+def test_a_failed_run_that_is_retried_goes_on_where_it_was(live_prefect):
+    """As *Retry* in the UI asks for it; the storage did not take the first generation."""
+    folder = live_prefect.folder / "runs" / "retried"
+    in_the_way = folder / "generations" / "00000.json"
+    in_the_way.mkdir(parents=True)
+    run = live_prefect.start("cycleqd/cycleqd", {"config": live_prefect.configuration("retried", **SMALLEST)})
+    state = _ended(live_prefect, run)
+    assert state.is_failed(), state.message
+    made = {file: file.stat().st_mtime_ns for file in folder.glob("experts/*/model/*")}
+    assert len(made) == 6
+    in_the_way.rmdir()
+    # Prefect marks a run that is retried before that as crashed, by the exit status of the process that failed.
+    wait_for(lambda: not processes_with("PREFECT__FLOW_RUN_ID", str(run)), seconds=PATIENCE)
+    time.sleep(5)
+    with live_prefect.client() as client:
+        client.set_flow_run_state(run, AwaitingRetry())
+    state = _ended(live_prefect, run)
+    assert state.is_completed(), state.message
+    assert {file: file.stat().st_mtime_ns for file in made} == made
+    assert in_the_way.is_file()
+    assert (folder / "report" / "index.html").exists()
 
 
 @contextmanager
