@@ -52,7 +52,7 @@ _SAME_ACTIVATION: Final[Mapping[str, str]] = {
     "gelu_python": "gelu",
 }
 """Other names, and other spellings, of one function."""
-_RANK: Final[Mapping[str, int]] = {"model_type": -1, "layer_types": 1, "head_dim": 1}
+_RANK: Final[Mapping[str, int]] = {"model_type": -1, "layer_types": 1, "head_dim": 1, "sliding_window": 2}
 """Which difference is told first: what others follow from, and what follows from others last."""
 
 
