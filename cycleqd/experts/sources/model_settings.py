@@ -20,7 +20,7 @@ from cycleqd.experts.sources.protocol import SourceInvalid
 _HARMLESS: Final = re.compile(
     # What a file says of itself, and of how it was saved or is to be loaded.
     r"_name_or_path|architectures|auto_map|transformers_version|(torch_)?dtype|quantization_config|tokenizer_class|"
-    r"prefix|torchscript|pretraining_tp|reorder_and_upcast_attn|chunk_size_feed_forward|_?attn_implementation|"
+    r"prefix|torchscript|pretraining_tp|reorder_and_upcast_attn|chunk_size_feed_forward|_?(attn|experts)_implementation|"
     # Training and its start.
     r"\w*dropout\w*|\w*_pdrop|\w*layerdrop|init_std|initializer_\w+|router_aux_loss_coef|router_jitter_noise|"
     r"gradient_checkpointing|"
@@ -52,7 +52,7 @@ _SAME_ACTIVATION: Final[Mapping[str, str]] = {
     "gelu_python": "gelu",
 }
 """Other names, and other spellings, of one function."""
-_RANK: Final[Mapping[str, int]] = {"model_type": -1, "layer_types": 1, "head_dim": 1}
+_RANK: Final[Mapping[str, int]] = {"model_type": -1, "layer_types": 1, "head_dim": 1, "sliding_window": 2}
 """Which difference is told first: what others follow from, and what follows from others last."""
 
 

@@ -144,6 +144,11 @@ def test_the_setting_that_others_follow_from_is_named(tmp_path, settings, named)
     assert difference(*pair(tmp_path, "qwen2", settings)).key == named
 
 
+def test_the_kinds_of_layers_are_named_before_the_window_that_none_of_them_has(tmp_path):
+    base, expert = pair(tmp_path, "gemma3_text", {"layer_types": ["full_attention", "full_attention"]})
+    assert difference(base, expert).key == "layer_types"
+
+
 def test_a_setting_of_another_program_counts_where_the_models_source_reads_it(tmp_path):
     assert difference(*pair(tmp_path, "qwen2", {"head_dim": 8})).key == "head_dim"
 

@@ -39,9 +39,11 @@ _GOES_ON: Final = re.compile(
     re.IGNORECASE,
 )
 _ANOTHER: Final = re.compile(r"[\s,;/|&+.:)\]]*(?:(?:or|and)\b)?[\s(\[{\"'“‘]*([A-Z])(?![\w'’])")
+_BARE: Final = re.compile(r"(?m)^[ \t(\[]*([A-Za-z])[ \t.:)\]]*$")
+_EXPLAINS: Final = re.compile(r"\b(?:explanation|explained|reason|reasoning|because|since|why|as)\b", re.IGNORECASE)
 _WINDOW: Final = 300
 """Characters around a letter that are looked at; a long reply may hold thousands of statements."""
-_MARKED: Final = re.compile(r"(?m)(?:^[\s(\[]*|[(\[]|\s)([A-Za-z])(?:[)\]:](?!\w)|(?<=^.)[.](?=\s))")
+_MARKED: Final = re.compile(r"(?m)(?:^[ \t(\[]*|[(\[]|\s)([A-Za-z])(?:[)\]:](?!\w)|(?<=^.)[.](?=\s))")
 
 
 def check_choice(row: Mapping[str, Any]) -> dict[str, Any]:
@@ -77,17 +79,19 @@ def chosen(reply: str, choices: Sequence[str]) -> str:
     said = _plain(reply)
     if len(said) > 1 and texts.count(said) == 1:
         return LETTERS[texts.index(said)]
-    text = _MARKUP.sub("", reply).strip()
+    # Without long runs of space, over which a pattern would go back and forth.
+    lines = (" ".join(line.split()) for line in _MARKUP.sub("", reply).strip().splitlines())
+    text = re.sub(r"\n{3,}", "\n\n", "\n".join(lines))
     statements = reversed(list(_STATEMENT.finditer(text)))
     if stated := next((match for match in statements if _is_stated(match, text, choices)), None):
         return _alone(stated, text, choices)
-    first = _BEGINNING.match(text)
-    last = _BEGINNING.match(text, text.rfind("\n") + 1)
-    found = {
-        _alone(match, text, choices) if not _lists(match, text, choices) else ""
-        for match, whole in ((first, False), (last, True))
-        if match and _begins(match, text, choices, whole=whole)
-    }
+    first, last = _BEGINNING.match(text), _BEGINNING.match(text, text.rfind("\n") + 1)
+    found = set()
+    if first and _begins(first, text, choices, whole=False) and not _lists(first, text, choices):
+        found.add(_alone(first, text, choices))
+    if last and _begins(last, text, choices, whole=True):
+        others = {one[1].upper() for one in _BARE.finditer(text)} - {last["letter"].upper()}
+        found.add("" if others else _alone(last, text, choices))
     return found.pop() if len(found) == 1 else ""
 
 
@@ -154,6 +158,14 @@ def _alone(match: re.Match[str], text: str, choices: Sequence[str]) -> str:
 
 
 def _lists(match: re.Match[str], text: str, choices: Sequence[str]) -> bool:
-    """Whether other letters are named as marks, too: "A) no B) yes"."""
+    """Whether other letters are named as marks, too: "A) no B) yes". An explanation may go through them."""
     letters, letter = LETTERS[: len(choices)], match["letter"].upper()
-    return any(one[1].upper() in letters and one[1].upper() != letter for one in _MARKED.finditer(text))
+    marks = _MARKED.finditer(text, match.end())
+    other = next((one for one in marks if one[1].upper() in letters and one[1].upper() != letter), None)
+    if other is None or letter not in letters:
+        return other is not None
+    if _EXPLAINS.search(text, match.end(), other.start()):
+        return False
+    rest = _behind(match, text, choices)
+    complete = rest.lstrip(" .:)").startswith("\n") or _follows(rest, choices[letters.index(letter)])
+    return not complete or ord(other[1].upper()) == ord(letter) + 1

@@ -87,6 +87,10 @@ def test_naming_several_is_choosing_none(letters, between, way):
     (DOGS, "A. A dog", "A"), (DOGS, "The answer is A. A dog barks.", "A"), (DOGS, "A dog", "A"), (DOGS, "a", "A"),
     (DOGS, "C. Both A and B", "C"), (DOGS, "Both A and B", "C"), (DOGS, "The answer is C: Both A and B", "C"),
     (("A cat", "A dog"), "A dog", "B"), (("B", "A"), "A", "A"), (("yes", "no"), "Yes.", "A"),
+    (FRUIT, "B) Banana\n\nExplanation: A) is red, C) is red.", "B"), (FRUIT, "A) Apple\n\nReason: B) is yellow.", "A"),
+    (FRUIT, "(B)\n\nBecause (A) is red and (C) is small.", "B"), (FRUIT, "A) is red.\nB) is yellow.\n\nB", "B"),
+    (FRUIT, "A: wrong, C: right", ""), (FRUIT, "B) Banana C) Cherry", ""), (FRUIT, "A) Apple\n\nB) Banana", ""),
+    (FRUIT, "D\n\nB", ""), (FRUIT, "A. Wrong.\nB. Right.", ""),
     (FRUIT, "B. A is wrong.", "B"), (FRUIT, "Answer: B) Banana\nExplanation: A) is red.", "B"),
     (LETTERS, "I think so", ""), (LETTERS, "I do not know", ""), (LETTERS, "(I)", "I"),
 ])  # fmt: skip
@@ -105,5 +109,7 @@ def test_at_most_one_letter_is_right_for_any_reply(reply):
 ])  # fmt: skip
 def test_a_long_reply_takes_linear_time(piece):
     start = time.perf_counter()
-    assert chosen(piece * (100_000 // len(piece)), FRUIT) in ("", "A")
+    for end in ("", "?"):
+        assert chosen(piece * (100_000 // len(piece)) + end, FRUIT) in ("", "A")
+        assert chosen(f"The answer is{piece * (100_000 // len(piece))}{end}", FRUIT) in ("", "A")
     assert time.perf_counter() - start < SECONDS
