@@ -19,10 +19,10 @@ pytestmark = [pytest.mark.docker, pytest.mark.slow]
 STOP_SECONDS = 60  # seven on an idle machine
 STATES = {
     "evolution": ({"generations": 10_000}, "generation 1 of 10000"),
-    "training": ({"experts": {"epochs": 2000}}, "experts.progress - step"),
+    "training": ({"experts": {"epochs": 2000}}, "experts.progress - "),
     "training in processes": (
         {"experts": {"epochs": 2000, "trainer": {"kind": "transformers"}}},
-        "experts.progress - step",
+        "experts.progress - ",
     ),
     "vLLM starts": ({"engine": {"kind": "vllm", "kv_cache_gb": 0.1}}, "Beginning subflow run 'seed-archives"),
 }
