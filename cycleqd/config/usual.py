@@ -31,8 +31,9 @@ def with_usual(data: Any) -> Any:
 
     Args:
         data: Settings as plain data. Sections that are null or left out are taken from the profile. All others count
-            as they are: nothing of the profile's goes into a section that is given. Whatever is no mapping is returned
-            as it is, and so is one that names no profile.
+            as they are: nothing of the profile's goes into a section that is given. If the search is given, no more
+            of the profile's evaluators are left than it has children in flight. Whatever is no mapping is returned as
+            it is, and so is one that names no profile.
 
     Returns:
         The settings without the profile's name; not validated.
@@ -53,9 +54,15 @@ def with_usual(data: Any) -> Any:
         fault = f"there is no profile {profile!r}; there are {', '.join(PROFILES)}"
         detail = InitErrorDetails(type="value_error", loc=(PROFILE,), input=profile, ctx={"error": fault})
         raise ValidationError.from_exception_data(RunConfig.__name__, [detail])
-    return read_settings(profile) | {
-        name: value for name, value in given.items() if value is not None or name not in FOLDED
-    }
+    chosen = {name: value for name, value in given.items() if value is not None or name not in FOLDED}
+    usual = read_settings(profile)
+    if "search" in chosen and "evaluators" not in chosen and "evaluators" in usual:
+        # The profile's evaluators are as many as its own search has children in flight.
+        search = chosen["search"]
+        most = search.get("in_flight") if isinstance(search, dict) else None
+        most = most if isinstance(most, int) and most >= 1 else 1
+        usual["evaluators"] = usual["evaluators"] | {"count": min(usual["evaluators"].get("count", 1), most)}
+    return usual | chosen
 
 
 class _Usual:

@@ -22,6 +22,7 @@ from cycleqd.experts.conversations import (
 from cycleqd.experts.packing import collate_packed, pack
 from cycleqd.experts.settings import TrainingSettings
 from cycleqd.models.causal_lm.rendering import end_tokens, load_tokenizer
+from cycleqd.models.side_by_side import GATE
 
 
 class Lessons(NamedTuple):
@@ -67,7 +68,8 @@ def lessons_of(
     Raises:
         ValueError: Nothing to train on (no conversations, all too long), or images that cannot be shown.
     """
-    tokenizer = load_tokenizer(base)
+    with GATE.building():
+        tokenizer = load_tokenizer(base)
     ends = end_tokens(tokenizer, base)
     data = encode_all(
         tokenizer, conversations, ends, settings.max_length, date=settings.date, image_tokens=image_tokens

@@ -2,7 +2,8 @@
 
 Small models gain little from a second thread: a step of the demo's trainings takes two threads 2.6 seconds of the
 processors' time, and one thread 1.8. Building a model is for one training alone, as it changes what is global for a
-moment: torch's generator, its default type, how layers are initialised.
+moment: torch's generator, its default type, how layers are initialised. So is whatever imports parts of transformers,
+which come when they are asked for: where two threads asked at once, one was told that there is no such part.
 """
 
 from __future__ import annotations

@@ -43,6 +43,18 @@ def test_an_opened_section_counts_as_it_is_shown(flow, more):
     assert taken(flow, CLOSED | given, more) == expected
 
 
+@pytest.mark.parametrize(("search", "count"), [({}, 1), ({"in_flight": 2}, 2), ({"in_flight": 8}, 2), (None, 2)])
+def test_a_given_search_has_no_more_evaluators_of_the_profile_than_children_in_flight(search, count):
+    config = taken(cycleqd_run, {"profile": "demo", "search": search}, {})
+    assert (config.evaluators.kind, config.evaluators.count) == ("process", count)
+
+
+def test_evaluators_that_are_given_count_as_they_are():
+    given = {"profile": "demo", "search": {}, "evaluators": {"kind": "process", "count": 2}}
+    with pytest.raises(ParameterTypeError, match=r"set search\.in_flight to 2 or more"):
+        taken(cycleqd_run, given, {})
+
+
 @FLOWS
 def test_a_schedule_of_an_older_form_means_what_it_meant(flow, more):
     stored = CLOSED | {"run_id": "old", "search": {"block": 8}, "experts": {"rank": 4}}
