@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import gc
+import inspect
 import logging
 import os
 import shutil
@@ -42,6 +43,28 @@ def memory(kv_cache_gb: float | None, gpu_memory_fraction: float) -> dict[str, A
     return {"gpu_memory_utilization": gpu_memory_fraction, **told}
 
 
+def _give_back_classes() -> None:
+    """Lets this process build models of classes that vLLM has changed.
+
+    It serves some families (GPT-NeoX) through transformers' own classes, and puts an `__init__` into them that wants
+    its configuration (0.32): nobody else could build such a model any more, to train one or to measure its inputs.
+    """
+    from vllm.compilation.wrapper import TorchCompileWithNoGuardsWrapper
+    from vllm.config import get_current_vllm_config_or_none
+
+    for changed in TorchCompileWithNoGuardsWrapper.__subclasses__():
+        theirs = changed.__init__
+        own = inspect.getclosurevars(theirs).nonlocals.get("old_init") if inspect.isfunction(theirs) else None
+        if own is None or not changed.__module__.startswith("transformers."):
+            continue
+
+        def build(model: Any, *given: Any, theirs: Any = theirs, own: Any = own, **more: Any) -> None:
+            (own if get_current_vllm_config_or_none() is None else theirs)(model, *given, **more)
+
+        changed.__init__ = build  # type: ignore[method-assign] # as vLLM did
+        changed.do_not_compile = True  # of models that are built without vLLM; its own have an attribute of their own
+
+
 def start_vllm(**arguments: Any) -> Any:
     """Starts a `vllm.LLM` in this process, with prefix caching and without the model's own sampling defaults.
 
@@ -67,13 +90,15 @@ def start_vllm(**arguments: Any) -> Any:
         everybodys = uniproc_executor.get_file_store_init_method
         uniproc_executor.get_file_store_init_method = lambda: f"file://{folder}/rendezvous"
         try:
-            return LLM(
+            llm = LLM(
                 **arguments,
                 disable_log_stats=True,
                 enable_prefix_caching=True,
                 use_tqdm_on_load=False,
                 generation_config="vllm",  # the model's sampling defaults must not leak into greedy decoding
             )
+            _give_back_classes()
+            return llm
         finally:
             uniproc_executor.get_file_store_init_method = everybodys
     finally:

@@ -26,14 +26,14 @@ def wide(family):
 def test_a_family_gives_the_same_replies_in_both_engines_before_and_after_a_merge(family, tmp_path):
     base = save_family(family, tmp_path / "base", **wide(family))
     child = random_vector(base, seed=1, scale=0.1)
-    replies = {}
-    for kind in ("transformers", "vllm"):
+    replies = []
+    for kind in ("transformers", "vllm", "transformers", "vllm"):  # vLLM changes some of transformers' classes
         engine = open_engine(kind, base, dtype="float32", max_model_len=128, kv_cache_gb=0.1)
         said = []
         for name, vector in (("base", None), ("child", child), ("base", None)):
             engine.load(name, vector)
             said.append([reply.text for reply in engine.chat(REQUESTS)])
         engine.close()
-        replies[kind] = said
-    assert replies["vllm"] == replies["transformers"]
-    assert replies["vllm"][0] == replies["vllm"][2] != replies["vllm"][1]
+        replies.append(said)
+    assert all(said == replies[0] for said in replies)
+    assert replies[0][0] == replies[0][2] != replies[0][1]
