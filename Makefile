@@ -32,7 +32,7 @@ docker: | $(PYTHON) ## Make sure that a Docker engine answers (installs it on De
 images: docker ## Build the sandbox images
 	@$(PYTHON) infra/build_images.py
 
-demo: setup images ## Fine-tune three experts, evolve their merges, report: about twenty minutes on two cores
+demo: setup images ## Fine-tune three experts, evolve their merges, report: a quarter of an hour on two cores
 	$(CYCLEQD) run $(CONFIG)
 
 demo-vision: setup ## Experts of four image domains, their six pairs, the table: no container, no GPU
