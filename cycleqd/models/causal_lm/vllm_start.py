@@ -61,7 +61,7 @@ def _give_back_classes() -> None:
         def build(model: Any, *given: Any, theirs: Any = theirs, own: Any = own, **more: Any) -> None:
             (own if get_current_vllm_config_or_none() is None else theirs)(model, *given, **more)
 
-        changed.__init__ = build  # type: ignore[method-assign] # as vLLM did
+        changed.__init__ = build  # as vLLM did
         changed.do_not_compile = True  # of models that are built without vLLM; its own have an attribute of their own
 
 
