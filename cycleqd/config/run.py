@@ -41,18 +41,8 @@ _FIRST: Final = ("run_id", "seed", "generations", "storage", "skills", "model")
 """What people change from run to run; a form begins with it."""
 FOLDED: Final = (
     *("skills", "model", "segmentation", "experts", "search", "noise", "grid", "archive", "sampling", "crossover"),
-    *(
-        "mutation",
-        "aggregation",
-        "refinement",
-        "baselines",
-        "regmean",
-        "comparison",
-        "evaluators",
-        "engine",
-        "sandbox",
-    ),
-    *("tasks", "retention", "trackers"),
+    *("mutation", "aggregation", "refinement", "baselines", "regmean", "comparison", "evaluators", "engine"),
+    *("sandbox", "tasks", "retention", "trackers"),
 )
 """What may be null, which means its default; a form folds it."""
 

@@ -23,7 +23,25 @@ Watch = Callable[[str, str], AbstractContextManager[Callable[[int, int], None]]]
 """Opened for each model and benchmark by name; gives what is told how many requests are answered, and of how many."""
 
 
-class HarnessBenchmark:
+class _OfTheHarness:
+    """What lm-evaluation-harness asks, with its data."""
+
+    def __init__(self, prepared: Prepared | HarnessTasks, data: str) -> None:
+        self.benchmark = prepared.benchmark
+        self.state = prepared.state
+        self.source = prepared.source
+        self._data = data
+
+    def fingerprint(self, group: Group) -> dict[str, str]:
+        """What scores depend on besides the weights."""
+        return group.identity | {
+            "benchmark": self.benchmark.model_dump_json(),
+            "harness": f"lm-eval {harness_module().__version__}",
+            "data": self._data,
+        }
+
+
+class HarnessBenchmark(_OfTheHarness):
     """A benchmark of lm-evaluation-harness with its data.
 
     Args:
@@ -31,18 +49,12 @@ class HarnessBenchmark:
     """
 
     def __init__(self, prepared: Prepared) -> None:
-        self.benchmark = prepared.benchmark
-        self.state = prepared.state
-        self.source = prepared.source
+        super().__init__(prepared, prepared.data_hash)
         self._prepared = prepared
 
     def fingerprint(self, group: Group) -> dict[str, str]:
         """What scores depend on besides the weights."""
-        parts = group.identity | {
-            "benchmark": self.benchmark.model_dump_json(),
-            "harness": f"lm-eval {harness_module().__version__}",
-            "data": self._prepared.data_hash,
-        }
+        parts = super().fingerprint(group)
         # Older versions asked these in a chat: those scores must not be found. All others are kept without this part.
         if self.benchmark.kind == "generation" and group.config.shows_images and group.config.engine.kind == "vllm":
             parts["prompts"] = "texts"
@@ -53,7 +65,7 @@ class HarnessBenchmark:
         return score(self._prepared, model_of(engine, progress))
 
 
-class TaskBenchmark:
+class TaskBenchmark(_OfTheHarness):
     """A task of lm-evaluation-harness that the table does not have itself, or a group, with its data.
 
     Args:
@@ -61,18 +73,8 @@ class TaskBenchmark:
     """
 
     def __init__(self, prepared: HarnessTasks) -> None:
-        self.benchmark = prepared.benchmark
-        self.state = prepared.state
-        self.source = prepared.source
+        super().__init__(prepared, prepared.identity)
         self._prepared = prepared
-
-    def fingerprint(self, group: Group) -> dict[str, str]:
-        """What scores depend on besides the weights."""
-        return group.identity | {
-            "benchmark": self.benchmark.model_dump_json(),
-            "harness": f"lm-eval {harness_module().__version__}",
-            "data": self._prepared.identity,
-        }
 
     def score(self, group: Group, engine: Engine, progress: Callable[[int, int], None]) -> Measured:
         """Puts the problems to the model that the engine holds."""

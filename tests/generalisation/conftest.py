@@ -6,10 +6,13 @@ import json
 import pytest
 
 from cycleqd.config import RunConfig
+from cycleqd.models.causal_lm import open_engine
 from cycleqd.run.store import RunStore
 from tests.tiny_models import save_tied
 
 LETTERS = "ABCD"
+LONGEST = 2048
+"""Tokens of a conversation, for our engine and for lm-eval's."""
 
 
 @pytest.fixture(scope="session")
@@ -18,6 +21,22 @@ def long_tiny(tmp_path_factory):
     path = tmp_path_factory.mktemp("models") / "long-tiny"
     save_tied(path, max_position_embeddings=4096)
     return path
+
+
+@pytest.fixture(scope="module")
+def engine(long_tiny):
+    """Our engine with that model."""
+    opened = open_engine("transformers", long_tiny, dtype="float32", max_model_len=LONGEST)
+    yield opened
+    opened.close()
+
+
+@pytest.fixture(scope="module")
+def theirs(long_tiny):
+    """lm-eval's own engine with it; its windows of whole texts are two tokens longer than ours."""
+    from lm_eval.models.huggingface import HFLM
+
+    return HFLM(pretrained=str(long_tiny), device="cpu", dtype="float32", max_length=LONGEST, batch_size=4)
 
 
 @pytest.fixture

@@ -14,22 +14,10 @@ from cycleqd.generalisation.definitions import benchmarks
 from cycleqd.generalisation.engine_model import ChatModel
 from cycleqd.generalisation.scoring import model_of, score
 from cycleqd.generalisation.tasks import prepare, spread
-from cycleqd.models.causal_lm import Reply, open_engine
+from cycleqd.models.causal_lm import Reply
+from tests.generalisation.conftest import LONGEST
 
 HARNESS = [name for name, benchmark in benchmarks().items() if benchmark.kind in ("likelihood", "generation")]
-LONGEST = 2048
-
-
-@pytest.fixture(scope="module")
-def engine(long_tiny):
-    opened = open_engine("transformers", long_tiny, dtype="float32", max_model_len=LONGEST)
-    yield opened
-    opened.close()
-
-
-@pytest.fixture(scope="module")
-def theirs(long_tiny):
-    return HFLM(pretrained=str(long_tiny), device="cpu", dtype="float32", max_length=LONGEST, batch_size=4)
 
 
 def asked(kind, *arguments):

@@ -7,14 +7,12 @@ import pytest
 pytest.importorskip("lm_eval", reason="lm-eval is not installed: pip install 'cycleqd[generalise]'")
 
 from lm_eval import simple_evaluate
-from lm_eval.models.huggingface import HFLM
 from lm_eval.tasks import TaskManager
 
 from cycleqd.generalisation.catalogue import chosen
 from cycleqd.generalisation.harness_tasks import prepare_tasks
 from cycleqd.generalisation.measures import measure
 from cycleqd.generalisation.scoring import model_of
-from cycleqd.models.causal_lm import open_engine
 from cycleqd.statistics import wilson
 from tests.generalisation.own_tasks import (
     CORPUS,
@@ -28,7 +26,6 @@ from tests.generalisation.own_tasks import (
     write_task,
 )
 
-LONGEST = 2048
 JUDGED = {
     **GENERATION,
     "process_docs": "!function utils.only_long",
@@ -47,19 +44,6 @@ TASKS = {
     "corpus": GENERATION | CORPUS,
     "judged": JUDGED,
 }
-
-
-@pytest.fixture(scope="module")
-def engine(long_tiny):
-    opened = open_engine("transformers", long_tiny, dtype="float32", max_model_len=LONGEST)
-    yield opened
-    opened.close()
-
-
-@pytest.fixture(scope="module")
-def theirs(long_tiny):
-    # Windows of whole texts are two tokens shorter here; these texts are no longer than one.
-    return HFLM(pretrained=str(long_tiny), device="cpu", dtype="float32", max_length=LONGEST, batch_size=4)
 
 
 @pytest.fixture(scope="module")
